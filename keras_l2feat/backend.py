@@ -1,0 +1,37 @@
+"""What this package needs of Keras, checked at first use of the parts that need it."""
+
+from keras_l2feat.errors import InputError
+
+__all__ = ["require_keras", "require_tensorflow"]
+
+
+def require_keras():
+    """Keras 3, or an error that says which Keras came and how to switch. Returns the `keras` module."""
+    try:
+        import keras
+    except ImportError as error:
+        raise InputError(
+            f"keras_l2feat needs Keras 3 and a backend for it: pip install 'keras>=3.8' ({error})"
+        ) from error
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise InputError(
+            f"keras_l2feat needs Keras 3. Received: keras {keras.__version__}. Switch with: pip install 'keras>=3.8'"
+            " (and unset TF_USE_LEGACY_KERAS)."
+        )
+    return keras
+
+
+def require_tensorflow():
+    """Keras 3 on TensorFlow, for whatever trains or uses the TensorFlow kernels. Returns the `keras` module.
+
+    Raises:
+        InputError: another Keras or another backend, with how to switch. (The pruner runs on every backend.)
+    """
+    keras = require_keras()
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise InputError(
+            f"This part of keras_l2feat needs the TensorFlow backend of Keras. Received: backend {backend!r}. "
+            "Switch with: export KERAS_BACKEND=tensorflow, before Keras is imported."
+        )
+    return keras

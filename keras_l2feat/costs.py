@@ -1,0 +1,43 @@
+"""The data term C of the loss, by name: `"crossentropy"`, `"squared"`, or any callable `(z, y) -> scalar`."""
+
+from keras_l2feat.errors import bad_argument
+
+__all__ = ["COSTS", "cost_function", "cost_of_task"]
+
+
+def _crossentropy(z, y):
+    import tensorflow as tf
+
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(y, tf.int32), logits=z)
+    )
+
+
+def _squared(z, y):
+    import tensorflow as tf
+
+    return tf.reduce_mean(tf.reduce_sum(tf.square(z - tf.reshape(tf.cast(y, z.dtype), tf.shape(z))), axis=-1))
+
+
+COSTS = {"crossentropy": _crossentropy, "squared": _squared}
+
+
+def cost_function(cost):
+    """The TensorFlow function `(z, y) -> scalar` behind a name.
+
+    `"crossentropy"`: mean over the N points of the cross-entropy from logits z `(N, k)`, integer labels y `(N,)`.
+    `"squared"`: squared error summed over outputs, mean over points; y `(N, k)`, or `(N,)` when k = 1.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if callable(cost):
+        return cost
+    if cost not in COSTS:
+        raise bad_argument("cost", f"one of {sorted(COSTS)} or a function (z, y) -> scalar", cost)
+    return COSTS[cost]
+
+
+def cost_of_task(task: str) -> str:
+    """The name of the usual cost of a data set's task, `"classification"` or `"regression"`."""
+    return {"classification": "crossentropy", "regression": "squared"}[task]

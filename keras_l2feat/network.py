@@ -1,0 +1,242 @@
+"""A dense network as plain float64 arrays: the form in which the theory is written.
+
+    A_0 = [X, β·1],   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1],   the output is Z_L   [Jacot et al. 2022, §2.1]
+
+`W_l` is one `(n_{l-1} + 1, n_l)` matrix, kernel rows first, then one bias row; with β = 0 the bias row does not exist.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_l2feat.errors import InputError, bad_argument
+
+__all__ = ["ACTIVATIONS", "DenseNetwork"]
+
+# What the array form evaluates by itself; the first four are positively homogeneous.
+ACTIVATIONS = {
+    "relu": lambda z: np.maximum(z, 0.0),
+    "leaky_relu": lambda z: np.where(z >= 0, z, 0.2 * z),  # Keras' default slope
+    "linear": lambda z: z,
+    "abs": np.abs,
+    "tanh": np.tanh,
+}
+
+
+@dataclass(frozen=True)
+class DenseNetwork:
+    """Weights of a fully connected network.
+
+    Attributes:
+        weights: `W_1 … W_L`, float64, `W_l` of shape `(n_{l-1} + 1, n_l)`, or `(n_{l-1}, n_l)` when `beta` is 0.
+        activation: name of σ on the hidden layers, a key of `ACTIVATIONS`.
+        beta: amount of bias β ≥ 0.
+    """
+
+    weights: tuple
+    activation: str = "relu"
+    beta: float = 1.0
+
+    def __post_init__(self):
+        if self.activation not in ACTIVATIONS:
+            raise bad_argument("activation", f"one of {sorted(ACTIVATIONS)}", self.activation)
+        if not self.beta >= 0:
+            raise bad_argument("beta", "at least 0", self.beta)
+        weights = tuple(np.asarray(weight, dtype=np.float64) for weight in self.weights)
+        for layer, (below, above) in enumerate(zip(weights, weights[1:]), start=2):
+            if above.shape[0] != below.shape[1] + (self.beta > 0):
+                raise bad_argument(
+                    "weights",
+                    f"a chain: W_{layer} needs {below.shape[1] + (self.beta > 0)} rows",
+                    [weight.shape for weight in weights],
+                )
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def depth(self) -> int:
+        """L, the number of weight matrices."""
+        return len(self.weights)
+
+    @property
+    def widths(self) -> tuple:
+        """`(n_0, …, n_L)`, bias not counted."""
+        return (self.weights[0].shape[0] - (self.beta > 0), *(weight.shape[1] for weight in self.weights))
+
+    @property
+    def hidden(self) -> tuple:
+        """`(n_1, …, n_{L-1})`."""
+        return self.widths[1:-1]
+
+    @property
+    def squared_norm(self) -> float:
+        """Σ_l ‖W_l‖_F², bias rows included."""
+        return float(sum(np.vdot(weight, weight) for weight in self.weights))
+
+    def with_weights(self, weights) -> "DenseNetwork":
+        """The same σ and β on other weights."""
+        return replace(self, weights=tuple(weights))
+
+    def activate(self, z):
+        """σ(z), elementwise, any shape."""
+        return ACTIVATIONS[self.activation](z)
+
+    def augment(self, a):
+        """`[a, β·1]` of shape `(N, n + 1)`; `a` itself when β = 0."""
+        a = np.asarray(a, dtype=np.float64)
+        return np.concatenate([a, np.full((len(a), 1), self.beta)], axis=1) if self.beta > 0 else a
+
+    def forward(self, x):
+        """All representations on data `x` of shape `(N, n_0)`.
+
+        Returns: lists `Z = [Z_1 … Z_L]`, each `(N, n_l)`, and `A = [A_0 … A_{L-1}]`, each `(N, n_l + 1)` (no bias column
+        when β = 0), float64.
+        """
+        a = [self.augment(x)]
+        z = []
+        for weight in self.weights:
+            z.append(a[-1] @ weight)
+            a.append(self.augment(self.activate(z[-1])))
+        return z, a[:-1]
+
+    def __call__(self, x):
+        """The outputs Z_L on `x`, `(N, n_L)` float64."""
+        return self.forward(x)[0][-1]
+
+    @classmethod
+    def random(cls, widths, *, activation="relu", beta=1.0, scale=None, seed=0) -> "DenseNetwork":
+        """Gaussian weights of standard deviation `scale` (default `sqrt(2 / rows)`, as He et al.), bias rows 0."""
+        generator = np.random.default_rng(seed)
+        weights = []
+        for rows, columns in zip(widths, widths[1:]):
+            weight = generator.standard_normal((rows, columns)) * (
+                np.sqrt(2 / rows) if scale is None else scale
+            )
+            if beta > 0:
+                weight = np.concatenate([weight, np.zeros((1, columns))])
+            weights.append(weight)
+        return cls(tuple(weights), activation=activation, beta=beta)
+
+    @classmethod
+    def from_model(cls, model) -> "DenseNetwork":
+        """The array form of a Keras chain of `Dense` or `HomogeneousDense` layers (one σ, one β, linear output).
+
+        Raises:
+            InputError: the model is no such chain; the layer that prevents it is named.
+        """
+        import keras
+
+        passes = (
+            keras.layers.InputLayer,
+            keras.layers.Flatten,
+            keras.layers.Dropout,
+            keras.layers.Activation,
+        )
+        passes += (keras.layers.ReLU, keras.layers.LeakyReLU)
+        kernels, biases, names, betas, activations = [], [], [], [], []
+        for layer in _chain(model):
+            if isinstance(layer, keras.layers.Dense) or type(layer).__name__ == "HomogeneousDense":
+                kernels.append(np.asarray(keras.ops.convert_to_numpy(layer.kernel), dtype=np.float64))
+                bias = getattr(layer, "bias", None)
+                biases.append(
+                    None if bias is None else np.asarray(keras.ops.convert_to_numpy(bias), np.float64)
+                )
+                betas.append(float(getattr(layer, "beta", 1.0)) if bias is not None else 0.0)
+                names.append(layer.name)
+                activations.append(_activation_name(layer, layer.activation))
+            elif isinstance(layer, (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)):
+                if not activations or activations[-1] != "linear":
+                    raise InputError(f"Layer {layer.name!r}: an activation here has no array form.")
+                activations[-1] = _activation_name(layer, getattr(layer, "activation", None))
+            elif not isinstance(layer, passes):
+                raise InputError(
+                    f"Layer {layer.name!r} ({type(layer).__name__}) has no array form: a chain of Dense layers is expected."
+                )
+        if not kernels:
+            raise InputError(f"Model {model.name!r} has no Dense layer.")
+        if activations[-1] not in {"linear", "softmax"}:
+            raise InputError(
+                f"Layer {names[-1]!r}: the output must be linear. Received: {activations[-1]!r}."
+            )
+        if len(set(activations[:-1])) > 1:
+            raise InputError(
+                f"Model {model.name!r}: hidden layers must share one activation. Received: {activations}."
+            )
+        if len(set(betas)) > 1:
+            raise InputError(
+                f"Model {model.name!r}: layers must share one amount of bias. Received: {betas}."
+            )
+        weights = [k if b is None else np.vstack([k, b]) for k, b in zip(kernels, biases)]
+        return cls(tuple(weights), activation=activations[0] if len(weights) > 1 else "relu", beta=betas[0])
+
+    def to_model(self, *, dtype="float32", name="mlp", lam=0.0):
+        """A Keras `Sequential` model with these weights (see `models.mlp`)."""
+        from keras_l2feat.models import mlp
+
+        model = mlp(
+            self.widths[0],
+            self.hidden,
+            self.widths[-1],
+            activation=self.activation,
+            beta=self.beta,
+            lam=lam,
+            dtype=dtype,
+            name=name,
+        )
+        self.into_model(model)
+        return model
+
+    def into_model(self, model) -> None:
+        """Write the weights into the Dense layers of `model`, which has the same widths."""
+        dense = [layer for layer in _chain(model) if hasattr(layer, "kernel")]
+        for layer, weight in zip(dense, self.weights, strict=True):
+            layer.kernel.assign(weight[:-1] if self.beta > 0 else weight)
+            if self.beta > 0:
+                layer.bias.assign(weight[-1])
+
+
+def _chain(model):
+    """The layers of a model that is one chain, in order; nested chains are opened."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        layers = list(model.layers)
+    else:
+        try:
+            layers = list(model.layers)
+            nodes = [node for layer in layers for node in layer._inbound_nodes if _belongs(model, node)]
+        except AttributeError:
+            raise InputError(f"Model {model.name!r} is neither Sequential nor Functional.") from None
+        if len(model.outputs) != 1 or any(len(node.parent_nodes) > 1 for node in nodes):
+            raise InputError(f"Model {model.name!r} is not one chain of layers.")
+    for layer in layers:
+        if isinstance(layer, keras.Model):
+            yield from _chain(layer)
+        else:
+            yield layer
+
+
+def _belongs(model, node) -> bool:
+    return any(node is other for nodes in model._nodes_by_depth.values() for other in nodes)
+
+
+def _activation_name(layer, activation) -> str:
+    """The name under which the array form knows a layer's activation."""
+    import keras
+
+    if isinstance(layer, keras.layers.ReLU):
+        plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
+        name = "relu" if plain else "relu with parameters"
+    elif isinstance(layer, keras.layers.LeakyReLU):
+        name = (
+            "leaky_relu"
+            if abs(float(layer.negative_slope) - 0.2) < 1e-12
+            else "leaky_relu with another slope"
+        )
+    else:
+        name = getattr(activation, "__name__", None) or "unknown"
+    name = {"absolute": "abs"}.get(name, name)
+    if name not in ACTIVATIONS and name != "softmax":
+        raise InputError(
+            f"Layer {layer.name!r}: activation {name!r} has no array form; known: {sorted(ACTIVATIONS)}."
+        )
+    return name

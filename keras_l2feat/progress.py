@@ -1,0 +1,20 @@
+"""Progress bars on long work: on stderr, and only where a person is looking."""
+
+import sys
+
+__all__ = ["bar"]
+
+
+def bar(iterable=None, *, total=None, description="", quiet=False, unit="it"):
+    """A `tqdm` bar over `iterable` (or to be advanced by hand), silent if `quiet` or stderr is no terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        iterable,
+        total=total,
+        desc=description,
+        unit=unit,
+        disable=quiet or not sys.stderr.isatty(),
+        leave=False,
+        dynamic_ncols=True,
+    )
