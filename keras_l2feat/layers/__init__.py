@@ -1,4 +1,4 @@
-"""Keras layers. Importing this module registers them, so that saved models load by `keras.saving.load_model`."""
+"""Keras layers. Importing this module registers them, so that `keras.saving.load_model` finds them."""
 
 from keras_l2feat.layers.homogeneous_dense import HomogeneousDense
 
