@@ -126,8 +126,8 @@ def minimize(
     with bar:
         try:
             best.reason = "line_search"
-            before = np.inf
-            while best.value < before and best.iterations < max_iterations:  # a failed line search restarts
+            before = None
+            while best.value != before and best.iterations < max_iterations:  # a failed line search restarts
                 before = best.value
                 optimize.minimize(
                     evaluate,
