@@ -8,9 +8,7 @@ __all__ = ["COSTS", "cost_function", "cost_of_task"]
 def _crossentropy(z, y):
     import tensorflow as tf
 
-    return tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(y, tf.int32), logits=z)
-    )
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(y, tf.int32), logits=z))
 
 
 def _squared(z, y):

@@ -112,9 +112,7 @@ def _check_archive(path: Path) -> None:
             "Load it in Keras and save it again with model.save('NAME.keras')."
         )
     if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file)."
-        )
+        raise InputError(f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file).")
     with zipfile.ZipFile(path) as archive:
         missing = {"config.json", "metadata.json", "model.weights.h5"} - set(archive.namelist())
     if missing:

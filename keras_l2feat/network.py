@@ -5,6 +5,7 @@
 `W_l` is one `(n_{l-1} + 1, n_l)` matrix, kernel rows first, then one bias row; with β = 0 the bias row does not exist.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +44,7 @@ class DenseNetwork:
         if not self.beta >= 0:
             raise bad_argument("beta", "at least 0", self.beta)
         weights = tuple(np.asarray(weight, dtype=np.float64) for weight in self.weights)
-        for layer, (below, above) in enumerate(zip(weights, weights[1:]), start=2):
+        for layer, (below, above) in enumerate(itertools.pairwise(weights), start=2):
             if above.shape[0] != below.shape[1] + (self.beta > 0):
                 raise bad_argument(
                     "weights",
@@ -107,10 +108,8 @@ class DenseNetwork:
         """Gaussian weights of standard deviation `scale` (default `sqrt(2 / rows)`, as He et al.), bias rows 0."""
         generator = np.random.default_rng(seed)
         weights = []
-        for rows, columns in zip(widths, widths[1:]):
-            weight = generator.standard_normal((rows, columns)) * (
-                np.sqrt(2 / rows) if scale is None else scale
-            )
+        for rows, columns in itertools.pairwise(widths):
+            weight = generator.standard_normal((rows, columns)) * (np.sqrt(2 / rows) if scale is None else scale)
             if beta > 0:
                 weight = np.concatenate([weight, np.zeros((1, columns))])
             weights.append(weight)
@@ -137,9 +136,7 @@ class DenseNetwork:
             if isinstance(layer, keras.layers.Dense) or type(layer).__name__ == "HomogeneousDense":
                 kernels.append(np.asarray(keras.ops.convert_to_numpy(layer.kernel), dtype=np.float64))
                 bias = getattr(layer, "bias", None)
-                biases.append(
-                    None if bias is None else np.asarray(keras.ops.convert_to_numpy(bias), np.float64)
-                )
+                biases.append(None if bias is None else np.asarray(keras.ops.convert_to_numpy(bias), np.float64))
                 betas.append(float(getattr(layer, "beta", 1.0)) if bias is not None else 0.0)
                 names.append(layer.name)
                 activations.append(_activation_name(layer, layer.activation))
@@ -149,22 +146,16 @@ class DenseNetwork:
                 activations[-1] = _activation_name(layer, getattr(layer, "activation", None))
             elif not isinstance(layer, passes):
                 raise InputError(
-                    f"Layer {layer.name!r} ({type(layer).__name__}) has no array form: a chain of Dense layers is expected."
+                    f"Layer {layer.name!r} ({type(layer).__name__}) has no array form: a chain of Dense is expected."
                 )
         if not kernels:
             raise InputError(f"Model {model.name!r} has no Dense layer.")
         if activations[-1] not in {"linear", "softmax"}:
-            raise InputError(
-                f"Layer {names[-1]!r}: the output must be linear. Received: {activations[-1]!r}."
-            )
+            raise InputError(f"Layer {names[-1]!r}: the output must be linear. Received: {activations[-1]!r}.")
         if len(set(activations[:-1])) > 1:
-            raise InputError(
-                f"Model {model.name!r}: hidden layers must share one activation. Received: {activations}."
-            )
+            raise InputError(f"Model {model.name!r}: hidden layers must share one activation. Received: {activations}.")
         if len(set(betas)) > 1:
-            raise InputError(
-                f"Model {model.name!r}: layers must share one amount of bias. Received: {betas}."
-            )
+            raise InputError(f"Model {model.name!r}: layers must share one amount of bias. Received: {betas}.")
         weights = [k if b is None else np.vstack([k, b]) for k, b in zip(kernels, biases)]
         return cls(tuple(weights), activation=activations[0] if len(weights) > 1 else "relu", beta=betas[0])
 
@@ -227,16 +218,10 @@ def _activation_name(layer, activation) -> str:
         plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
         name = "relu" if plain else "relu with parameters"
     elif isinstance(layer, keras.layers.LeakyReLU):
-        name = (
-            "leaky_relu"
-            if abs(float(layer.negative_slope) - 0.2) < 1e-12
-            else "leaky_relu with another slope"
-        )
+        name = "leaky_relu" if abs(float(layer.negative_slope) - 0.2) < 1e-12 else "leaky_relu with another slope"
     else:
         name = getattr(activation, "__name__", None) or "unknown"
     name = {"absolute": "abs"}.get(name, name)
     if name not in ACTIVATIONS and name != "softmax":
-        raise InputError(
-            f"Layer {layer.name!r}: activation {name!r} has no array form; known: {sorted(ACTIVATIONS)}."
-        )
+        raise InputError(f"Layer {layer.name!r}: activation {name!r} has no array form; known: {sorted(ACTIVATIONS)}.")
     return name

@@ -1,0 +1,75 @@
+"""The names of data sets, usable wherever a data set is asked for."""
+
+import inspect
+from pathlib import Path
+
+from keras_l2feat.data.arrays import from_npz
+from keras_l2feat.data.dataset import Dataset
+from keras_l2feat.data.mnist import mnist
+from keras_l2feat.data.teacher import teacher
+from keras_l2feat.errors import InputError
+
+__all__ = ["load", "names", "register"]
+
+_MAKERS = {}
+
+
+def register(name: str, maker) -> None:
+    """Make `maker(*, name=..., **options) -> Dataset` answer to `name` in `load`."""
+    _MAKERS[name] = maker
+
+
+def names() -> tuple:
+    """The names that `load` knows."""
+    return tuple(_MAKERS)
+
+
+def load(name) -> Dataset:
+    """The data set behind a name, an `.npz` path, or a `Dataset` itself.
+
+    A name may carry options, `NAME:key=value,…`: `mnist:digits=789,n=42`, `teacher:width=5,seed=3`.
+
+    Raises:
+        InputError: nothing of that name, a bad option or a malformed file.
+    """
+    if isinstance(name, Dataset):
+        return name
+    text = str(name)
+    if text.endswith(".npz"):
+        return from_npz(text)
+    base, _, rest = text.partition(":")
+    if base not in _MAKERS:
+        close = f" A file ends in .npz: {text!r} does not." if Path(text).exists() else ""
+        raise InputError(f"No data set {text!r}. Known: {', '.join(_MAKERS)}, or the path of an .npz file.{close}")
+    maker = _MAKERS[base]
+    known = [key for key in inspect.signature(maker).parameters if key not in {"name", "full"}]
+    options = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or key not in known:
+            raise InputError(f"Data set {base!r} has no option {item!r}. Options: {', '.join(known) or 'none'}.")
+        try:
+            options[key] = tuple(map(int, value)) if key == "digits" else int(value)
+        except ValueError:
+            raise InputError(
+                f"Option {key!r} of data set {base!r} must be a whole number. Received: {value!r}."
+            ) from None
+    return maker(**options, name=text)
+
+
+def _mnist_1k(*, digits=None, n=None, name=None):
+    return mnist(digits=digits, n=n, name=name)
+
+
+def _mnist_full(*, digits=None, n=None, name=None):
+    return mnist(full=True, digits=digits, n=n, name=name)
+
+
+def _mnist_789(*, n=42, name=None):
+    return mnist(digits=(7, 8, 9), n=n, name=name)
+
+
+register("mnist-1k", _mnist_1k)
+register("mnist-789-42", _mnist_789)
+register("mnist", _mnist_full)
+register("teacher", teacher)

@@ -1,0 +1,92 @@
+"""One data set: arrays, what they are for, and where they came from."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_l2feat.errors import InputError, bad_argument
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and, where there is one, test data.
+
+    Attributes:
+        name: what it was loaded as.
+        x_train: inputs `(N, d)`, float32, flat.
+        y_train: labels `(N,)` int64 (classification) or targets `(N, k)` float32 (regression).
+        x_test, y_test: the same, or `None`.
+        input_shape: shape of one input before flattening, for example `(28, 28)`.
+        classes: number of classes, `None` for regression.
+        licence, source: of the data.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray | None = None
+    y_test: np.ndarray | None = None
+    input_shape: tuple = ()
+    classes: int | None = None
+    licence: str = ""
+    source: str = ""
+
+    def __post_init__(self):
+        if not self.input_shape:
+            object.__setattr__(self, "input_shape", self.x_train.shape[1:])
+
+    @property
+    def task(self) -> str:
+        """`"classification"` or `"regression"`."""
+        return "regression" if self.classes is None else "classification"
+
+    @property
+    def cost(self) -> str:
+        """The usual data term of the task, a name for `costs.cost_function`."""
+        from keras_l2feat.costs import cost_of_task
+
+        return cost_of_task(self.task)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network for it has."""
+        return self.y_train.shape[1] if self.classes is None else self.classes
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the arrays (values, dtypes and shapes), for certificates and cards."""
+        digest = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def head(self, n: int) -> "Dataset":
+        """The first `n` training points; the test set stays."""
+        if not 1 <= n <= len(self.x_train):
+            raise bad_argument("n", f"between 1 and {len(self.x_train)}", n)
+        return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
+
+    def inputs(self, model, split: str = "train"):
+        """`x_train` (or `x_test`) in the shape that `model`'s single input has.
+
+        Raises:
+            InputError: the model's input takes another number of values per point.
+        """
+        x = self.x_train if split == "train" else self.x_test
+        inputs = model.inputs
+        if len(inputs) != 1:
+            raise InputError(f"Data set {self.name!r} has one input; model {model.name!r} has {len(inputs)}.")
+        shape = tuple(inputs[0].shape[1:])
+        if None in shape:
+            shape = (*self.input_shape, *(1,) * (len(shape) - len(self.input_shape)))
+        if np.prod(shape, dtype=int) != x.shape[1]:
+            raise InputError(
+                f"Data set {self.name!r} has {x.shape[1]} values per point; "
+                f"model {model.name!r} takes {np.prod(shape, dtype=int)} (input shape {shape})."
+            )
+        return x.reshape(len(x), *shape)

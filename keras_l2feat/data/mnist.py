@@ -1,0 +1,78 @@
+"""MNIST: a subset that travels with the package, and the full set through Keras or from a file of the user's.
+
+The database is by LeCun, Cortes and Burges, CC BY-SA 3.0 (see LICENSE-mnist.md beside this file).
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_l2feat.data.arrays import read_npz
+from keras_l2feat.data.dataset import Dataset
+from keras_l2feat.errors import InputError, bad_argument
+
+__all__ = ["mnist"]
+
+SUBSET = Path(__file__).with_name("mnist-1k.npz")
+LICENCE = "CC BY-SA 3.0 (LeCun, Cortes, Burges)"
+SOURCE = "MNIST database of handwritten digits, original order"
+
+
+def mnist(*, full=False, digits=None, n=None, name=None) -> Dataset:
+    """Handwritten digits, pixels divided by 255, 28 × 28 flattened.
+
+    Args:
+        full: the 60 000 + 10 000 digits, from the file that the environment variable `L2FEAT_MNIST` names, else
+            through `keras.datasets.mnist` (which downloads); by default the first 1000 + 1000 of them, shipped here.
+        digits: keep only these classes, for example `(7, 8, 9)`, and label them 0, 1, … in increasing order.
+        n: keep the first `n` training points (after the choice of digits).
+        name: the name the data set goes by.
+
+    Raises:
+        InputError: no such digits, more points than there are, no file or no network for the full set.
+    """
+    arrays = _full() if full else read_npz(SUBSET)
+    classes = 10
+    if digits is not None:
+        digits = sorted({int(digit) for digit in digits})
+        if not digits or not set(digits) <= set(range(10)):
+            raise bad_argument("digits", "a choice of 0 … 9", digits)
+        classes = len(digits)
+        for part in ("train", "test"):
+            kept = np.isin(arrays[f"y_{part}"], digits)
+            arrays[f"x_{part}"] = arrays[f"x_{part}"][kept]
+            arrays[f"y_{part}"] = np.searchsorted(digits, arrays[f"y_{part}"][kept])
+    if n is not None:
+        available = len(arrays["x_train"])
+        if not 1 <= n <= available:
+            raise bad_argument("n", f"between 1 and {available}", n)
+        arrays["x_train"], arrays["y_train"] = arrays["x_train"][:n], arrays["y_train"][:n]
+    chosen = "" if digits is None else ":digits=" + "".join(map(str, digits))
+    pixels = {f"x_{part}": arrays[f"x_{part}"].reshape(-1, 784).astype("float32") / 255 for part in ("train", "test")}
+    labels = {f"y_{part}": arrays[f"y_{part}"].astype("int64") for part in ("train", "test")}
+    return Dataset(
+        name=name or ("mnist" if full else "mnist-1k") + chosen,
+        **pixels,
+        **labels,
+        input_shape=(28, 28),
+        classes=classes,
+        licence=LICENCE,
+        source=SOURCE,
+    )
+
+
+def _full() -> dict:
+    path = os.environ.get("L2FEAT_MNIST")
+    if path:
+        return read_npz(path)
+    from keras_l2feat.backend import require_keras
+
+    try:
+        (x_train, y_train), (x_test, y_test) = require_keras().datasets.mnist.load_data()
+    except Exception as error:  # Keras raises a bare Exception for any failed download
+        raise InputError(
+            f"The full MNIST could not be downloaded through Keras ({' '.join(str(error).split())[:200]}). "
+            "Name a local mnist.npz with the environment variable L2FEAT_MNIST, or use 'mnist-1k', which is shipped."
+        ) from error
+    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}

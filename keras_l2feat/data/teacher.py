@@ -1,0 +1,39 @@
+"""Teacher data: Gaussian inputs through a fixed random ReLU network [Jacot et al. 2022, Fig. 2 right]."""
+
+import numpy as np
+
+from keras_l2feat.data.dataset import Dataset
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.network import DenseNetwork
+
+__all__ = ["teacher"]
+
+
+def teacher(*, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, seed=0, name=None) -> Dataset:
+    """Targets of a random network of `depth` weight matrices and hidden layers of `width`.
+
+    Inputs are standard Gaussian `(n, inputs)`; weights are Gaussian with variance `1 / rows` per entry of the kernel (so
+    that representations keep their size through depth, up to the factor of σ) and of the bias row (β = 1). Targets are
+    divided by their standard deviation on the training set, so that λ means the same for every teacher.
+
+    Returns: a `Dataset`, the same for the same arguments.
+    """
+    for argument, value in {"depth": depth, "width": width, "inputs": inputs, "outputs": outputs, "n": n}.items():
+        if int(value) != value or value < 1:
+            raise bad_argument(argument, "a whole number of at least 1", value)
+    generator = np.random.default_rng(seed)
+    widths = (inputs, *(width,) * (depth - 1), outputs)
+    weights = [generator.standard_normal((a + 1, b)) / np.sqrt(a) for a, b in zip(widths, widths[1:])]  # noqa: RUF007
+    network = DenseNetwork(tuple(weights))
+    x_train, x_test = generator.standard_normal((n, inputs)), generator.standard_normal((n_test, inputs))
+    y_train, y_test = network(x_train), network(x_test)
+    scale = y_train.std() or 1.0
+    return Dataset(
+        name=name or "teacher",
+        x_train=x_train.astype("float32"),
+        y_train=(y_train / scale).astype("float32"),
+        x_test=x_test.astype("float32"),
+        y_test=(y_test / scale).astype("float32"),
+        licence="made by this package",
+        source=f"teacher(depth={depth}, width={width}, inputs={inputs}, outputs={outputs}, n={n}, seed={seed})",
+    )
