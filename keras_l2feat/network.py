@@ -89,8 +89,8 @@ class DenseNetwork:
     def forward(self, x):
         """All representations on data `x` of shape `(N, n_0)`.
 
-        Returns: lists `Z = [Z_1 … Z_L]`, each `(N, n_l)`, and `A = [A_0 … A_{L-1}]`, each `(N, n_l + 1)` (no bias column
-        when β = 0), float64.
+        Returns: lists `Z = [Z_1 … Z_L]`, each `(N, n_l)`, and `A = [A_0 … A_{L-1}]`, each `(N, n_l + 1)` (no bias
+        column when β = 0), float64.
         """
         a = [self.augment(x)]
         z = []

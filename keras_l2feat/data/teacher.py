@@ -12,7 +12,7 @@ __all__ = ["teacher"]
 def teacher(*, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, seed=0, name=None) -> Dataset:
     """Targets of a random network of `depth` weight matrices and hidden layers of `width`.
 
-    Inputs are standard Gaussian `(n, inputs)`; weights are Gaussian with variance `1 / rows` per entry of the kernel (so
+    Inputs are standard Gaussian `(n, inputs)`; weights are Gaussian, of variance `1 / rows` in the kernel (so
     that representations keep their size through depth, up to the factor of σ) and of the bias row (β = 1). Targets are
     divided by their standard deviation on the training set, so that λ means the same for every teacher.
 

@@ -1,0 +1,91 @@
+"""`l2feat`: the command line. Commands are imported when they are run, so that help needs no TensorFlow."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.version import __version__
+
+__all__ = ["LazyGroup", "main"]
+
+# name: (module of keras_l2feat.cli, help line). The command object in the module is called `command`.
+COMMANDS = {
+    "certify": ("certify", "Ask whether one more neuron could lower the loss of a trained network."),
+    "diff": ("diff", "Compare two models: are they equivalent, and where do they differ?"),
+    "expand": ("expand", "Write an equivalent wider model by splitting neurons."),
+    "forces": ("forces", "Draw attraction and repulsion on the hidden representations."),
+    "inspect": ("inspect", "Show rays, angles and balance of a model's layers."),
+    "plateau": ("plateau", "Find the width from which the regularized loss no longer falls."),
+    "prune": ("prune", "Write an equivalent smaller model, with a certificate."),
+    "rank": ("rank", "Bound the number of neurons that a trained layer needs."),
+    "reproduce": ("reproduce", "Remake a figure or check a claim of the papers."),
+    "symmetries": ("symmetries", "Count, follow and connect equivalent networks."),
+    "train": ("train", "Train an L2-regularized network on full batches."),
+    "zoo": ("zoo", "List, download, check and rebuild pretrained models."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands live in modules that are imported when needed.
+
+    `rows` maps a command's name to `(module, help line)`, `package` is where the modules are.
+    """
+
+    def __init__(self, *args, rows=None, package="keras_l2feat.cli", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.rows = rows or {}
+        self.package = package
+
+    def list_commands(self, ctx):
+        return sorted(self.rows)
+
+    def get_command(self, ctx, name):
+        if name not in self.rows:
+            return None
+        return importlib.import_module(f"{self.package}.{self.rows[name][0]}").command
+
+    def resolve_command(self, ctx, args):
+        if args and args[0] not in self.rows:
+            ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(sorted(self.rows))}.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[1]) for name, row in sorted(self.rows.items())])
+
+
+@click.group(
+    cls=LazyGroup,
+    rows=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: l2feat prune zoo:mnist-1k-wide --data mnist-1k -o small.keras",
+)
+@click.version_option(__version__, prog_name="l2feat")
+def cli():
+    """Find the neurons that weight decay made redundant, and leave them out.
+
+    Exit codes: 0 done; 1 a check failed and nothing was written; 2 the call or its input cannot be used.
+    """
+
+
+def main(args=None):
+    """Run the command line; a user's mistake ends in one line on stderr, not in a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        sys.exit(cli.main(args=args, standalone_mode=True))
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except CheckFailed as error:
+        click.echo(f"Check failed: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

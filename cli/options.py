@@ -1,0 +1,92 @@
+"""Options and arguments that commands share, and where their values lead."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from keras_l2feat.errors import InputError
+
+__all__ = [
+    "Widths",
+    "data_option",
+    "json_option",
+    "load_data",
+    "load_source",
+    "out_folder",
+    "quiet_option",
+    "seed_option",
+    "source_argument",
+    "write_json_result",
+]
+
+source_argument = click.argument("source", metavar="SOURCE")
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No tables and no progress bars.")
+json_option = click.option(
+    "--json", "json_path", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout with '-'."
+)
+
+
+def data_option(required=False, text="Data set: a name such as mnist-1k, or the path of an .npz file."):
+    """`--data NAME|FILE.npz`, handed on as text; see `load_data`."""
+    return click.option("--data", metavar="NAME|FILE.npz", required=required, help=text)
+
+
+class Widths(click.ParamType):
+    """`50,50`: positive whole numbers, one per hidden layer, as a tuple."""
+
+    name = "widths"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            widths = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            widths = ()
+        if not widths or min(widths) < 1:
+            self.fail(f"positive whole numbers with commas between are expected, as in 50,50. Received: {value!r}")
+        return widths
+
+
+def load_data(name):
+    """The data set behind `--data`, or `None` where none was given."""
+    from keras_l2feat import data
+
+    return None if name is None else data.load(name)
+
+
+def load_source(source: str):
+    """The model that SOURCE names: `zoo:NAME`, or the path of a `.keras` file."""
+    if source.startswith("zoo:"):
+        from keras_l2feat import zoo
+
+        return zoo.load(source.removeprefix("zoo:"))
+    from keras_l2feat.files import load_model
+
+    return load_model(source)
+
+
+def out_folder(path) -> Path:
+    """The folder `path`, made if need be."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {str(path)!r}: {error.strerror}.") from error
+    return path
+
+
+def write_json_result(value, path) -> None:
+    """Write `value` where `--json` says: a file, `-` for stdout, nowhere for `None`."""
+    if path is None:
+        return
+    if path == "-":
+        json.dump(value, sys.stdout, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
+        return
+    from keras_l2feat.files import write_json
+
+    write_json(path, value)
