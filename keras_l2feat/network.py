@@ -22,6 +22,14 @@ ACTIVATIONS = {
     "abs": np.abs,
     "tanh": np.tanh,
 }
+# σ' of each; on a kink the subgradient that the backends take (0 for relu and abs, the slope of leaky_relu's line).
+SLOPES = {
+    "relu": lambda z: (z > 0).astype(np.float64),
+    "leaky_relu": lambda z: np.where(z >= 0, 1.0, 0.2),
+    "linear": np.ones_like,
+    "abs": np.sign,
+    "tanh": lambda z: 1.0 - np.tanh(z) ** 2,
+}
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,25 @@ class DenseNetwork:
     def __call__(self, x):
         """The outputs Z_L on `x`, `(N, n_L)` float64."""
         return self.forward(x)[0][-1]
+
+    def gradients(self, x, output_gradient):
+        """Back-propagation: the gradient of a function of the outputs with respect to each `W_l`.
+
+        Args:
+            x: data, `(N, n_0)`.
+            output_gradient: takes the outputs Z_L, `(N, n_L)`; returns the value and its gradient there.
+
+        Returns: the value, and a list of float64 arrays shaped like `weights`.
+        """
+        z, a = self.forward(x)
+        value, upstream = output_gradient(z[-1])
+        gradients = []
+        for layer in range(self.depth - 1, -1, -1):
+            gradients.append(a[layer].T @ upstream)
+            if layer > 0:
+                upstream = upstream @ self.weights[layer][: self.widths[layer]].T
+                upstream = upstream * SLOPES[self.activation](z[layer - 1])
+        return value, gradients[::-1]
 
     @classmethod
     def random(cls, widths, *, activation="relu", beta=1.0, scale=None, seed=0) -> "DenseNetwork":
