@@ -2,11 +2,8 @@
 
 import json
 import sys
-from pathlib import Path
 
 import click
-
-from keras_l2feat.errors import InputError
 
 __all__ = [
     "Widths",
@@ -14,7 +11,6 @@ __all__ = [
     "json_option",
     "load_data",
     "load_source",
-    "out_folder",
     "quiet_option",
     "seed_option",
     "source_argument",
@@ -67,16 +63,6 @@ def load_source(source: str):
     from keras_l2feat.files import load_model
 
     return load_model(source)
-
-
-def out_folder(path) -> Path:
-    """The folder `path`, made if need be."""
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {str(path)!r}: {error.strerror}.") from error
-    return path
 
 
 def write_json_result(value, path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["atomic_path", "load_model", "save_model", "sha256", "write_json", "write_text"]
+__all__ = ["atomic_path", "load_model", "output_folder", "save_model", "sha256", "write_json", "write_text"]
 
 READ_CHUNK = 1 << 20
 
@@ -43,6 +43,16 @@ def atomic_path(path):
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def output_folder(path) -> Path:
+    """The folder `path`, made if need be."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {str(path)!r}: {error.strerror}.") from error
+    return path
 
 
 def write_text(path, text: str) -> None:

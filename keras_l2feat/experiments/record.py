@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from keras_l2feat.files import write_text
+from keras_l2feat.files import output_folder, write_text
 from keras_l2feat.version import __version__
 
 __all__ = ["figure", "write_record"]
@@ -31,10 +31,8 @@ def figure(name: str, *options, summary: str = ""):
         @click.option("--quiet", "-q", is_flag=True, help="No text and no progress bars.")
         @functools.wraps(run)
         def command(out, seed, quiet, **kwargs):
-            from keras_l2feat.cli.options import out_folder
-
             start = time.perf_counter()
-            text = run(out_folder(out), seed=seed, quiet=quiet, **kwargs)
+            text = run(output_folder(out), seed=seed, quiet=quiet, **kwargs)
             write_record(out, text, seed=seed, seconds=time.perf_counter() - start)
             if not quiet:
                 click.echo(text)
