@@ -1,0 +1,157 @@
+"""Aligned groups: everything planted is found, nothing else, whatever the shape, order, dtype and scaling."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_l2feat.activations import Scaling
+from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.aligned import aligned_groups, near_aligned_pairs, tolerance
+
+
+def roots(groups, n_units):
+    """Each unit's representative (itself, where it is in no group) and factor."""
+    root, factor = np.arange(n_units), np.ones(n_units)
+    for group in groups:
+        root[group.members], factor[group.members] = group.representative, group.factors
+    return root, factor
+
+
+FACTORS = {
+    Scaling.POSITIVE: lambda random, k: np.exp(random.uniform(-3, 3, k)),
+    Scaling.LINEAR: lambda random, k: np.exp(random.uniform(-3, 3, k)) * random.choice([-1.0, 1.0], k),
+    Scaling.ODD: lambda random, k: random.choice([-1.0, 1.0], k),
+    Scaling.IDENTITY: lambda random, k: np.ones(k),
+}
+
+
+def planted(random, n_units, length, scaling, dtype):
+    """Random units, a part of them multiples of others; the representatives (lowest index of a group)."""
+    unit_of = random.integers(0, max(1, n_units // 2), n_units)
+    directions = random.standard_normal((n_units, length))
+    vectors = (FACTORS[scaling](random, n_units)[:, None] * directions[unit_of]).astype(dtype)
+    first = {unit: i for i, unit in reversed(list(enumerate(unit_of)))}
+    return vectors, np.array([first[unit] for unit in unit_of])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_units=st.integers(2, 60),
+    length=st.integers(3, 40),
+    scaling=st.sampled_from(list(FACTORS)),
+    dtype=st.sampled_from(["float32", "float64"]),
+    order=st.sampled_from("CF"),
+)
+def test_all_planted_groups_and_no_others(seed, n_units, length, scaling, dtype, order):
+    random = np.random.default_rng(seed)
+    vectors, expected = planted(random, n_units, length, scaling, dtype)
+    root, factor = roots(aligned_groups(np.asarray(vectors, order=order), scaling), n_units)
+    np.testing.assert_array_equal(root, expected)
+    gap = np.linalg.norm(vectors - factor[:, None] * vectors[root].astype(float), axis=1)
+    assert (gap <= 1.5 * tolerance(dtype, length) * np.linalg.norm(vectors.astype(float), axis=1)).all()
+
+
+@pytest.mark.parametrize("scaling", [*FACTORS, Scaling.COUPLED])
+def test_a_scaling_allows_its_own_factors_and_no_more(scaling):
+    w = np.array([[1.0, -2.0, 3.0]])
+    vectors = np.concatenate([w, w, 2 * w, -w, -0.5 * w])
+    expected = {
+        Scaling.POSITIVE: [0, 0, 0, 3, 3],
+        Scaling.LINEAR: [0, 0, 0, 0, 0],
+        Scaling.ODD: [0, 0, 2, 0, 4],
+        Scaling.IDENTITY: [0, 0, 2, 3, 4],
+        Scaling.COUPLED: [0, 1, 2, 3, 4],
+    }
+    np.testing.assert_array_equal(roots(aligned_groups(vectors, scaling), 5)[0], expected[scaling])
+
+
+def test_parts_side_by_side_are_one_matrix():
+    random = np.random.default_rng(3)
+    vectors, expected = planted(random, 300, 17, Scaling.POSITIVE, "float32")
+    kernel, bias = np.asfortranarray(vectors[:, :-1]), vectors[:, -1:]
+    whole, parts = (roots(aligned_groups(v, Scaling.POSITIVE), 300) for v in (vectors, (kernel, bias)))
+    np.testing.assert_array_equal(whole[0], expected)
+    np.testing.assert_array_equal(parts[0], expected)
+    other_bias = bias + np.arange(300, dtype="float32")[:, None]
+    assert aligned_groups((kernel, other_bias), Scaling.IDENTITY) == []
+
+
+def test_half_precision_uses_its_own_rounding():
+    random = np.random.default_rng(4)
+    vectors, expected = planted(random, 200, 64, Scaling.POSITIVE, "float16")
+    np.testing.assert_array_equal(roots(aligned_groups(vectors, Scaling.POSITIVE), 200)[0], expected)
+    as_double = vectors.astype(float)
+    assert len(aligned_groups(as_double, Scaling.POSITIVE)) < len(
+        aligned_groups(as_double, Scaling.POSITIVE, "float16")
+    )
+
+
+def test_a_deviation_beyond_rounding_is_no_alignment():
+    w = np.random.default_rng(5).standard_normal((1, 50)).astype("float32")
+    other = np.random.default_rng(6).standard_normal((1, 50))
+    other -= (other @ w.T) / (w @ w.T) * w
+    other /= np.linalg.norm(other)
+    for size, found in [(0.5, 1), (3.0, 0)]:
+        moved = (w + size * tolerance("float32", 50) * np.linalg.norm(w) * other).astype("float32")
+        assert len(aligned_groups(np.concatenate([w, moved]), Scaling.POSITIVE)) == found
+
+
+def test_zero_and_not_finite_units_are_left_out():
+    vectors = np.array([[0.0, 0.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, 1.0], [2.0, 2.0]])
+    (group,) = aligned_groups(vectors, Scaling.POSITIVE)
+    assert group.representative == 4
+    assert group.members.tolist() == [5]
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-6, 1e6, 1e100])
+def test_scale_does_not_matter(scale):
+    vectors, expected = planted(np.random.default_rng(7), 100, 10, Scaling.POSITIVE, "float64")
+    np.testing.assert_array_equal(roots(aligned_groups(scale * vectors, Scaling.POSITIVE), 100)[0], expected)
+
+
+def test_degenerate_shapes():
+    assert aligned_groups(np.zeros((0, 3)), Scaling.POSITIVE) == []
+    assert aligned_groups(np.zeros((4, 0)), Scaling.POSITIVE) == []
+    assert aligned_groups(np.ones((1, 3)), Scaling.POSITIVE) == []
+    (positive, negative) = aligned_groups(np.array([[1.0], [-1.0], [3.0], [-4.0]]), Scaling.POSITIVE)
+    assert (positive.members.tolist(), negative.members.tolist()) == ([2], [3])
+    with pytest.raises(InputError, match="'vectors' must be a matrix"):
+        aligned_groups(np.zeros(3), Scaling.POSITIVE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    scaling=st.sampled_from(list(FACTORS)),
+    angle=st.floats(1e-3, 0.5),
+    block=st.integers(3, 64),
+)
+def test_near_aligned_pairs_are_those_of_brute_force(seed, scaling, angle, block):
+    random = np.random.default_rng(seed)
+    vectors, _ = planted(random, 30, 4, scaling, "float64")
+    vectors += angle * random.uniform(0, 1, (30, 1)) * random.standard_normal(vectors.shape) / 4
+    i, j, distance = near_aligned_pairs(vectors, scaling, angle, block=block)
+    norms = np.linalg.norm(vectors, axis=1)
+    rescaled = scaling in (Scaling.POSITIVE, Scaling.LINEAR)
+    units = vectors / norms[:, None] if rescaled else vectors
+    expected = {}
+    for a in range(30):
+        for b in range(a + 1, 30):
+            size = 1.0 if rescaled else max(norms[a], norms[b])
+            gaps = [np.linalg.norm(units[a] - units[b]) / size]
+            if scaling in (Scaling.LINEAR, Scaling.ODD):
+                gaps.append(np.linalg.norm(units[a] + units[b]) / size)
+            if min(gaps) <= (2 * np.sin(angle / 2) if rescaled else angle):
+                expected[a, b] = min(gaps)
+    assert set(zip(i.tolist(), j.tolist())) == set(expected)
+    np.testing.assert_allclose(distance, [expected[p] for p in zip(i, j)], atol=1e-7)
+    assert (np.diff(distance) >= 0).all()
+    near = near_aligned_pairs(vectors, scaling, angle, limit=3, block=block)
+    np.testing.assert_array_equal(near[2], distance[:3])
+
+
+def test_a_bad_angle_is_named():
+    with pytest.raises(InputError, match="'angle' must be in radians"):
+        near_aligned_pairs(np.ones((2, 2)), Scaling.POSITIVE, 0.0)
