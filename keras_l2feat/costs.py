@@ -1,8 +1,10 @@
 """The data term C of the loss, by name: `"crossentropy"`, `"squared"`, or any callable `(z, y) -> scalar`."""
 
+import numpy as np
+
 from keras_l2feat.errors import bad_argument
 
-__all__ = ["COSTS", "cost_function", "cost_of_task"]
+__all__ = ["COSTS", "cost_function", "cost_of_task", "cost_with_gradient"]
 
 
 def _crossentropy(z, y):
@@ -34,6 +36,35 @@ def cost_function(cost):
     if cost not in COSTS:
         raise bad_argument("cost", f"one of {sorted(COSTS)} or a function (z, y) -> scalar", cost)
     return COSTS[cost]
+
+
+def _crossentropy_with_gradient(z, y):
+    labels = np.asarray(y, dtype=np.int64)
+    rows = np.arange(len(z))
+    shifted = z - z.max(axis=1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    gradient = np.exp(logs)
+    gradient[rows, labels] -= 1.0
+    return float(-logs[rows, labels].mean()), gradient / len(z)
+
+
+def _squared_with_gradient(z, y):
+    residual = z - np.reshape(np.asarray(y, dtype=np.float64), z.shape)
+    return float(np.vdot(residual, residual)) / len(z), 2.0 * residual / len(z)
+
+
+_WITH_GRADIENT = {"crossentropy": _crossentropy_with_gradient, "squared": _squared_with_gradient}
+
+
+def cost_with_gradient(cost):
+    """The same costs in NumPy: `(z, y) -> (value, ∂C/∂z)`, float64, z and the gradient of shape `(N, k)`.
+
+    Raises:
+        InputError: an unknown name, or a callable, which carries no gradient.
+    """
+    if cost not in _WITH_GRADIENT:
+        raise bad_argument("cost", f"one of {sorted(_WITH_GRADIENT)}", cost)
+    return _WITH_GRADIENT[cost]
 
 
 def cost_of_task(task: str) -> str:
