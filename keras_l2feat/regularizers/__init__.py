@@ -1,1 +1,5 @@
-"""Regularizers."""
+"""Regularizers for Keras layers and models."""
+
+from keras_l2feat.regularizers.weight_space import amount, regularize, weight_space
+
+__all__ = ["amount", "regularize", "weight_space"]
