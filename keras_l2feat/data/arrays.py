@@ -23,10 +23,19 @@ def read_npz(path) -> dict:
     if not path.is_file():
         raise InputError(f"Cannot read data from {str(path)!r}: no such file.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in KEYS if key in archive.files}
             found = list(archive.files)
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, MemoryError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+        MemoryError,
+    ) as error:
         raise InputError(
             f"Cannot read data from {str(path)!r}: not an .npz file of plain arrays ({' '.join(str(error).split())})."
         ) from error

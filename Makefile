@@ -1,0 +1,59 @@
+# Every target does all its own set-up in .venv; a second run reuses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+SOURCES := keras_l2feat zoo cli tests benchmarks .ci
+# As many test workers as cores; each takes one thread (tests/conftest.py).
+WORKERS ?= auto
+
+.PHONY: help demo test test-quick lint format wheel-check bench clean
+
+help:
+	@echo "make demo         prune a shipped network and certify it, in about a minute after installation"
+	@echo "make test         every test"
+	@echo "make test-quick   the tests that take at most two seconds each"
+	@echo "make lint         ruff check and format check"
+	@echo "make wheel-check  build the wheel, install it apart and use it from an empty folder"
+	@echo "make bench        every benchmark, printing ratios (long)"
+	@echo "make clean        remove build leftovers (not .venv)"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Name another with: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/l2feat prune zoo:mnist-1k-wide --data mnist-1k -o results/demo/mnist-1k-small.keras --rays results/demo/rays.png
+
+test: $(VENV)/.installed-test
+	$(PYTEST) -n $(WORKERS) --dist worksteal --durations 15
+
+test-quick: $(VENV)/.installed-test
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow"
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+wheel-check: $(VENV)/.installed-test
+	$(BIN)/python .ci/wheel_check.py
+
+bench: $(VENV)/.installed-test
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
