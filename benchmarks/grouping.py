@@ -1,8 +1,8 @@
 """Finding aligned units by sorting a few projections, against forming the Gram matrix of the layer.
 
 One float32 layer of 16384 units and 4096 inputs, a quarter of the units planted in groups of 2 to 50, in both memory
-orders (rows of a matrix; columns of a Dense kernel). Prints seconds, the ratio, what was found, the time of one pass over
-the weights, and the peak memory of the search, weights included, as a multiple of them.
+orders (rows of a matrix; columns of a Dense kernel). Prints seconds, the ratio, what was found, the time of one pass
+over the weights, and the peak memory of the search, weights included, as a multiple of the weights.
 
     python benchmarks/grouping.py [--units 16384] [--inputs 4096] [--seed 0]
 """
