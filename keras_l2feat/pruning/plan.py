@@ -1,0 +1,169 @@
+"""What is to be removed, as plain data: the interface between those who find redundancy and those who act on it.
+
+A *unit* is a channel that a layer computes (a neuron, a filter), named `(layer, index)`; where several layers must
+lose a channel together (the branches of a residual sum), it is named after the first of them. A *reader* is an axis of
+a kernel that is linear in a tensor's channels; it is named after its layer (`"dense_2"`; `"block/dense_2"` inside a
+nested model; `"attention/query"` where a layer has several), and counts its *positions* along that axis. In a chain of
+dense layers positions are the units of the layer before; after `Flatten` every unit has one position per pixel.
+
+A plan holds
+
+    removed     which units go, each with a reason; `into` and `constant` say by what they are replaced
+    transfers   reader → [(source, target, factor), ...]: kernel row `target` of what is kept receives `factor` times
+                the old row `source`. `BIAS` (-1) as a target is the reader's bias row: a constant is folded there.
+
+so that with T the matrix of the transfers a reader's kernel becomes `T K`. A kept position that is no source maps to
+itself with factor 1; one that is a source maps only as listed (so it can be rescaled or spread); a removed position
+that is no source is dropped. Targets must be kept positions or `BIAS`. `BIAS` as a source says where the old bias row
+goes; unlisted it stays.
+
+Who offers a guarantee writes a function `(graph, **options) -> Plan`; `rewrite` and `certificate` do the rest.
+Levels follow each other: every step is planned on the model that the step before left.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from keras_l2feat.errors import InputError
+
+__all__ = ["BIAS", "Plan", "Removal", "load_plans", "save_plans"]
+
+BIAS = -1
+FORMAT = "keras-l2feat plan 1"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One unit that goes.
+
+    Attributes:
+        layer, unit: its name.
+        reason: "aligned", "identical", "mirrored", "dead", "constant", "dependent" (exact), or another level's word.
+        into: `((layer, unit, factor), ...)`: what computes its value from now on; empty if nothing has to.
+        constant: what is left for the readers' biases.
+    """
+
+    layer: str
+    unit: int
+    reason: str
+    into: tuple = ()
+    constant: float = 0.0
+
+
+@dataclass
+class Plan:
+    """A set of removals that can be carried out together.
+
+    Attributes:
+        guarantee: "exact", "domain", "data" or "bounded".
+        removed: list of `Removal`.
+        transfers: reader → list of `(source, target, factor)`.
+        facts: what the guarantee has to say in the certificate (bound, domain, hash of the data …), JSON-able.
+    """
+
+    guarantee: str = "exact"
+    removed: list = field(default_factory=list)
+    transfers: dict = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
+
+    def __bool__(self):
+        return bool(self.removed or self.transfers)
+
+    def counts(self) -> dict:
+        """layer → Counter of reasons."""
+        counts = {}
+        for removal in self.removed:
+            counts.setdefault(removal.layer, Counter())[removal.reason] += 1
+        return counts
+
+    def remove(self, graph, layer, unit, reason, into=(), constant=0.0) -> None:
+        """Remove a unit, with the same replacement at every reader.
+
+        Args:
+            graph: the `Graph` that is planned on.
+            layer, unit: the unit's name.
+            reason: a word for the report.
+            into: `{(layer, unit): factor}` of units that are kept to the end.
+            constant: added to the readers' biases times their kernel row.
+        """
+        into = dict(into)
+        self.removed.append(
+            Removal(layer, int(unit), reason, tuple((a, int(b), float(f)) for (a, b), f in into.items()), constant)
+        )
+        source = graph.unit(layer, unit)
+        for reader in graph.readers.values():
+            positions = reader.positions_of(source)
+            moves = [(BIAS, constant)] if constant else []
+            for (owner, index), factor in into.items():
+                moves.append((reader.positions_of(graph.unit(owner, index)), factor))
+            for nth, position in enumerate(positions):
+                for target, factor in moves:
+                    goal = target if isinstance(target, int) else int(target[nth])
+                    self.transfers.setdefault(reader.name, []).append((int(position), goal, float(factor)))
+
+    def to_json(self) -> dict:
+        """Plain data."""
+        return {
+            "format": FORMAT,
+            "guarantee": self.guarantee,
+            "removed": [[r.layer, r.unit, r.reason, [list(i) for i in r.into], r.constant] for r in self.removed],
+            "transfers": {name: [list(move) for move in moves] for name, moves in self.transfers.items()},
+            "facts": self.facts,
+        }
+
+    @classmethod
+    def from_json(cls, value) -> "Plan":
+        """The plan of `to_json`.
+
+        Raises:
+            InputError: `value` is not a plan.
+        """
+        try:
+            if value["format"] != FORMAT:
+                raise InputError(f"A plan has the format {FORMAT!r}. Received: {value['format']!r}.")
+            return cls(
+                str(value["guarantee"]),
+                [
+                    Removal(
+                        str(layer),
+                        int(unit),
+                        str(reason),
+                        tuple((str(a), int(b), float(f)) for a, b, f in into),
+                        float(constant),
+                    )
+                    for layer, unit, reason, into, constant in value["removed"]
+                ],
+                {
+                    str(name): [(int(s), int(t), float(f)) for s, t, f in moves]
+                    for name, moves in value["transfers"].items()
+                },
+                dict(value.get("facts", {})),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"Not a plan: {error}.") from error
+
+
+def save_plans(plans, path) -> None:
+    """Write plans that follow each other to a JSON file."""
+    from keras_l2feat.files import write_json
+
+    write_json(path, [plan.to_json() for plan in plans])
+
+
+def load_plans(path) -> list:
+    """Read what `save_plans` wrote.
+
+    Raises:
+        InputError: no such file, or not a list of plans.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            value = json.load(stream)
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read the plan {str(path)!r}: {error}.") from error
+    if not isinstance(value, list):
+        raise InputError(f"Cannot read the plan {str(path)!r}: a list of plans is expected.")
+    return [Plan.from_json(item) for item in value]
