@@ -1,1 +1,24 @@
-"""Kernels."""
+"""TensorFlow kernels with closed-form gradients: plain tensors in, plain tensors out."""
+
+from keras_l2feat.kernels.covariance import covariance_cost, covariance_inverse
+from keras_l2feat.kernels.projection import least_norm_weights, project, weights_from_representations
+from keras_l2feat.kernels.representation import append_bias, representation_cost
+from keras_l2feat.kernels.ridge import absolute_ridge, rank_tolerance, ridge_solution
+from keras_l2feat.kernels.streaming import Gram, StreamedCost, accumulate_gram, streamed_representation_cost
+
+__all__ = [
+    "Gram",
+    "StreamedCost",
+    "absolute_ridge",
+    "accumulate_gram",
+    "append_bias",
+    "covariance_cost",
+    "covariance_inverse",
+    "least_norm_weights",
+    "project",
+    "rank_tolerance",
+    "representation_cost",
+    "ridge_solution",
+    "streamed_representation_cost",
+    "weights_from_representations",
+]

@@ -1,0 +1,81 @@
+"""From representations to weights: least-norm regression, the projection onto col(A), whole networks.
+
+Legend as in `ridge`: Z (..., N, k), A (..., N, n), W (..., n, k), ρ the ridge.
+"""
+
+import tensorflow as tf
+
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.kernels.representation import append_bias
+from keras_l2feat.kernels.ridge import absolute_ridge, as_matrices, as_ridge, rank_tolerance, ridge_solution
+
+__all__ = ["least_norm_weights", "project", "weights_from_representations"]
+
+
+def least_norm_weights(z, a, ridge=0.0, *, relative=False):
+    """W = argmin ‖W‖² + ‖Z − A W‖²/ρ, the weights behind the representation cost; A⁺Z for ρ = 0.
+
+    With ρ > 0: one Cholesky factorization, differentiable to any order by closed forms. With the Python number 0: by
+    singular values, for `a` of any rank (values below `rank_tolerance` count as 0), and without a gradient.
+
+    Args:
+        z: (..., N, k) float32 or float64.
+        a: (..., N, n) of the same dtype, with its bias column.
+        ridge: ρ, a number at least 0 or a positive tensor of no or of the leading dimensions.
+        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ, see `absolute_ridge`.
+
+    Returns: (..., n, k) tensor.
+
+    Raises:
+        InputError: shapes or dtypes disagree, or the ridge is negative.
+
+    Reference: [Jacot et al. 2022, Prop. 1], the map W(Z).
+    """
+    z, a = as_matrices(z, a)
+    ridge = as_ridge(ridge)
+    if isinstance(ridge, float) and ridge == 0.0:
+        inverse = tf.linalg.pinv(a, rcond=tf.fill(tf.shape(a)[:-2], rank_tolerance(a)))
+        return tf.stop_gradient(tf.matmul(inverse, z))
+    return ridge_solution(z, a, absolute_ridge(a, ridge) if relative else ridge)[1]
+
+
+def project(z, a, ridge=0.0, *, relative=False):
+    """A A⁺Z, the part of each column of `z` that lies in col(A); with a ridge the shrunken A (AᵀA + ρI)⁻¹Aᵀ Z.
+
+    Arguments and errors as for `least_norm_weights`.
+
+    Returns: (..., N, k) tensor.
+
+    Reference: [Jacot et al. 2022, §3.1], the projection P of projected gradient descent.
+    """
+    z, a = as_matrices(z, a)
+    return tf.matmul(a, least_norm_weights(z, a, ridge, relative=relative))
+
+
+def weights_from_representations(x, representations, activation, *, beta=1.0, ridge=0.0, relative=False):
+    """The weights that produce given representations, layer by layer: W_l = A_{l-1}⁺ Z_l.
+
+    What lies outside col(A_{l-1}) cannot be produced. Each layer is projected before the next is solved, so a network
+    with these weights has exactly the projected representations.
+
+    Args:
+        x: (N, n_0) inputs, without bias column.
+        representations: Z_1 … Z_L, (N, n_l) each; leading dimensions are allowed throughout.
+        activation: σ, a function of a tensor.
+        beta: amount of bias.
+        ridge, relative: as for `least_norm_weights`. The pseudo-inverse (0) amplifies what leaves col(A):
+            convert what was optimized under a ridge with that ridge.
+
+    Returns: list W_1 … W_L, (n_{l-1} + 1, n_l) each, or (n_{l-1}, n_l) for `beta` = 0.
+
+    Reference: [Jacot et al. 2022, Prop. 1].
+    """
+    representations = [tf.convert_to_tensor(z) for z in representations]
+    if not representations:
+        raise bad_argument("representations", "at least one array Z_1", representations)
+    weights = []
+    a = append_bias(tf.cast(x, representations[0].dtype), beta)
+    for z in representations:
+        weights.append(least_norm_weights(z, a, ridge, relative=relative))
+        a = append_bias(activation(tf.matmul(a, weights[-1])), beta)
+    return weights

@@ -1,0 +1,134 @@
+"""The ridge system behind every kernel of the representations: one factorization, closed-form gradients of every order.
+
+Legend: A (..., N, n) activations that feed a layer (bias column included), Z (..., N, k) its pre-activations, ρ > 0 the
+ridge, M (..., N, k) multipliers, W (..., n, k) weights. The saddle system
+
+    ρ M + A W = Z
+    Aᵀ M − W = C
+
+has a symmetric matrix, so the derivative of its solution is the solution of the same system for another right side.
+With C = 0: M = (A Aᵀ + ρI)⁻¹ Z and W = AᵀM = argmin ‖W‖² + ‖Z − A W‖²/ρ.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_l2feat.errors import bad_argument
+
+__all__ = ["absolute_ridge", "as_matrices", "as_ridge", "by_features", "rank_tolerance", "ridge_solution", "total"]
+
+SMALLEST_RIDGE = 1e-30  # what an all-zero A gets, so that its cost is large and finite
+
+
+def ridge_solution(z, a, ridge):
+    """M = (A Aᵀ + ρI)⁻¹ Z and W = AᵀM, from one Cholesky factorization of the smaller Gram matrix.
+
+    Differentiable in `z`, `a` and `ridge` to any order: no decomposition is differentiated.
+
+    Args:
+        z: (..., N, k) float32 or float64 tensor.
+        a: (..., N, n) tensor of the same dtype and leading dimensions.
+        ridge: ρ > 0, absolute, a tensor of no or of the leading dimensions.
+
+    Returns: the pair M (..., N, k), W (..., n, k). The relative rounding error of W is about eps·‖A‖²/ρ, and that
+        of M in addition eps·‖Z‖/ρ absolute.
+    """
+    ridge = tf.cast(ridge, a.dtype)
+    nothing = tf.zeros(tf.concat([tf.shape(a)[:-2], [tf.shape(a)[-1], tf.shape(z)[-1]]], axis=0), a.dtype)
+    return _saddle(z, nothing, a, ridge, tf.stop_gradient(_gram_factor(a, ridge)))
+
+
+@tf.custom_gradient
+def _saddle(z, c, a, ridge, factor):
+    # `factor` only spares work: that it depends on A and ρ is accounted for in the gradients of `a` and `ridge`.
+    rho = ridge[..., None, None]
+    if by_features(a):
+        w = tf.linalg.cholesky_solve(factor, tf.matmul(a, z, transpose_a=True) - rho * c)
+        m = (z - tf.matmul(a, w)) / rho
+    else:
+        m = tf.linalg.cholesky_solve(factor, z + tf.matmul(a, c))
+        w = tf.matmul(a, m, transpose_a=True) - c
+
+    def gradient(m_bar, w_bar):
+        m, w = _saddle(z, c, a, ridge, factor)  # once more, in differentiable form; a graph computes it once
+        u, v = _saddle(m_bar, w_bar, a, ridge, factor)
+        a_bar = -tf.matmul(u, w, transpose_b=True) - tf.matmul(m, v, transpose_b=True)
+        return u, v, a_bar, unbroadcast(-total(u * m), ridge), None
+
+    return (m, w), gradient
+
+
+def _gram_factor(a, ridge):
+    """The Cholesky factor of AᵀA + ρI or A Aᵀ + ρI, whichever is smaller."""
+    features = by_features(a)
+    gram = tf.matmul(a, a, transpose_a=features, transpose_b=not features)
+    return tf.linalg.cholesky(gram + ridge[..., None, None] * tf.eye(tf.shape(gram)[-1], dtype=a.dtype))
+
+
+def by_features(a) -> bool:
+    """Is AᵀA the smaller Gram matrix? An unknown number of points (a batch) counts as large; both forms are valid."""
+    points, features = a.shape[-2:]
+    return points is None or (features is not None and features < points)
+
+
+def absolute_ridge(a, ridge):
+    """The ridge ρ = r·‖A‖²/N: r times the mean eigenvalue of A Aᵀ, that is the mean squared norm of a point.
+
+    It scales with `a`, and neither dead columns (a wider layer) nor repeated points change what it means.
+
+    Args:
+        a: (..., N, n) float tensor.
+        ridge: the relative ridge r, a number or a tensor of the leading dimensions.
+
+    Returns: (...) tensor; at least `SMALLEST_RIDGE`.
+    """
+    mean = total(tf.square(a)) / tf.cast(tf.shape(a)[-2], a.dtype)
+    return tf.maximum(tf.cast(ridge, a.dtype) * mean, SMALLEST_RIDGE)
+
+
+def rank_tolerance(a):
+    """Singular values below this fraction of the largest are rounding: max(N, n)·eps, as in `numpy.linalg.matrix_rank`."""
+    return tf.cast(tf.reduce_max(tf.shape(a)[-2:]), a.dtype) * np.finfo(a.dtype.as_numpy_dtype).eps
+
+
+def as_ridge(ridge):
+    """A checked ridge: a Python float where a number came (0 has its own path), else a tensor.
+
+    Raises:
+        InputError: a number that is negative or not finite.
+    """
+    if isinstance(ridge, (tf.Tensor, tf.Variable)):
+        return ridge
+    array = np.asarray(ridge, dtype=np.float64)
+    if not np.all(np.isfinite(array)) or np.any(array < 0):
+        raise bad_argument("ridge", "a finite number, at least 0", ridge)
+    return float(array) if array.ndim == 0 else tf.constant(array)
+
+
+def as_matrices(z, a):
+    """`z` (..., N, k) and `a` (..., N, n) as tensors that go together.
+
+    Raises:
+        InputError: shapes or dtypes do not.
+    """
+    z = tf.convert_to_tensor(z)
+    a = tf.convert_to_tensor(a)
+    if z.dtype not in (tf.float32, tf.float64):
+        raise bad_argument("z", "of dtype float32 or float64", z.dtype.name)
+    if a.dtype != z.dtype:
+        raise bad_argument("a", f"of the dtype of z, {z.dtype.name}", a.dtype.name)
+    if z.shape.rank is None or z.shape.rank < 2:
+        raise bad_argument("z", "a matrix or a batch of matrices, of shape (..., N, k)", z.shape)
+    if a.shape.rank != z.shape.rank or not z.shape[:-1].is_compatible_with(a.shape[:-1]):
+        raise bad_argument("a", f"of shape {(*z.shape[:-1], 'n')}, to go with z of shape {z.shape}", a.shape)
+    return z, a
+
+
+def total(x):
+    """The sum over the last two dimensions."""
+    return tf.reduce_sum(x, axis=[-2, -1])
+
+
+def unbroadcast(gradient, ridge):
+    """The gradient of a ridge that the leading dimensions share is the sum over them."""
+    return gradient if ridge.shape.rank == gradient.shape.rank else tf.reduce_sum(gradient)
