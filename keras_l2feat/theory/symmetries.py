@@ -3,7 +3,7 @@
 A hidden layer of m neurons computes what r neurons compute when every one of the r is replicated at least once (its
 copies share the outgoing weights) and the remaining neurons form zero-type groups (copies of any one direction whose
 outgoing weights cancel). Each way to hand out the m places is one affine subspace of equivalent networks.
-[Simsek et al. 2021, sections 3 and 4]
+[Simsek et al. 2021]
 """
 
 import itertools
@@ -58,7 +58,7 @@ def count_minima(r, m) -> int:
 
 
 def count_critical(r, m) -> int:
-    """G(r, m): affine subspaces of width-m critical points that come from one critical point of width r, by replication.
+    """G(r, m): affine subspaces of width-m critical points that replication makes of one critical point of width r.
 
     Arguments as in `count_minima`. Zero-type groups do not count: only at zero loss do they stay critical in general.
     """
@@ -68,8 +68,8 @@ def count_critical(r, m) -> int:
 def critical_to_minima(r, m) -> Fraction:
     """Critical subspaces over minima subspaces at width m, if each narrower width has one irreducible critical point.
 
-    With r the least width that reaches zero loss, `Σ_s ∏_l G(s_l, m_l) / ∏_l T(r_l, m_l)` over all s ≤ r, s ≠ r. Above 1,
-    a network of width m has more critical subspaces than minima. [Simsek et al. 2021, section 4.2]
+    With r the least width that reaches zero loss, `Σ_s ∏_l G(s_l, m_l) / ∏_l T(r_l, m_l)` over all s ≤ r, s ≠ r.
+    Above 1, a network of width m has more critical subspaces than minima. [Simsek et al. 2021]
 
     Returns: an exact fraction; `float()` of it may overflow, the logarithms of its two parts do not.
     """
@@ -98,8 +98,8 @@ def mild_ratio(k: int, h: int, r: int) -> float:
 def expansions(r: int, m: int, *, zero_types: bool = True) -> Iterator[np.ndarray]:
     """Every way to hand the m places of a layer to r neurons and zero-type groups, each once.
 
-    Yields: `owners`, int `(m,)`: `i ≥ 0` is a copy of neuron i, −1, −2, … the first, second, … zero-type group, in order
-    of their first place. There are `count_minima(r, m)` of them, and `count_critical(r, m)` without zero types.
+    Yields: `owners`, int `(m,)`: `i ≥ 0` is a copy of neuron i, −1, −2, … the first, second, … zero-type group, in
+    order of their first place. There are `count_minima(r, m)` of them, and `count_critical(r, m)` without zero types.
     """
     _layers(r, m)
 
