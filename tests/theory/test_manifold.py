@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import ACTIVATIONS, DenseNetwork
 from keras_l2feat.theory import criticality, manifold, symmetries
+from keras_l2feat.training.lbfgs import minimize
 
 
 def deviation(a, b, x):
@@ -55,29 +56,29 @@ def test_every_listed_expansion_is_an_equivalent_network_of_its_own_subspace():
             assert not same
 
 
-def trained(activation, lam, *, seed=0, widths=(2, 3, 2), target_width=5):
-    """A critical point of positive loss and the data it belongs to."""
-    generator = np.random.default_rng(seed)
-    x = generator.standard_normal((25, widths[0]))
-    y = DenseNetwork.random((widths[0], target_width, widths[-1]), activation=activation, seed=seed + 1)(x)
-    from keras_l2feat.training.lbfgs import minimize
-
-    network = DenseNetwork.random(widths, activation=activation, seed=seed + 2)
-    result = minimize(
-        lambda weights: criticality.loss_and_gradient(network.with_weights(weights), x, y, lam=lam),
-        network.weights,
-        tolerance=0,
-        max_iterations=2000,
-        quiet=True,
-    )
-    return criticality.critical_point(network.with_weights(result.arrays), x, y, lam=lam), x, y
+def trained(activation, lam):
+    """A critical point of positive loss and the data it belongs to: the first try that ends on no kink of σ."""
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        x = generator.standard_normal((25, 2))
+        y = DenseNetwork.random((2, 5, 2), activation=activation, seed=seed + 1)(x)
+        network = DenseNetwork.random((2, 3, 2), activation=activation, seed=seed + 2)
+        result = minimize(
+            lambda weights: criticality.loss_and_gradient(network.with_weights(weights), x, y, lam=lam),  # noqa: B023
+            network.weights,
+            tolerance=0,
+            max_iterations=2000,
+            quiet=True,
+        )
+        network = criticality.critical_point(network.with_weights(result.arrays), x, y, lam=lam)
+        if np.linalg.norm(criticality.gradient(network, x, y, lam=lam)) < 1e-10:
+            return network, x, y
+    raise AssertionError("no critical point found")
 
 
 @pytest.mark.parametrize("activation, lam, sharing", [("tanh", 0.0, "fractions"), ("relu", 1e-2, "balanced")])
 def test_a_critical_point_stays_critical_and_is_flat_along_its_shares(activation, lam, sharing):
-    network, x, y = trained(activation, lam, seed=1)  # no data point lies on a kink
-    slope = np.linalg.norm(criticality.gradient(network, x, y, lam=lam))
-    assert slope < 1e-10
+    network, x, y = trained(activation, lam)
     owners = np.array([0, 1, 2, 1, 0, 1])
     wide = manifold.expand_layer(network, 0, owners, sharing=sharing, seed=4)
     wide_loss = criticality.loss_and_gradient(wide, x, y, lam=lam)[0]
@@ -95,7 +96,7 @@ def test_a_critical_point_stays_critical_and_is_flat_along_its_shares(activation
 
 def test_uneven_vector_shares_break_criticality_at_positive_loss():
     """So the difference between "fractions" and "free" is real."""
-    network, x, y = trained("tanh", 0.0, seed=1)
+    network, x, y = trained("tanh", 0.0)
     wide = manifold.expand_layer(network, 0, [0, 1, 2, 1], sharing="free", seed=4)
     assert deviation(network, wide, x) < 1e-12
     assert np.linalg.norm(criticality.gradient(wide, x, y)) > 1e-4
