@@ -10,13 +10,15 @@ __all__ = ["COSTS", "cost_function", "cost_of_task", "cost_with_gradient"]
 def _crossentropy(z, y):
     import tensorflow as tf
 
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(y, tf.int32), logits=z))
+    labels = tf.broadcast_to(tf.cast(y, tf.int32), tf.shape(z)[:-1])
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=z), axis=-1)
 
 
 def _squared(z, y):
     import tensorflow as tf
 
-    return tf.reduce_mean(tf.reduce_sum(tf.square(z - tf.reshape(tf.cast(y, z.dtype), tf.shape(z))), axis=-1))
+    targets = tf.reshape(tf.cast(y, z.dtype), tf.shape(z)[-2:])
+    return tf.reduce_mean(tf.reduce_sum(tf.square(z - targets), axis=-1), axis=-1)
 
 
 COSTS = {"crossentropy": _crossentropy, "squared": _squared}
@@ -27,6 +29,7 @@ def cost_function(cost):
 
     `"crossentropy"`: mean over the N points of the cross-entropy from logits z `(N, k)`, integer labels y `(N,)`.
     `"squared"`: squared error summed over outputs, mean over points; y `(N, k)`, or `(N,)` when k = 1.
+    Both take leading dimensions of z too, `(seeds, N, k)`, and return one value for each.
 
     Raises:
         InputError: an unknown name.
