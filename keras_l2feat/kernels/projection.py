@@ -15,8 +15,9 @@ __all__ = ["least_norm_weights", "project", "weights_from_representations"]
 def least_norm_weights(z, a, ridge=0.0, *, relative=False):
     """W = argmin ‖W‖² + ‖Z − A W‖²/ρ, the weights behind the representation cost; A⁺Z for ρ = 0.
 
-    With ρ > 0: one Cholesky factorization, differentiable to any order by closed forms. With the Python number 0: by
-    singular values, for `a` of any rank (values below `rank_tolerance` count as 0), and without a gradient.
+    Differentiable in `z`, `a` and a tensor `ridge` to any order by closed forms. With ρ > 0: by one Cholesky
+    factorization. With the Python number 0: by singular values, for `a` of any rank (values below `rank_tolerance`
+    count as 0); the gradient is then that along changes of `a` that keep its rank.
 
     Args:
         z: (..., N, k) float32 or float64.
@@ -34,8 +35,8 @@ def least_norm_weights(z, a, ridge=0.0, *, relative=False):
     z, a = as_matrices(z, a)
     ridge = as_ridge(ridge)
     if isinstance(ridge, float) and ridge == 0.0:
-        inverse = tf.linalg.pinv(a, rcond=tf.fill(tf.shape(a)[:-2], rank_tolerance(a)))
-        return tf.stop_gradient(tf.matmul(inverse, z))
+        value = tf.linalg.pinv(tf.stop_gradient(a), rcond=tf.fill(tf.shape(a)[:-2], rank_tolerance(a)))
+        return tf.matmul(_pseudo_inverse(a, value), z)
     return ridge_solution(z, a, absolute_ridge(a, ridge) if relative else ridge)[1]
 
 
@@ -79,3 +80,20 @@ def weights_from_representations(x, representations, activation, *, beta=1.0, ri
         weights.append(least_norm_weights(z, a, ridge, relative=relative))
         a = append_bias(activation(tf.matmul(a, weights[-1])), beta)
     return weights
+
+
+@tf.custom_gradient
+def _pseudo_inverse(a, value):
+    """`value`, which is the pseudo-inverse P of `a`, as a differentiable function of `a` at constant rank.
+
+    dP = −P dA P + P Pᵀ dAᵀ (I − A P) + (I − P A) dAᵀ Pᵀ P  [Golub and Pereyra 1973, eq. 4.12]
+    """
+
+    def gradient(upstream):
+        p = _pseudo_inverse(a, value)
+        left = tf.matmul(p, upstream, transpose_b=True)
+        outside = tf.matmul(upstream, tf.matmul(p, p, transpose_b=True), transpose_a=True)
+        inside = left - tf.linalg.matrix_transpose(left) - tf.matmul(tf.matmul(left, p), a)
+        return outside - tf.matmul(a, tf.matmul(p, outside)) + tf.matmul(p, inside, transpose_a=True), None
+
+    return value, gradient

@@ -87,7 +87,7 @@ def absolute_ridge(a, ridge):
 
 
 def rank_tolerance(a):
-    """Singular values below this fraction of the largest are rounding: max(N, n)·eps, as in `numpy.linalg.matrix_rank`."""
+    """max(N, n)·eps: singular values below this fraction of the largest are rounding, as for `numpy.linalg.matrix_rank`."""
     return tf.cast(tf.reduce_max(tf.shape(a)[-2:]), a.dtype) * np.finfo(a.dtype.as_numpy_dtype).eps
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.kernels.ridge import SMALLEST_RIDGE, as_matrices, as_ridge, total
+from keras_l2feat.kernels.ridge import SMALLEST_RIDGE, as_ridge, total
 
 __all__ = ["Gram", "StreamedCost", "accumulate_gram", "streamed_representation_cost"]
 

@@ -1,1 +1,17 @@
-"""Objectives."""
+"""One loss in three forms: of the weights, of the hidden representations, of their covariances."""
+
+from keras_l2feat.objectives.covariance import Covariances, covariance, covariances_of
+from keras_l2feat.objectives.loss import Loss
+from keras_l2feat.objectives.representation import representation, representations_of
+from keras_l2feat.objectives.weight_space import forward, weight_space
+
+__all__ = [
+    "Covariances",
+    "Loss",
+    "covariance",
+    "covariances_of",
+    "forward",
+    "representation",
+    "representations_of",
+    "weight_space",
+]

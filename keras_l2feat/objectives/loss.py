@@ -1,0 +1,100 @@
+"""What the three forms of the loss share: their result, and reading a network and data from what a user has."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_l2feat import costs
+from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.data.dataset import Dataset
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.network import DenseNetwork
+
+__all__ = ["ACTIVATIONS", "Loss", "activation_function", "read_data", "read_network", "require_homogeneous"]
+
+# The TensorFlow side of network.ACTIVATIONS.
+ACTIVATIONS = {
+    "relu": tf.nn.relu,
+    "leaky_relu": lambda z: tf.nn.leaky_relu(z, alpha=0.2),
+    "linear": tf.identity,
+    "abs": tf.abs,
+    "tanh": tf.tanh,
+}
+
+
+class Loss(NamedTuple):
+    """One form of the loss, C + λ Σ_l norms_l.
+
+    Attributes:
+        total: scalar tensor.
+        cost: C, the data term, scalar tensor.
+        norms: the L terms of the layers, without λ, scalar tensors.
+    """
+
+    total: tf.Tensor
+    cost: tf.Tensor
+    norms: tuple
+
+    @classmethod
+    def of(cls, cost, norms, lam):
+        """The loss with these parts."""
+        return cls(cost + lam * tf.add_n(norms), cost, tuple(norms))
+
+
+def activation_function(name):
+    """The TensorFlow function of an activation: a name of `ACTIVATIONS`, or a function as it is.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if callable(name):
+        return name
+    if name not in ACTIVATIONS:
+        raise bad_argument("activation", f"one of {sorted(ACTIVATIONS)} or a function of a tensor", name)
+    return ACTIVATIONS[name]
+
+
+def require_homogeneous(activation):
+    """Refuse an activation that is not positively homogeneous, by name: the covariance form does not hold for it."""
+    if scaling(activation) not in (Scaling.LINEAR, Scaling.POSITIVE):
+        name = activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
+        raise InputError(
+            f"Activation {name!r} is not positively homogeneous: the loss has no covariance form with it. "
+            "Homogeneous are relu, leaky_relu, abs and linear."
+        )
+
+
+def read_network(subject, activation, beta):
+    """`(network, activation, beta)`: a Keras model or a `DenseNetwork` brings its own σ and β, arrays take the given.
+
+    `network` is a `DenseNetwork`, or `None` when `subject` is arrays. A σ or β that contradicts the model's is an
+    `InputError`; where neither says anything they are "relu" and 1.
+    """
+    if hasattr(subject, "layers"):
+        subject = DenseNetwork.from_model(subject)
+    if not isinstance(subject, DenseNetwork):
+        return None, "relu" if activation is None else activation, 1.0 if beta is None else beta
+    if activation not in (None, subject.activation):
+        raise bad_argument("activation", f"that of the network, {subject.activation!r}", activation)
+    if beta not in (None, subject.beta):
+        raise bad_argument("beta", f"that of the network, {subject.beta}", beta)
+    return subject, subject.activation, subject.beta
+
+
+def read_data(data, cost, dtype):
+    """`(x, y, cost)`: training inputs as a `dtype` tensor (N, n_0), targets, and the data term's function.
+
+    Args:
+        data: a `Dataset`, or a pair `(x, y)`.
+        cost: a name or function for `costs.cost_function`; `None` is the data set's own, for a pair
+            "crossentropy" with integer labels and "squared" otherwise.
+        dtype: of the network's arrays.
+    """
+    if isinstance(data, Dataset):
+        x, y, own = data.x_train, data.y_train, data.cost
+    elif isinstance(data, tuple) and len(data) == 2:
+        x, y = data
+        own = "crossentropy" if tf.convert_to_tensor(y).dtype.is_integer else "squared"
+    else:
+        raise bad_argument("data", "a Dataset or a pair (x, y)", data)
+    return tf.cast(x, dtype), tf.convert_to_tensor(y), costs.cost_function(own if cost is None else cost)
