@@ -1,49 +1,14 @@
 """L-BFGS on a list of arrays: SciPy's, with the stopping rules that piecewise linear networks need."""
 
-import time
-from collections import deque
-from dataclasses import dataclass, field
-
 import numpy as np
 from scipy import optimize
 
-from keras_l2feat import progress
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.training.run import WINDOW, Result, Run
 
 __all__ = ["Result", "minimize"]
 
-MEMORY = 20  # pairs kept; more costs memory traffic and gained nothing on the networks tried
-WINDOW = 20  # iterations over which the relative decrease is measured: single L-BFGS steps can be tiny
-
-
-@dataclass
-class Result:
-    """What a minimization ended with.
-
-    Attributes:
-        arrays: the best point seen, shapes and dtypes as in `start`.
-        value: the value there.
-        iterations: L-BFGS iterations done.
-        evaluations: calls of `value_and_gradient`.
-        seconds: wall-clock time.
-        reason: "converged", "max_iterations", "seconds", "interrupted", "callback" or "line_search" (no step
-            lowers the value in this dtype).
-        values: the value after each iteration, `(iterations + 1,)` floats, the start first.
-        times: seconds since the start at each of `values`.
-    """
-
-    arrays: list
-    value: float
-    iterations: int = 0
-    evaluations: int = 0
-    seconds: float = 0.0
-    reason: str = "converged"
-    values: list = field(default_factory=list)
-    times: list = field(default_factory=list)
-
-
-class _Stop(Exception):
-    """Ends SciPy's loop from inside a callback; its argument is the reason."""
+MEMORY = 10  # pairs kept; more cost memory traffic and gained nothing on the networks tried
+HUGE = 1e290  # stands for a value that is not finite: the line search then shrinks its step
 
 
 def minimize(
@@ -80,77 +45,44 @@ def minimize(
     Raises:
         InputError: the value at the start is not finite, or an argument is out of range.
     """
-    if tolerance < 0:
-        raise bad_argument("tolerance", "at least 0", tolerance)
-    if max_iterations < 0:
-        raise bad_argument("max_iterations", "at least 0", max_iterations)
-    start = [np.asarray(array) for array in start]
-    began = time.monotonic()
-    best = Result(start, np.inf)
-    recent = deque(maxlen=window + 1)
-    bar = progress.bar(total=max_iterations, description=description, quiet=quiet, unit="step")
+    run = Run(
+        value_and_gradient,
+        start,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        window=window,
+        seconds=seconds,
+        callback=callback,
+        quiet=quiet,
+        description=description,
+    )
+    like = run.result.arrays
 
     def evaluate(flat):
-        arrays = _split(flat, start)
-        value, gradients = value_and_gradient(arrays)
-        value = float(value)
-        best.evaluations += 1
-        if value < best.value:
-            best.value, best.arrays = value, arrays
-        if best.evaluations == 1:
-            if not np.isfinite(value):
-                raise bad_argument("start", "a point with a finite value", value)
-            record(value)
-        if not np.isfinite(value):  # a step too far: SciPy's line search shrinks it when the value is huge
-            return np.finfo(np.float64).max / 1e10, np.zeros_like(flat)
-        return value, _flatten(gradients)
+        value, gradients = run.evaluate(_split(flat, like))
+        return (value, _flatten(gradients)) if np.isfinite(value) else (HUGE, np.zeros_like(flat))
 
-    def record(value):
-        best.values.append(value)
-        best.times.append(time.monotonic() - began)
-        recent.append(value)
-
-    def after_iteration(intermediate_result):
-        value = float(intermediate_result.fun)
-        record(value)
-        best.iterations += 1
-        bar.update()
-        bar.set_postfix(loss=f"{best.value:.6g}", refresh=False)
-        if callback is not None and callback(best.iterations, value, _split(intermediate_result.x, start)):
-            raise _Stop("callback")
-        if tolerance and len(recent) > window and recent[0] - value <= tolerance * abs(value):
-            raise _Stop("converged")
-        if seconds is not None and time.monotonic() - began > seconds:
-            raise _Stop("seconds")
-
-    with bar:
-        try:
-            best.reason = "line_search"
-            before = None
-            while best.value != before and best.iterations < max_iterations:  # a failed line search restarts
-                before = best.value
-                optimize.minimize(
-                    evaluate,
-                    _flatten(best.arrays),
-                    jac=True,
-                    method="L-BFGS-B",
-                    callback=after_iteration,
-                    options={
-                        "maxiter": max_iterations - best.iterations,
-                        "maxfun": 20 * max_iterations + 20,
-                        "maxcor": MEMORY,
-                        "ftol": 0.0,
-                        "gtol": 0.0,
-                    },
-                )
-            if best.iterations >= max_iterations:
-                best.reason = "max_iterations"
-        except _Stop as stop:
-            best.reason = stop.args[0]
-        except KeyboardInterrupt:
-            best.reason = "interrupted"
-    best.seconds = time.monotonic() - began
-    return best
+    with run:
+        before = None
+        while run.result.value != before and run.result.iterations < max_iterations:  # restart, while it helps
+            before = run.result.value
+            optimize.minimize(
+                evaluate,
+                _flatten(run.result.arrays),
+                jac=True,
+                method="L-BFGS-B",
+                callback=lambda intermediate_result: run.step(
+                    float(intermediate_result.fun), _split(intermediate_result.x, like)
+                ),
+                options={
+                    "maxiter": max_iterations - run.result.iterations,
+                    "maxfun": 20 * max_iterations + 20,
+                    "maxcor": MEMORY,
+                    "ftol": 0.0,
+                    "gtol": 0.0,
+                },
+            )
+    return run.result
 
 
 def _flatten(arrays):

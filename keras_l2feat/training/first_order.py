@@ -1,0 +1,108 @@
+"""The paper's way: Adam, then full-batch gradient descent [Jacot et al. 2022, Fig. 2]."""
+
+import numpy as np
+
+from keras_l2feat.backend import require_tensorflow
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.training.run import WINDOW, Result, Run
+
+__all__ = ["minimize"]
+
+LEARNING_RATE = 1e-2  # Adam's at the start, cosine to 0
+GROWTH, SHRINK = 1.2, 0.5  # of the descent's step, after a step that was accepted and one that was not
+SUFFICIENT = 0.1  # share of the first-order decrease that a step must bring
+SMALLEST = 1e-12  # step below which no descent is left in float64
+
+
+def minimize(
+    value_and_gradient,
+    start,
+    *,
+    max_iterations=3000,
+    optimizer=None,
+    adam_share=0.7,
+    tolerance=1e-6,
+    window=WINDOW,
+    seconds=None,
+    callback=None,
+    quiet=False,
+) -> Result:
+    """Minimize a function of a list of arrays by Adam, then by gradient descent with backtracking.
+
+    Args:
+        value_and_gradient, start, max_iterations, window, seconds, callback, quiet: as for `lbfgs.minimize`.
+        optimizer: any Keras optimizer for the first part; by default Adam with a cosine schedule from 1e-2.
+        adam_share: share of `max_iterations` given to it, between 0 and 1.
+        tolerance: relative decrease over `window` iterations below which gradient descent stops; the first part
+            always runs its share, as its loss is not monotone.
+
+    Returns: a `Result`.
+    """
+    if not 0 <= adam_share <= 1:
+        raise bad_argument("adam_share", "between 0 and 1", adam_share)
+    adam_steps = round(adam_share * max_iterations)
+    options = {"seconds": seconds, "callback": callback, "quiet": quiet}
+    first = Run(value_and_gradient, start, max_iterations=adam_steps, description="Adam", **options)
+    with first:
+        _adam(first, optimizer, adam_steps)
+    if first.result.reason != "max_iterations":
+        return first.result
+    if seconds is not None:
+        options["seconds"] = max(0.0, seconds - first.result.seconds)
+    second = Run(
+        value_and_gradient,
+        first.result.arrays,
+        max_iterations=max_iterations - adam_steps,
+        tolerance=tolerance,
+        window=window,
+        description="descent",
+        **options,
+    )
+    with second:
+        _gradient_descent(second)
+    return _joined(first.result, second.result)
+
+
+def _adam(run, optimizer, steps):
+    keras = require_tensorflow()
+    if optimizer is None:
+        optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, max(steps, 1)))
+    variables = [keras.Variable(array, dtype=array.dtype) for array in run.result.arrays]
+    optimizer.build(variables)
+    arrays = run.result.arrays
+    value, gradients = run.evaluate(arrays)
+    for _ in range(steps):
+        optimizer.apply(gradients, variables)
+        arrays = [variable.numpy() for variable in variables]
+        value, gradients = run.evaluate(arrays)
+        run.step(value, arrays)
+
+
+def _gradient_descent(run):
+    arrays = run.result.arrays
+    value, gradients = run.evaluate(arrays)
+    rate = 0.1
+    while run.result.iterations < run.max_iterations and rate > SMALLEST:
+        decrease = SUFFICIENT * rate * sum(float(np.vdot(g, g)) for g in gradients)
+        trial = [array - rate * gradient for array, gradient in zip(arrays, gradients)]
+        trial_value, trial_gradients = run.evaluate(trial)
+        if trial_value <= value - decrease:
+            arrays, value, gradients = trial, trial_value, trial_gradients
+            rate *= GROWTH
+            run.step(value, arrays)
+        else:
+            rate *= SHRINK
+
+
+def _joined(first, second):
+    """One result from two phases."""
+    return Result(
+        arrays=second.arrays,
+        value=second.value,
+        iterations=first.iterations + second.iterations,
+        evaluations=first.evaluations + second.evaluations,
+        seconds=first.seconds + second.seconds,
+        reason=second.reason,
+        values=first.values + second.values[1:],
+        times=first.times + [first.seconds + time for time in second.times[1:]],
+    )

@@ -1,0 +1,171 @@
+"""The weight-space loss of dense networks: value and gradient from one compiled step that all widths share.
+
+    L_w(W) = C(Z_L) + λ Σ_l ‖W_l‖²,   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1]      [Jacot et al. 2022, §2.1]
+
+Inputs that span fewer dimensions than they have are first written in an orthonormal basis Q of their row space:
+A_0 = U Qᵀ, W_1 = Q V. What of W_1 is orthogonal to Q changes no output on the data and only costs norm, so no
+minimum is lost, norms and angles stay what they are, and the step is the smaller the fewer dimensions there are
+(785 → 591 for 1000 digits, 785 → 42 for 42).
+"""
+
+import functools
+
+import numpy as np
+
+from keras_l2feat.backend import require_tensorflow
+from keras_l2feat.costs import cost_function
+from keras_l2feat.data import Dataset
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.network import DenseNetwork
+
+__all__ = ["Objective"]
+
+BASIS_LIMIT = 4096  # inputs beyond which the basis is not sought: its cost grows with their cube
+
+
+class Objective:
+    """The loss of one data set at one λ, for dense networks of every width, alone or many at once.
+
+    Args:
+        data: a `data.Dataset`, or a `tf.data.Dataset` of finite batches `(x, y)`, each evaluation one pass over
+            it, so that memory is that of one batch.
+        lam: λ ≥ 0.
+        cost: name or function (see `costs`); by default the usual one of the data set.
+        activation: name of σ (a key of `network.ACTIVATIONS`).
+        beta: amount of bias β ≥ 0.
+        dtype: "float64" or "float32", of everything computed.
+        batch_size: points a piece, `None` for all at once; a smaller number bounds the memory for activations.
+
+    Attributes: `lam`, `beta`, `activation`, `dtype` as given; `cost` as resolved.
+
+    Raises:
+        InputError: λ or β negative, an unknown cost, `cost` missing for a `tf.data.Dataset`.
+    """
+
+    def __init__(self, data, lam, *, cost=None, activation="relu", beta=1.0, dtype="float64", batch_size=None):
+        require_tensorflow()
+        import tensorflow as tf
+
+        if not lam >= 0:
+            raise bad_argument("lam", "at least 0", lam)
+        self.lam, self.beta, self.activation, self.dtype = float(lam), float(beta), activation, dtype
+        self._basis = None
+        if isinstance(data, Dataset):
+            self.cost = cost or data.cost
+            inputs, self._basis = _in_basis(_augment(data.x_train, self.beta))
+            size = batch_size or len(inputs)
+            self._batches = [
+                (tf.constant(inputs[i : i + size], dtype), tf.constant(data.y_train[i : i + size]))
+                for i in range(0, len(inputs), size)
+            ]
+        else:
+            if cost is None:
+                raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
+            self.cost = cost
+            self._batches = data.map(lambda x, y: (_augment_tensor(tf.cast(x, dtype), self.beta), y)).prefetch(2)
+        cost_function(self.cost)
+
+    def __call__(self, weights):
+        """Value and gradient.
+
+        Args:
+            weights: list of arrays `W_l` from `encode`, or each with a leading dimension `(seeds, …)`.
+
+        Returns: the value, a float or `(seeds,)` array, and the gradients, a list of arrays like `weights`.
+        """
+        count, value, gradients = 0, 0.0, None
+        for x, y in self._batches:
+            size = len(x)
+            step = _compiled_step(
+                self.cost, self.activation, self.dtype, len(weights), weights[0].ndim, y.dtype, y.shape.rank
+            )
+            piece, slopes = step(weights, x, y, self.beta)
+            slopes = [slope.numpy() for slope in slopes]
+            value = value + size * piece.numpy()
+            gradients = (
+                [size * s for s in slopes] if gradients is None else [g + size * s for g, s in zip(gradients, slopes)]
+            )
+            count += size
+        norm = sum(np.square(weight).sum(axis=(-1, -2)) for weight in weights)
+        gradients = [g / count + 2 * self.lam * weight for g, weight in zip(gradients, weights)]
+        return value / count + self.lam * norm, gradients
+
+    def encode(self, network: DenseNetwork) -> list:
+        """A network's weights as this objective takes them: in its dtype, W_1 in the basis of the inputs."""
+        first, *rest = network.weights
+        first = first if self._basis is None else self._basis.T @ first
+        return [np.asarray(weight, dtype=self.dtype) for weight in (first, *rest)]
+
+    def decode(self, weights) -> DenseNetwork:
+        """The network of weights from `encode`; it has no part of W_1 that the data do not see."""
+        first, *rest = (np.asarray(weight, dtype=np.float64) for weight in weights)
+        first = first if self._basis is None else self._basis @ first
+        return DenseNetwork((first, *rest), activation=self.activation, beta=self.beta)
+
+
+def _augment(x, beta):
+    """`[x, β·1]` in float64."""
+    return np.column_stack([x, np.full(len(x), beta)]) if beta > 0 else np.asarray(x, dtype=np.float64)
+
+
+def _augment_tensor(x, beta):
+    import tensorflow as tf
+
+    x = tf.reshape(x, [tf.shape(x)[0], -1])
+    return tf.concat([x, tf.fill([tf.shape(x)[0], 1], tf.cast(beta, x.dtype))], axis=1) if beta > 0 else x
+
+
+def _in_basis(a):
+    """`(U, Q)` with a = U Qᵀ and orthonormal columns of Q, or `(a, None)` where that saves nothing."""
+    if a.shape[1] > BASIS_LIMIT:
+        return a, None
+    triangle = np.linalg.qr(a, mode="r") if len(a) > a.shape[1] else a
+    _, sizes, rows = np.linalg.svd(triangle, full_matrices=False)
+    rank = int(np.sum(sizes > sizes[0] * max(a.shape) * np.finfo(a.dtype).eps))
+    return (a, None) if rank == a.shape[1] else (a @ rows[:rank].T, rows[:rank].T.copy())
+
+
+@functools.cache
+def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
+    """The compiled `(weights, A_0, y, β) -> (C, ∂C/∂W)`; its sizes are unknown, so one trace serves all widths."""
+    import tensorflow as tf
+
+    functions = {
+        "relu": tf.nn.relu,
+        "leaky_relu": lambda z: tf.nn.leaky_relu(z, 0.2),
+        "linear": tf.identity,
+        "abs": tf.abs,
+        "tanh": tf.tanh,
+    }
+    if activation not in functions:
+        raise bad_argument("activation", f"one of {sorted(functions)}", activation)
+    activate, loss = functions[activation], cost_function(cost)
+
+    def outputs(weights, a, beta):
+        z = tf.matmul(a, weights[0])
+        for weight in weights[1:]:
+            width = tf.shape(z)[-1]
+            bias = tf.reduce_sum(weight[..., width:, :], axis=-2, keepdims=True)  # 0 where there is no bias row
+            z = tf.matmul(activate(z), weight[..., :width, :]) + beta * bias
+        return z
+
+    def value_of(z, y):
+        if callable(cost) and rank > 2:
+            return tf.map_fn(lambda each: loss(each, y), z, fn_output_signature=z.dtype)
+        return loss(z, y)
+
+    @tf.function(
+        input_signature=[
+            [tf.TensorSpec([None] * rank, dtype)] * depth,
+            tf.TensorSpec([None, None], dtype),
+            tf.TensorSpec([None] * y_rank, y_dtype),
+            tf.TensorSpec([], dtype),
+        ]
+    )
+    def step(weights, a, y, beta):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            value = value_of(outputs(weights, a, beta), y)
+        return value, tape.gradient(value, weights)
+
+    return step

@@ -1,0 +1,127 @@
+"""What every full-batch optimizer of this package shares: the best point so far, its history, and when to stop."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from keras_l2feat import progress
+from keras_l2feat.errors import bad_argument
+
+__all__ = ["Result", "Run", "Stop"]
+
+WINDOW = 20  # iterations over which the relative decrease is measured: single L-BFGS steps can be tiny
+
+
+@dataclass
+class Result:
+    """What a minimization ended with.
+
+    Attributes:
+        arrays: the best point seen, shapes and dtypes as in the start.
+        value: the value there.
+        iterations: steps done.
+        evaluations: values and gradients computed.
+        seconds: wall-clock time.
+        reason: "converged", "max_iterations", "seconds", "interrupted", "callback" or "line_search" (no step
+            lowers the value in this dtype).
+        values: the value after each iteration, `(iterations + 1,)` floats, the start first.
+        times: seconds since the start at each of `values`.
+    """
+
+    arrays: list
+    value: float = np.inf
+    iterations: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    reason: str = "line_search"
+    values: list = field(default_factory=list)
+    times: list = field(default_factory=list)
+
+
+class Stop(Exception):
+    """Ends an optimizer's loop from inside; its argument is the reason."""
+
+
+class Run:
+    """One minimization in progress, as a context that turns `Stop` and Ctrl-C into a reason.
+
+    Args: as for `lbfgs.minimize`; `start` is a list of arrays.
+    """
+
+    def __init__(
+        self,
+        value_and_gradient,
+        start,
+        *,
+        max_iterations,
+        tolerance=0.0,
+        window=WINDOW,
+        seconds=None,
+        callback=None,
+        quiet=False,
+        description="",
+    ):
+        for name, value in {"tolerance": tolerance, "max_iterations": max_iterations}.items():
+            if not value >= 0:
+                raise bad_argument(name, "at least 0", value)
+        self.result = Result([np.asarray(array) for array in start])
+        self.max_iterations = max_iterations
+        self._function, self._tolerance, self._seconds, self._callback = (
+            value_and_gradient,
+            tolerance,
+            seconds,
+            callback,
+        )
+        self._recent = deque(maxlen=window + 1)
+        self._bar = progress.bar(total=max_iterations, description=description, quiet=quiet, unit="step")
+        self._began = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self._bar.close()
+        self.result.seconds = time.monotonic() - self._began
+        if kind is KeyboardInterrupt:
+            self.result.reason = "interrupted"
+        elif kind is Stop:
+            self.result.reason = error.args[0]
+        elif kind is None and self.result.iterations >= self.max_iterations:
+            self.result.reason = "max_iterations"
+        return kind in (Stop, KeyboardInterrupt)
+
+    def evaluate(self, arrays):
+        """`(value, gradients)` at a point, which is kept if it is the best yet."""
+        value, gradients = self._function(arrays)
+        value = float(value)
+        result = self.result
+        result.evaluations += 1
+        if value < result.value:
+            result.value, result.arrays = value, arrays
+        if result.evaluations == 1:
+            if not np.isfinite(value):
+                raise bad_argument("start", "a point with a finite value", value)
+            self._record(value)
+        return value, gradients
+
+    def step(self, value, arrays):
+        """Count one iteration that ended at `arrays`; raises `Stop` where a rule says so."""
+        self._record(value)
+        result = self.result
+        result.iterations += 1
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{result.value:.6g}", refresh=False)
+        if self._callback is not None and self._callback(result.iterations, value, arrays):
+            raise Stop("callback")
+        recent = self._recent
+        if self._tolerance and len(recent) == recent.maxlen and recent[0] - value <= self._tolerance * abs(value):
+            raise Stop("converged")
+        if self._seconds is not None and time.monotonic() - self._began > self._seconds:
+            raise Stop("seconds")
+
+    def _record(self, value):
+        self.result.values.append(value)
+        self.result.times.append(time.monotonic() - self._began)
+        self._recent.append(value)
