@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -85,20 +86,24 @@ def load_model(path, custom_objects=None):
     Returns: the `keras.Model`.
 
     Raises:
-        InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, or needs
-            code that is not registered (Keras `safe_mode` stays on).
+        InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, needs code that is not
+            registered (Keras `safe_mode` stays on), or declares more than it holds (see `keras_l2feat.archive`).
     """
     path = Path(path)
-    _check_archive(path)
-    import keras
-
+    _check_kind(path)
     import keras_l2feat.layers  # noqa: F401  (registers the package's layers)
+    from keras_l2feat.archive import check_archive, refused
+    from keras_l2feat.backend import require_keras
 
+    keras = require_keras()
     try:
-        return keras.saving.load_model(path, custom_objects=custom_objects, compile=True, safe_mode=True)
+        check_archive(path, custom_objects)
+        with warnings.catch_warnings():
+            # A model that was compiled and not yet trained has no optimizer state to restore: nothing to warn of.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            return keras.saving.load_model(path, custom_objects=custom_objects, compile=True, safe_mode=True)
     except Exception as error:  # Keras raises whatever a broken archive provokes: one clear error for all
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"Cannot load {str(path)!r} as a Keras 3 model: {reason}") from error
+        raise InputError(f"Cannot load {str(path)!r} as a Keras 3 model: {refused(error)}") from error
 
 
 def save_model(model, path) -> None:
@@ -109,7 +114,7 @@ def save_model(model, path) -> None:
         model.save(temporary)
 
 
-def _check_archive(path: Path) -> None:
+def _check_kind(path: Path) -> None:
     if not path.exists():
         raise InputError(f"Cannot load {str(path)!r}: no such file.")
     if path.is_dir():
@@ -123,7 +128,3 @@ def _check_archive(path: Path) -> None:
         )
     if not zipfile.is_zipfile(path):
         raise InputError(f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file).")
-    with zipfile.ZipFile(path) as archive:
-        missing = {"config.json", "metadata.json", "model.weights.h5"} - set(archive.namelist())
-    if missing:
-        raise InputError(f"Cannot load {str(path)!r}: the archive lacks {', '.join(sorted(missing))}.")

@@ -1,7 +1,7 @@
 """What models there are: one row each, from the registry that is shipped plus whatever the user registers.
 
-A row says where a model's file is and what it must be (name, size, SHA-256); the name and the hash of a file always come
-from one row, never from anything a user types. Standard library only, so that listing takes milliseconds.
+A row says where a model's file is and what it must be (name, size, SHA-256); the name and the hash of a file always
+come from one row, never from anything a user types. Standard library only, so that listing takes milliseconds.
 """
 
 import dataclasses
