@@ -1,1 +1,8 @@
-"""Training."""
+"""Full-batch training: L-BFGS, Adam then gradient descent, balancing."""
+
+from keras_l2feat.training.balance import balance, imbalance
+from keras_l2feat.training.fitting import Fit, fit
+from keras_l2feat.training.gradient import Objective
+from keras_l2feat.training.run import Result
+
+__all__ = ["Fit", "Objective", "Result", "balance", "fit", "imbalance"]

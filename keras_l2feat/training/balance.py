@@ -1,5 +1,7 @@
 """Balancing: rescale neurons so that ‖w_in‖ = ‖v_out‖, the free progress of L2 regularization."""
 
+import itertools
+
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
@@ -32,7 +34,7 @@ def balance(weights, activation="relu"):
     balanced = [np.array(weight, dtype=np.float64) for weight in weights]
     for _ in range(SWEEPS):
         change = 0.0
-        for lower, upper in zip(balanced, balanced[1:]):
+        for lower, upper in itertools.pairwise(balanced):
             incoming, outgoing = _norms(lower, upper)
             alive = (incoming > 0) & (outgoing > 0)
             factor = np.sqrt(np.divide(outgoing, incoming, out=np.zeros_like(incoming), where=alive))
@@ -48,7 +50,7 @@ def balance(weights, activation="relu"):
 def imbalance(weights) -> float:
     """The largest |log(‖w_in‖ / ‖v_out‖)| over the live hidden neurons; 0 when balanced or without any."""
     worst = 0.0
-    for lower, upper in zip(weights, weights[1:]):
+    for lower, upper in itertools.pairwise(weights):
         incoming, outgoing = _norms(np.asarray(lower, np.float64), np.asarray(upper, np.float64))
         alive = (incoming > 0) & (outgoing > 0)
         worst = max(worst, np.abs(np.log(incoming[alive] / outgoing[alive])).max(initial=0.0))

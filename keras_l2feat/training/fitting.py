@@ -1,0 +1,269 @@
+"""Full-batch training of Keras models and of networks as arrays."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from keras_l2feat import regularizers
+from keras_l2feat.backend import require_tensorflow
+from keras_l2feat.data import Dataset, load
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.training import first_order, lbfgs
+from keras_l2feat.training.balance import balance
+from keras_l2feat.training.gradient import Objective
+from keras_l2feat.training.model_gradient import ModelObjective
+
+__all__ = ["Fit", "fit"]
+
+METHODS = {"lbfgs": lbfgs.minimize, "adam": first_order.minimize}
+
+
+@dataclass
+class Fit:
+    """What a training run ended with.
+
+    Attributes:
+        network: the trained network: the very Keras model that was given, or a new `DenseNetwork`.
+        loss: C + λ Σ‖W‖² there.
+        iterations, evaluations, seconds, reason: as in `training.run.Result`.
+        history: lists with one entry an iteration, the start first: "loss", "seconds", and what callbacks log.
+    """
+
+    network: object
+    loss: float = np.inf
+    iterations: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    reason: str = "max_iterations"
+    history: dict = field(default_factory=lambda: {"loss": [], "seconds": []})
+
+
+def fit(
+    network,
+    data,
+    *,
+    lam=None,
+    cost=None,
+    method="lbfgs",
+    max_iterations=3000,
+    tolerance=1e-6,
+    seconds=None,
+    batch_size=None,
+    callbacks=(),
+    dtype=None,
+    quiet=False,
+    **options,
+) -> Fit:
+    """Minimize `C + λ Σ‖W‖²` over the weights of `network` on full batches. The same call gives the same result.
+
+    Chains of `Dense` or `HomogeneousDense` layers with one activation train on one compiled step that networks of
+    all widths share, and are balanced before and after; other Keras models train on a step of their own, in
+    inference mode (no dropout, batch statistics as they are).
+
+    Args:
+        network: a Keras model, trained in place, or a `DenseNetwork`, which stays as it is.
+        data: a `data.Dataset` or its name, or a `tf.data.Dataset` of finite batches `(x, y)` (one evaluation is one
+            pass, memory that of a batch).
+        lam: λ ≥ 0, put on every layer of a Keras model; `None` takes the λ that its layers carry.
+        cost: "crossentropy" (logits), "squared" or a function `(z, y) -> scalar`; the data set's own by default.
+        method: "lbfgs", or "adam" for the paper's Adam followed by gradient descent.
+        max_iterations: at most so many iterations, each one full batch.
+        tolerance: stop when the loss fell by less than this share of itself over 20 iterations.
+        seconds: wall-clock budget, `None` for none.
+        batch_size: points in memory at a time (the gradients are still of the full batch), `None` for all.
+        callbacks: Keras callbacks; an iteration is an epoch to them. What they change in the model (as
+            `callbacks.AlignNeurons` does) is where training goes on; `model.stop_training` ends it.
+        dtype: "float32" or "float64" to compute in; by default that of the model, float64 for arrays.
+        quiet: no progress bar.
+        **options: of the method: `window`; for "adam" also `optimizer` (any Keras optimizer) and `adam_share`.
+
+    Returns: a `Fit`. Ctrl-C ends training and returns the best so far.
+
+    Raises:
+        InputError: an argument out of range, data that do not fit the network, or λ missing.
+
+    Example:
+    >>> from keras_l2feat import models
+    >>> model = models.mlp(784, (20, 20), 10, lam=1e-3)
+    >>> fitted = fit(model, "mnist-789-42", max_iterations=5, quiet=True)
+    >>> len(fitted.history["loss"])
+    6
+    """
+    keras = require_tensorflow()
+    if method not in METHODS:
+        raise bad_argument("method", f"one of {sorted(METHODS)}", method)
+    if isinstance(data, (str, Dataset)):
+        data = load(data)
+        cost = cost or data.cost
+    if cost is None:
+        raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
+    model = network
+    if isinstance(network, DenseNetwork):
+        if lam is None:
+            raise bad_argument("lam", "given with a DenseNetwork", lam)
+        if not callbacks:
+            problem = _Arrays(network, data, lam, cost, dtype or "float64", batch_size)
+            return _fit(problem, None, (), METHODS[method], max_iterations, tolerance, seconds, quiet, options)
+        model = network.to_model(dtype=dtype or "float64", lam=lam)
+    elif not isinstance(network, keras.Model):
+        raise bad_argument("network", "a Keras model or a DenseNetwork", network)
+    if lam is not None:
+        regularizers.regularize(model, lam)
+    problem = _problem(model, data, cost, dtype, batch_size)
+    fitted = _fit(problem, model, callbacks, METHODS[method], max_iterations, tolerance, seconds, quiet, options)
+    fitted.network = model if model is network else DenseNetwork.from_model(model)
+    return fitted
+
+
+class _Arrays:
+    """A dense network, as the compiled step that all widths share sees it."""
+
+    def __init__(self, network, data, lam, cost, dtype, batch_size):
+        if isinstance(data, Dataset) and (network.widths[0], network.widths[-1]) != (
+            data.x_train.shape[1],
+            data.outputs,
+        ):
+            raise InputError(
+                f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
+                f"the network's widths are {network.widths}."
+            )
+        self.objective = Objective(
+            data,
+            lam,
+            cost=cost,
+            activation=network.activation,
+            beta=network.beta,
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+        self.start = self.balanced(self.objective.encode(network))
+
+    def balanced(self, arrays):
+        return balance(arrays, self.objective.activation)
+
+    def network(self, arrays):
+        return self.objective.decode(arrays)
+
+
+class _DenseModel(_Arrays):
+    """A Keras chain of dense layers, by its arrays."""
+
+    def __init__(self, model, network, *arguments):
+        super().__init__(network, *arguments)
+        self.model = model
+
+    def network(self, arrays):
+        self.objective.decode(arrays).into_model(self.model)
+        return self.model
+
+    def read(self):
+        return self.objective.encode(DenseNetwork.from_model(self.model))
+
+
+class _AnyModel:
+    """Any other Keras model, by its trainable variables."""
+
+    def __init__(self, model, data, cost, batch_size):
+        self.model = model
+        self.objective = ModelObjective(model, data, cost=cost, batch_size=batch_size)
+        self.start = self.read()
+
+    def balanced(self, arrays):
+        return arrays
+
+    def network(self, arrays):
+        self.objective.assign(arrays)
+        return self.model
+
+    def read(self):
+        return self.objective.arrays()
+
+
+def _problem(model, data, cost, dtype, batch_size):
+    """The fast form where the model is a chain of dense layers that all train, the general one elsewhere."""
+    try:
+        network = DenseNetwork.from_model(model)
+        lam = regularizers.amount(model)
+    except InputError:
+        network = None
+    if network is None or not all(weight.trainable for weight in model.weights):
+        return _AnyModel(model, data, cost, batch_size)
+    dtype = dtype or ("float64" if model.layers[-1].compute_dtype == "float64" else "float32")
+    return _DenseModel(model, network, data, lam, cost, dtype, batch_size)
+
+
+def _fit(problem, model, callbacks, minimize, max_iterations, tolerance, seconds, quiet, options):
+    """Run the optimizer, again from wherever callbacks move the model."""
+    fitted, began = Fit(model), time.monotonic()
+    watcher = _Watcher(problem, model, callbacks, fitted.history) if callbacks else None
+    start = problem.start
+    while True:
+        offset = time.monotonic() - began
+        result = minimize(
+            problem.objective,
+            start,
+            max_iterations=max_iterations - fitted.iterations,
+            tolerance=tolerance,
+            seconds=None if seconds is None else max(0.0, seconds - offset),
+            callback=watcher,
+            quiet=quiet,
+            **options,
+        )
+        first = 1 if fitted.history["loss"] else 0
+        fitted.history["loss"] += result.values[first:]
+        fitted.history["seconds"] += [offset + moment for moment in result.times[first:]]
+        fitted.iterations += result.iterations
+        fitted.evaluations += result.evaluations
+        fitted.reason = result.reason
+        if watcher is None or watcher.moved is None:
+            break
+        start, watcher.moved = watcher.moved, None
+    arrays = problem.balanced(result.arrays)
+    fitted.network = problem.network(arrays)
+    if watcher is not None and watcher.end():
+        arrays = problem.read()
+    fitted.loss = float(problem.objective(arrays)[0])
+    fitted.seconds = time.monotonic() - began
+    return fitted
+
+
+class _Watcher:
+    """Shows each iteration to Keras callbacks as an epoch, and notices when they change the model."""
+
+    def __init__(self, problem, model, callbacks, history):
+        import keras
+
+        self._problem, self._model, self._history = problem, model, history
+        self._callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
+        self._epoch = 0
+        self.moved = None
+        model.stop_training = False
+        problem.network(problem.start)
+        self._callbacks.on_train_begin()
+
+    def __call__(self, iteration, value, arrays):
+        self._problem.network(arrays)
+        before = self._weights()
+        logs = {"loss": value}
+        self._callbacks.on_epoch_begin(self._epoch)
+        self._callbacks.on_epoch_end(self._epoch, logs)
+        self._epoch += 1
+        for key in logs.keys() - {"loss"}:
+            self._history.setdefault(key, []).append(logs[key])
+        if self._changed(before):
+            self.moved = self._problem.read()
+        return self.moved is not None or self._model.stop_training
+
+    def end(self) -> bool:
+        """Tell the callbacks that training ends; whether they changed the model then."""
+        before = self._weights()
+        self._callbacks.on_train_end()
+        return self._changed(before)
+
+    def _weights(self):
+        return [weight.numpy() for weight in self._model.trainable_variables]
+
+    def _changed(self, before):
+        return any(not np.array_equal(old, new) for old, new in zip(before, self._weights()))
