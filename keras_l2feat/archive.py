@@ -22,7 +22,7 @@ from pathlib import Path
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["check_archive"]
+__all__ = ["check_archive", "check_config", "refused"]
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_MEMBERS = 10_000
@@ -34,6 +34,7 @@ MAX_INPUT = 1 << 28  # numbers in one data point, and in one layer's output for 
 SPARE = 10_000  # numbers a model may have beside its stored ones: counters and seeds of random layers
 CHUNK = 1 << 20
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")  # a file's text must not steer the terminal
 _ASSET = re.compile(r"assets/(?:[^/\\:\x00-\x1f]+/)*[^/\\:\x00-\x1f]*")
 _MODELLING = re.compile(
     r"keras\.(src\.)?(activations|applications|constraints|dtype_policies|initializers|layers|losses|metrics|models|ops"
@@ -60,17 +61,33 @@ def check_archive(path, custom_objects=None) -> None:
             _check_members(archive, path.stat().st_size)
             config = _read_config(archive)
             _check_objects(config, custom_objects or {})
-            stored = _stored_numbers(archive)
-        _check_declared(config, custom_objects, stored)
+            _check_declared(config, custom_objects, _stored_numbers(archive))
     except InputError:
         raise
     except Exception as error:  # whatever a broken archive provokes in zipfile, json, h5py or Keras: one clear error
         raise refused(error) from error
 
 
+def check_config(config, stored, custom_objects=None) -> None:
+    """Raise `InputError` unless a model's configuration can be handed to Keras: the checks 2 and 4 alone.
+
+    Args:
+        config: as `keras.saving.serialize_keras_object` makes it.
+        stored: how many numbers its weights may have.
+        custom_objects: classes by name that the caller knows.
+    """
+    try:
+        _check_objects(config, custom_objects or {})
+        _check_declared(config, custom_objects, stored)
+    except InputError:
+        raise
+    except Exception as error:
+        raise refused(error) from error
+
+
 def refused(reason) -> InputError:
     """The error for a file that is not loaded, on one line; the caller adds the file's name."""
-    text = " ".join(str(reason).split()) or type(reason).__name__
+    text = _ESCAPES.sub("", " ".join(str(reason).split())) or type(reason).__name__
     return InputError(text.rpartition("Exception encountered: ")[2][:300])  # Keras wraps causes in whole configs
 
 

@@ -12,7 +12,6 @@ Settings, read at each call:
 import os
 import time
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from keras_l2feat import files, progress
@@ -133,6 +132,8 @@ def _download(url, target, size, shown) -> None:
 
 
 def _copy(url, target, size, shown) -> None:
+    import urllib.request
+
     source = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
     try:
         found = source.stat().st_size
