@@ -49,7 +49,7 @@ def tolerance(dtype, length: int, roundings: int = 2) -> float:
     return 2 * roundings * unit_roundoff(dtype) + 8 * np.sqrt(length) * unit_roundoff(np.float64)
 
 
-def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, seed=0) -> list[Group]:
+def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, slack=None, seed=0) -> list[Group]:
     """The groups of units that an activation cannot tell apart, up to the rounding of the stored dtype.
 
     Args:
@@ -59,6 +59,8 @@ def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, seed=0) -> list
             `COUPLED` has no groups.
         dtype: what the weights are stored in, which sets the tolerance; the arrays' own by default.
         roundings: how often a stored entry may have been rounded since units were equal.
+        slack: (n_units,) floats ≥ 1: how much larger than a unit the terms were that it was summed from, where it is a
+            sum; its rounding error is that much larger.
         seed: of the projections; it changes the time, not the groups.
 
     Returns: groups of two and more units, by representative, the lowest index of each. All-zero (and not finite) units
@@ -71,8 +73,9 @@ def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, seed=0) -> list
     delta = tolerance(dtype, length, roundings)
     norms, projections = _measure(parts, n_units, length, seed)
     units = np.flatnonzero((norms > 0) & np.isfinite(norms))
-    runs = _runs(_invariants(norms[units], projections[units], scaling), 2 * delta)
-    return _verified(parts, units, runs, norms, projections, scaling, delta)
+    deltas = delta * (np.ones(n_units) if slack is None else np.asarray(slack, dtype=np.float64))
+    runs = _runs(_invariants(norms[units], projections[units], scaling), 2 * deltas[units].max(initial=delta))
+    return _verified(parts, units, runs, norms, projections, scaling, deltas)
 
 
 def _parts(vectors):
@@ -134,7 +137,7 @@ def _runs(coordinates, gap):
     return labels
 
 
-def _verified(parts, units, runs, norms, projections, scaling, delta):
+def _verified(parts, units, runs, norms, projections, scaling, deltas):
     """Split candidate runs into groups, comparing every unit with the first that is left of its run."""
     members, factors = {}, {}
     while len(units):
@@ -147,7 +150,7 @@ def _verified(parts, units, runs, norms, projections, scaling, delta):
             sign = np.where(np.einsum("ij,ij->i", projections[units], projections[leader]) < 0, -1.0, 1.0)
         ratio = norms[units] / norms[leader] if scaling in (Scaling.POSITIVE, Scaling.LINEAR) else 1.0
         factor = np.broadcast_to(sign * ratio, units.shape)
-        aligned = _distances(parts, units, leader, factor) <= delta * norms[units]
+        aligned = _distances(parts, units, leader, factor) <= np.maximum(deltas[units], deltas[leader]) * norms[units]
         for unit, lead, t in zip(units[aligned], leader[aligned], factor[aligned]):
             members.setdefault(int(lead), []).append(unit)
             factors.setdefault(int(lead), []).append(t)

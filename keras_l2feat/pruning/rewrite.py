@@ -1,0 +1,165 @@
+"""The smaller model that a plan describes: same classes, names, dtypes and compile settings, smaller weights."""
+
+import numpy as np
+
+from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.plan import BIAS
+
+__all__ = ["clone", "rewrite"]
+
+
+def rewrite(graph, plan):
+    """Carry a plan out.
+
+    Args:
+        graph: the channel graph of the model; the model itself is not changed.
+        plan: a `Plan` made for it.
+
+    Returns: a new Keras model. New kernels are summed in float64 and rounded once to the dtype that they are stored in.
+
+    Raises:
+        InputError: the plan does not fit the model.
+    """
+    kept = _kept(graph, plan)
+    sizes = {}
+    for size in graph.sizes.values():
+        sizes.setdefault(size.layer, []).append((size.path, int(kept[size.units].sum())))
+
+    def resized(layer):
+        config = layer.get_config()
+        name = names.get(id(layer))
+        for path, count in sizes.get(name, ()):
+            _set(config, path, count)
+        return layer.__class__.from_config(config)
+
+    names = {id(layer): name for name, layer in graph.layers.items()}
+    model, layers = clone(graph.model, resized)
+    for old, new in layers:
+        name = names.get(id(old))
+        if name is not None and old.weights:
+            new.set_weights(_weights(graph, plan, name, kept))
+        elif old.weights:
+            new.set_weights(old.get_weights())
+    return model
+
+
+def clone(model, function):
+    """A copy of a Sequential or Functional model, nested ones included, with `function(layer)` for each layer.
+
+    Returns: the model, compiled as the old one was, and the pairs (old layer, new layer) without models.
+    """
+    import keras
+
+    pairs = []
+
+    def copy(layer):
+        if isinstance(layer, keras.Model):
+            new = layer.__class__.from_config(layer.get_config())
+        else:
+            new = function(layer)
+        new.trainable = layer.trainable
+        pairs.append((layer, new))
+        return new
+
+    compiled, model.compiled = model.compiled, False
+    try:
+        new = keras.models.clone_model(model, clone_function=copy, recursive=True)
+    finally:
+        model.compiled = compiled
+    if compiled:
+        _compile_like(model, new)
+    return new, pairs
+
+
+def _compile_like(model, new):
+    try:
+        config = model.get_compile_config()
+        if config:
+            new.compile_from_config(config)
+    except (TypeError, ValueError, NotImplementedError):
+        pass  # custom objects that cannot be copied: the result is not compiled
+
+
+def _kept(graph, plan):
+    kept = np.ones(len(graph.pinned), dtype=bool)
+    for removal in plan.removed:
+        unit = graph.unit(removal.layer, removal.unit)
+        if graph.pinned[unit]:
+            raise InputError(f"The plan removes unit {removal.unit} of layer {removal.layer!r}, which has to stay.")
+        kept[unit] = False
+    for name, moves in plan.transfers.items():
+        if name not in graph.readers:
+            raise InputError(f"The plan names a reader {name!r} that model {graph.model.name!r} does not have.")
+        units = graph.readers[name].units
+        for source, target, _ in moves:
+            if not (BIAS <= source < len(units) and BIAS <= target < len(units)):
+                raise InputError(f"The plan moves {source} to {target}, but {name!r} has {len(units)} positions.")
+            if target != BIAS and not kept[units[target]]:
+                raise InputError(f"The plan moves something to position {target} of {name!r}, which it removes.")
+    for layer, units in graph.writers.items():
+        if len(units) and not kept[units].any():
+            raise InputError(f"The plan leaves nothing of layer {layer!r}; one unit has to stay.")
+    return kept
+
+
+def _weights(graph, plan, name, kept):
+    """A layer's new weights, in the dtype that they are stored in."""
+    old = [graph.weight(name, index) for index in range(len(graph.layers[name].weights))]
+    new = list(old)
+    for reader in (r for r in graph.readers.values() if r.layer == name and r.name in plan.transfers):
+        _transfer(new, reader, plan.transfers[reader.name])
+    for slot in (s for s in graph.slots.values() if s.layer == name):
+        keep = kept[slot.units]
+        if not keep.all():
+            new[slot.index] = np.compress(keep, new[slot.index], axis=slot.axis)
+    return [np.asarray(array).astype(like.dtype) for array, like in zip(new, old)]
+
+
+def _transfer(weights, reader, moves):
+    """Apply T to a reader's kernel, and what goes into the bias."""
+    kernel = np.moveaxis(np.asarray(weights[reader.slot.index], dtype=np.float64), reader.slot.axis, 0)
+    new = kernel.copy()
+    listed = np.unique([source for source, *_ in moves if source != BIAS]).astype(int)
+    new[listed] = 0.0
+    bias = None
+    if any(BIAS in move[:2] for move in moves):
+        if reader.bias is None:
+            raise InputError(f"The plan moves a constant into {reader.name!r}, which has no bias for it.")
+        index, inside, beta = reader.bias
+        bias = np.asarray(weights[index], dtype=np.float64).copy()
+        row = bias[inside] if inside else bias
+        taps = tuple(axis - (axis > reader.slot.axis) for axis in reader.taps)
+        before, replaced = row.copy(), any(source == BIAS for source, *_ in moves)
+        if replaced:
+            row[...] = 0.0
+    for source, target, factor in moves:
+        if source == BIAS:
+            value = beta * before
+        else:
+            value = kernel[source] if target != BIAS else kernel[source].sum(axis=taps) if taps else kernel[source]
+        if target != BIAS:
+            new[target] += factor * value
+        else:
+            row[...] += factor * value.reshape(row.shape) / beta
+    weights[reader.slot.index] = np.moveaxis(new, 0, reader.slot.axis)
+    if bias is not None:
+        weights[index] = bias
+
+
+def _set(config, path, value):
+    """Replace an entry of a nested config, tuples included."""
+    *heads, last = path
+    if not heads:
+        if isinstance(config.get(last), (list, tuple)) and not isinstance(value, (list, tuple)):
+            value = type(config[last])([*config[last][:-1], value])
+        config[last] = value
+        return
+    inner = config[heads[0]]
+    if isinstance(inner, int):
+        config[heads[0]] = value
+    elif isinstance(inner, dict):
+        _set(inner, path[1:], value)
+    else:
+        inner = list(inner)
+        inner[last] = value
+        config[heads[0]] = tuple(inner)
