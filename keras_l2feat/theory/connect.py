@@ -97,8 +97,8 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep="norm") -> P
 
     Width: the sum of both. Outputs along the middle piece are (1 − t) Z_a + t Z_b, so a convex cost stays below the
     higher end. `keep="norm"` fades a out and b in by rescaling all layers alike: the squared norm is (1 − t)^{2/L} ‖a‖²
-    + t^{2/L} ‖b‖² (β = 0; at most that otherwise): for L = 2 no barrier in the regularized loss either, for L > 2 one of
-    at most (2^{1 − 2/L} − 1) λ max(‖a‖², ‖b‖²). `keep="function"` works for any σ, by the last layer alone.
+    + t^{2/L} ‖b‖² (β = 0; at most that otherwise): for L = 2 no barrier in the regularized loss either, for L > 2 one
+    of at most (2^{1 − 2/L} − 1) λ max(‖a‖², ‖b‖²). `keep="function"` works for any σ, by the last layer alone.
 
     Returns: a `Path` from `pad(a, …)` to b in the places after a's.
     """

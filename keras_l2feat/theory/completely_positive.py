@@ -1,0 +1,359 @@
+"""Completely positive matrices: A = B Bᵀ with B ≥ 0. Recognized where that is easy, factorized, their CP-rank bounded.
+
+Deciding complete positivity is NP-hard, so `recognize` knows "yes", "no" and "undecided", each with its reason. The
+graph of A has an edge where an entry is positive; in a nonnegative factor each column lives on a clique of it, which is
+what ties CP-rank to graphs: with no triangle a column covers one edge at most. [Berman and Shaked-Monderer, Completely
+Positive Matrices, 2003; Jacot et al. 2022, Prop. 13]
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+
+from keras_l2feat.errors import bad_argument
+
+__all__ = [
+    "Factorization",
+    "Recognition",
+    "bipartite_matrix",
+    "cp_rank_bounds",
+    "edge_matrix",
+    "factorize",
+    "graph_matrix",
+    "recognize",
+    "smallest_factorization",
+]
+
+TOLERANCE = 1e-9  # what a factorization in float64 leaves, relative to ‖A‖, when it converges; failures leave over 1e-4
+
+
+@dataclass(frozen=True)
+class Factorization:
+    """A nonnegative factor and how well it fits.
+
+    Attributes:
+        factor: B ≥ 0, float64 `(n, k)`.
+        residual: ‖A − B Bᵀ‖_F / ‖A‖_F.
+        found: whether the residual is within `TOLERANCE`; if not, nothing is known about A.
+    """
+
+    factor: np.ndarray
+    residual: float
+
+    @property
+    def found(self) -> bool:
+        return self.residual <= TOLERANCE
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """Whether a matrix is completely positive.
+
+    Attributes:
+        answer: `"yes"`, `"no"` or `"undecided"`.
+        reason: what shows it.
+        factor: B ≥ 0 with A = B Bᵀ, where one is at hand.
+    """
+
+    answer: str
+    reason: str
+    factor: np.ndarray | None = None
+
+
+def edge_matrix(graph):
+    """E, float64 `(k, n)`: one row per edge, 1 at its two vertices, in the order of `graph.nodes` and `graph.edges`.
+
+    Raises:
+        InputError: the graph has directed edges or loops.
+    """
+    if graph.is_directed() or nx.number_of_selfloops(graph):
+        raise bad_argument("graph", "undirected and without loops", graph)
+    place = {node: index for index, node in enumerate(graph.nodes)}
+    edges = np.zeros((graph.number_of_edges(), graph.number_of_nodes()))
+    for row, ends in enumerate(graph.edges):
+        edges[row, [place[end] for end in ends]] = 1.0
+    return edges
+
+
+def graph_matrix(graph):
+    """A = EᵀE, float64 `(n, n)`: of CP-rank exactly the number of edges, if the graph has no triangle.
+
+    [Jacot et al. 2022, Prop. 13]
+
+    Raises:
+        InputError: the graph has a triangle (then fewer columns may do), directed edges or loops.
+    """
+    edges = edge_matrix(graph)
+    if any(nx.triangles(graph).values()):
+        raise bad_argument("graph", "free of triangles", graph)
+    return edges.T @ edges
+
+
+def bipartite_matrix(n: int):
+    """Y_N = [[N/2·I, 1], [1, N/2·I]], float64 `(N, N)`: that of the complete bipartite graph, CP-rank N²/4."""
+    if n < 2 or n % 2:
+        raise bad_argument("n", "even, at least 2", n)
+    return graph_matrix(nx.complete_bipartite_graph(n // 2, n // 2))
+
+
+def recognize(matrix, *, restarts=20, seed=0) -> Recognition:
+    """Whether a symmetric matrix is completely positive, as far as can be told.
+
+    No: an entry or eigenvalue is negative; no triangle and an indefinite comparison matrix; or negative on a copositive
+    matrix of the orbit of Horn's. Yes: positive semidefinite comparison matrix (with a factor); at most four points or
+    rank two; a graph without long odd cycles; or a factor was found. Otherwise undecided.
+
+    Args:
+        matrix: `(n, n)`, symmetric.
+        restarts: tries of `factorize`.
+        seed: of those.
+    """
+    a = _symmetric(matrix)
+    scale = max(np.abs(a).max(), 1e-300)
+    slack = 1e-10 * scale * len(a)
+    if a.min() < -1e-12 * scale:
+        return Recognition("no", "it has a negative entry")
+    if np.linalg.eigvalsh(a)[0] < -slack:
+        return Recognition("no", "it has a negative eigenvalue")
+    factor = _by_diagonal_dominance(a, slack)
+    if factor is not None:
+        return Recognition("yes", "its comparison matrix is positive semidefinite", factor)
+    graph = _graph(a)
+    if not any(nx.triangles(graph).values()):
+        return Recognition("no", "its graph has no triangle and its comparison matrix is not positive semidefinite")
+    if _horn_cut(a, slack):
+        return Recognition("no", "it is negative on a copositive matrix of the orbit of Horn's")
+    result = factorize(a, restarts=restarts, seed=seed)
+    factor = result.factor if result.found else None
+    if len(a) <= 4:
+        return Recognition("yes", "it is doubly nonnegative and has at most four rows", factor)
+    if _rank(a) <= 2:
+        return Recognition("yes", "it is doubly nonnegative and of rank two", factor)
+    if _no_long_odd_cycle(graph):
+        return Recognition("yes", "it is doubly nonnegative and its graph has no odd cycle of five or more", factor)
+    if result.found:
+        return Recognition("yes", f"a factor was found, residual {result.residual:.1e}", factor)
+    return Recognition("undecided", f"no factor found in {restarts} tries, best residual {result.residual:.1e}")
+
+
+def factorize(matrix, columns=None, *, restarts=20, seed=0) -> Factorization:
+    """A nonnegative factor of so many columns, searched.
+
+    No maintained solver exists. Each try turns a square root of A by alternating projections, towards the nonnegative
+    matrices and back onto the orthogonal ones [Groetzner and Dür 2020], and then solves A = B Bᵀ by Gauss-Newton.
+    A failed search proves nothing.
+
+    Args:
+        matrix: `(n, n)`, symmetric.
+        columns: k; by default n, 2 n and n (n + 1) / 2 in turn: the last always suffices, the first is quicker.
+        restarts: tries; the first success ends the search.
+        seed: of the random turns.
+
+    Returns: the best `Factorization` met.
+    """
+    a = _symmetric(matrix)
+    n = len(a)
+    if columns is not None and columns < 1:
+        raise bad_argument("columns", "at least 1", columns)
+    widths = (n, 2 * n, n * (n + 1) // 2) if columns is None else (columns,)
+    generator = np.random.default_rng(seed)
+    values, vectors = np.linalg.eigh(a)
+    square_root = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1]
+    best = None
+    for trial in range(restarts):
+        k = widths[trial % len(widths)]
+        root = np.pad(square_root[:, :k], ((0, 0), (0, max(0, k - n))))
+        result = _refine(a, _turn_nonnegative(root, generator))
+        if best is None or result.residual < best.residual:
+            best = result
+        if best.found:
+            break
+    return best
+
+
+def smallest_factorization(matrix, *, restarts=20, seed=0) -> Factorization | None:
+    """A factor of as few columns as the search finds, going up from the lower bound of `cp_rank_bounds`; None if none.
+
+    Its number of columns is an upper bound on the CP-rank, and the CP-rank itself where it meets the lower bound.
+    """
+    lower, upper = cp_rank_bounds(matrix)
+    for columns in range(max(lower, 1), upper + 1):
+        result = factorize(matrix, columns, restarts=restarts, seed=seed)
+        if result.found:
+            return result
+    return None
+
+
+def cp_rank_bounds(matrix) -> tuple:
+    """Bounds `(lower, upper)` on the CP-rank of a matrix, valid if it is completely positive.
+
+    Without triangles the CP-rank is known: per component the number of edges, or the rank if it is a tree. Otherwise
+    lower is the larger of the rank and a set of entries no two of which fit into one clique (a fooling set, found
+    greedily), upper is r (r + 1)/2 − 1 for rank r [Barioli and Berman 2003] or n (n + 1)/2 − 4 for n ≥ 5
+    [Shaked-Monderer et al. 2015], whichever is less, and n for n ≤ 4.
+    """
+    a = _symmetric(matrix)
+    n, rank = len(a), _rank(a)
+    graph = _graph(a)
+    if not any(nx.triangles(graph).values()):
+        exact = sum(_component_rank(a, graph, nodes) for nodes in nx.connected_components(graph))
+        return exact, exact
+    upper = max(rank, rank * (rank + 1) // 2 - 1)
+    upper = min(upper, n) if n <= 4 else min(upper, n * (n + 1) // 2 - 4)
+    return max(rank, fooling_set(a > _zero(a))), upper
+
+
+def fooling_set(support, *, candidates=20000) -> int:
+    """The size of a set of positive entries of which no two lie in one clique of the graph `support`, bool `(n, n)`.
+
+    Every column of a nonnegative factor covers at most one of them: a lower bound on the CP-rank. Found greedily, among
+    the first `candidates` entries, those with few common neighbours first.
+    """
+    support = np.asarray(support, dtype=bool)
+    rows, columns = np.nonzero(np.triu(support))
+    common = (support.astype(np.float32) @ support.astype(np.float32))[rows, columns]
+    chosen = np.zeros((0, 2), dtype=int)
+    for index in np.argsort(common, kind="stable")[:candidates]:
+        i, j = rows[index], columns[index]
+        left, right = chosen.T
+        clash = support[i, left] & support[i, right] & support[j, left] & support[j, right]
+        if not clash.any():
+            chosen = np.vstack([chosen, [i, j]])
+    return len(chosen)
+
+
+def _component_rank(a, graph, nodes):
+    index = sorted(nodes)
+    edges = graph.subgraph(nodes).number_of_edges()
+    return edges if edges >= len(index) else _rank(a[np.ix_(index, index)])
+
+
+def _by_diagonal_dominance(a, slack):
+    """B with A = B Bᵀ if the comparison matrix M (off-diagonal entries negated) is positive semidefinite, else None.
+
+    Its lowest eigenvector d > 0 of each component has M d ≥ 0, so D A D is diagonally dominant: one column per edge and
+    one per positive surplus.
+    """
+    n = len(a)
+    columns = []
+    for nodes in nx.connected_components(_graph(a)):
+        index = sorted(nodes)
+        block = a[np.ix_(index, index)]
+        values, vectors = np.linalg.eigh(2 * np.diag(np.diag(block)) - block)
+        if values[0] < -slack:
+            return None
+        d = np.abs(vectors[:, 0])
+        for i, j in itertools.combinations(range(len(index)), 2):
+            if block[i, j] > 0 and d[i] > 0 and d[j] > 0:
+                column = np.zeros(n)
+                column[index[i]], column[index[j]] = np.sqrt(block[i, j] * np.array([d[j] / d[i], d[i] / d[j]]))
+                columns.append(column)
+    factor = np.array(columns).reshape(-1, n).T
+    surplus = np.diag(a) - (factor**2).sum(axis=1)
+    if surplus.min() < -slack:
+        return None
+    extra = np.diag(np.sqrt(np.where(surplus > slack, surplus, 0.0)))
+    return np.hstack([factor, extra[:, surplus > slack]])
+
+
+def _turn_nonnegative(root, generator, steps=2000):
+    """`root` times an orthogonal matrix that makes it nearly nonnegative."""
+    q = np.linalg.qr(generator.standard_normal((root.shape[1],) * 2))[0]
+    for _ in range(steps):
+        turned = root @ q
+        nearest = np.maximum(turned, 0.0)
+        if np.linalg.norm(turned - nearest) <= 1e-14 * np.linalg.norm(turned):
+            break
+        u, _, v = np.linalg.svd(root.T @ nearest)
+        q = u @ v
+    return nearest
+
+
+def _refine(a, factor, steps=60):
+    """Gauss-Newton on A = B Bᵀ over the positive entries of B: the least step, cut off where it would leave B ≥ 0."""
+    norm = max(np.linalg.norm(a), 1e-300)
+    rows, columns = np.triu_indices(len(a))
+    entries = np.arange(len(rows))
+    best = Factorization(factor, float(np.linalg.norm(a - factor @ factor.T) / norm))
+    for _ in range(steps):
+        if best.residual <= 1e-15:
+            break
+        jacobian = np.zeros((len(rows), *factor.shape))
+        np.add.at(jacobian, (entries, rows), factor[columns])
+        np.add.at(jacobian, (entries, columns), factor[rows])
+        free = factor > 1e-7 * np.abs(factor).max()
+        jacobian = (jacobian * free).reshape(len(rows), -1)
+        gap = (a - factor @ factor.T)[rows, columns]
+        step = jacobian.T @ np.linalg.lstsq(jacobian @ jacobian.T, gap, rcond=1e-12)[0]
+        factor = np.maximum(free * factor + step.reshape(factor.shape), 0.0)
+        residual = float(np.linalg.norm(a - factor @ factor.T) / norm)
+        if residual < best.residual:
+            best = Factorization(factor, residual)
+    return best
+
+
+def _horn_cut(a, slack):
+    """Whether dᵀ (A ∘ H) d < 0 for some d ≥ 0, H Horn's copositive matrix on some five rows in some order."""
+    horn = np.ones((5, 5))
+    for i in range(5):
+        horn[i, (i + 1) % 5] = horn[i, (i - 1) % 5] = -1
+    for five in itertools.combinations(range(len(a)), 5) if len(a) <= 12 else ():
+        for order in itertools.permutations(five[1:]):
+            if order[0] < order[-1]:  # each cycle once
+                index = [five[0], *order]
+                if _copositive_minimum(a[np.ix_(index, index)] * horn) < -slack:
+                    return True
+    return False
+
+
+def _copositive_minimum(m):
+    """The least value of xᵀ M x on the unit simplex, by its stationary points on every face."""
+    best = np.inf
+    for size in range(1, len(m) + 1):
+        for face in itertools.combinations(range(len(m)), size):
+            block = m[np.ix_(face, face)]
+            x = np.linalg.lstsq(block, np.ones(size), rcond=1e-12)[0]
+            if np.allclose(block @ x, 1, atol=1e-9) and abs(x.sum()) > 1e-12 and (x / x.sum()).min() >= 0:
+                best = min(best, 1 / x.sum())
+    return best
+
+
+def _no_long_odd_cycle(graph):
+    """Whether each block is bipartite, of at most four vertices, or triangles on one edge [Kogan, Berman 1993]."""
+    for nodes in nx.biconnected_components(graph):
+        block = graph.subgraph(nodes)
+        if len(nodes) > 4 and not nx.is_bipartite(block) and not _is_book(block):
+            return False
+    return True
+
+
+def _is_book(block):
+    spine = [node for node, degree in block.degree if degree == len(block) - 1]
+    return len(spine) == 2 and block.number_of_edges() == 2 * (len(block) - 2) + 1
+
+
+def _graph(a):
+    graph = nx.from_numpy_array((a > _zero(a)).astype(int))
+    graph.remove_edges_from(list(nx.selfloop_edges(graph)))
+    graph.remove_nodes_from([i for i in range(len(a)) if a[i, i] <= _zero(a)])  # a zero row needs no column
+    return graph
+
+
+def _zero(a):
+    """Below this an entry is rounding."""
+    return 1e-12 * np.abs(a).max()
+
+
+def _rank(a):
+    return int(np.linalg.matrix_rank(a, tol=1e-10 * max(np.abs(a).max(), 1e-300) * len(a), hermitian=True))
+
+
+def _symmetric(matrix):
+    a = np.asarray(matrix, dtype=np.float64)
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a) or not np.isfinite(a).all():
+        raise bad_argument("matrix", "a square matrix of finite numbers", a.shape)
+    if np.abs(a - a.T).max() > 1e-9 * max(np.abs(a).max(), 1e-300):
+        raise bad_argument("matrix", "symmetric", f"a matrix with asymmetry {np.abs(a - a.T).max():.3g}")
+    return (a + a.T) / 2
