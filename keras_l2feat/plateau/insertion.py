@@ -1,0 +1,221 @@
+"""The certificate: could one more neuron lower the loss? And for two layers: how low can any width get?"""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from keras_l2feat.costs import cost_function, cost_with_gradient
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum, slopes
+from keras_l2feat.network import SLOPES, DenseNetwork
+from keras_l2feat.objectives.dual import CONJUGATES, dual_bound
+
+__all__ = ["Certificate", "LayerInsertion", "certify", "insert"]
+
+
+@dataclass(frozen=True)
+class LayerInsertion:
+    """What an insertion into one hidden layer could do.
+
+    Attributes:
+        layer: 1 … L−1.
+        width: neurons the layer has.
+        gap: max_w s(w) / 2λ − 1. At a minimum 0 says that no neuron of any direction lowers the loss to second order.
+        enumerated: whether that maximum is over all sign patterns; else it is what a search found, a lower bound.
+        live: (least, largest) s / 2λ over the neurons that are not dead; both 1 at a stationary point, so their
+            distance from 1 tells how far the network is from one. (1, 1) if none is alive.
+        scores: (K,) s(w) / 2λ of the best neurons found, best first.
+        directions: (n_{l-1} + 1, K) their unit incoming weights.
+        outgoing: (K, n_{l+1}) their unit outgoing weights, −Gᵀσ(A w) normalized.
+    """
+
+    layer: int
+    width: int
+    gap: float
+    enumerated: bool
+    live: tuple
+    scores: np.ndarray = field(repr=False)
+    directions: np.ndarray = field(repr=False)
+    outgoing: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The insertion certificate of a network on data.
+
+    Attributes:
+        loss: C + λ Σ‖W_l‖².
+        cost: the data term C alone.
+        lam: λ.
+        layers: a `LayerInsertion` for each hidden layer.
+        lower_bound: for L = 2 and a cost whose conjugate is known, a lower bound on the loss at every width, as
+            rigorous as the maximum it rests on (see `enumerated`); else None.
+    """
+
+    loss: float
+    cost: float
+    lam: float
+    layers: tuple
+    lower_bound: float | None
+
+    @property
+    def gap(self) -> float:
+        """The largest gap of a layer, 0 without hidden layers."""
+        return max((layer.gap for layer in self.layers), default=0.0)
+
+    @property
+    def enumerated(self) -> bool:
+        """Whether every layer's maximum was enumerated."""
+        return all(layer.enumerated for layer in self.layers)
+
+    @property
+    def relative_gap(self) -> float | None:
+        """(loss − lower bound) / loss, None without a bound."""
+        if self.lower_bound is None:
+            return None
+        return (self.loss - self.lower_bound) / self.loss if self.loss > 0 else 0.0
+
+    def as_dict(self) -> dict:
+        """Plain data for JSON, without the directions."""
+        layers = []
+        for layer in self.layers:
+            row = {key: value for key, value in asdict(layer).items() if not isinstance(value, np.ndarray)}
+            layers.append({**row, "live": list(layer.live)})
+        return {
+            "loss": self.loss,
+            "cost": self.cost,
+            "lam": self.lam,
+            "gap": self.gap,
+            "enumerated": self.enumerated,
+            "lower_bound": self.lower_bound,
+            "relative_gap": self.relative_gap,
+            "layers": layers,
+        }
+
+
+def certify(
+    network: DenseNetwork,
+    data,
+    lam: float,
+    *,
+    cost=None,
+    layers=None,
+    count: int = 1,
+    starts: int = STARTS,
+    steps: int = STEPS,
+    method: str = "auto",
+    seed: int = 0,
+) -> Certificate:
+    """Ask for every hidden layer whether one more neuron could lower the L2-regularized loss.
+
+    Args:
+        network: a `DenseNetwork` with a positively homogeneous σ.
+        data: a `Dataset`, or a pair `(x, y)` of arrays `(N, n_0)` and `(N,)` or `(N, n_L)`.
+        lam: λ > 0.
+        cost: data term, by default that of the data set's task ("crossentropy" for whole-number y of a pair).
+        layers: which hidden layers, by default all.
+        count: how many distinct neurons to name per layer.
+        starts: starts of the search beside the live neurons.
+        steps: steps of the search; 40 find most of the gap.
+        method: "auto", "enumerate" or "search", see `kernels.insertion.insertion_maximum`.
+        seed: of the starts.
+
+    Returns: a `Certificate`.
+
+    Raises:
+        InputError: λ is not positive, σ is not homogeneous, or an enumeration is out of reach.
+
+    Reference: theory of insertion, [Jacot et al. 2022, §3.2, §4].
+    """
+    if not lam > 0:
+        raise bad_argument("lam", "positive", lam)
+    slopes(network.activation)
+    x, y, cost = _data(data, cost)
+    z, a = network.forward(x)
+    value, gradients = _backward(network, z, y, cost)
+    found = []
+    for layer in range(1, network.depth) if layers is None else layers:
+        found.append(
+            _layer(network, a[layer - 1], gradients[layer], lam, layer, count, starts, steps, method, seed + layer)
+        )
+    bound = None
+    if network.depth == 2 and found and cost in CONJUGATES:
+        score = (1.0 + max(found[0].gap, found[0].live[1] - 1.0)) * 2 * lam
+        bound = dual_bound(cost, gradients[1], y, score, lam, network.beta)
+    return Certificate(value + lam * network.squared_norm, value, lam, tuple(found), bound)
+
+
+def insert(network: DenseNetwork, layer: int, directions, outgoing, size: float = 1e-2) -> DenseNetwork:
+    """The network with balanced neurons `size`·(w, v) added to hidden layer `layer`.
+
+    Args:
+        directions: (n_{l-1} + 1, K) unit incoming weights, one neuron a column.
+        outgoing: (K, n_{l+1}) unit outgoing weights.
+        size: norm of each new neuron's incoming, and of its outgoing weights.
+    """
+    weights = list(network.weights)
+    width = weights[layer - 1].shape[1]
+    weights[layer - 1] = np.concatenate([weights[layer - 1], size * np.asarray(directions)], axis=1)
+    weights[layer] = np.insert(weights[layer], width, size * np.asarray(outgoing), axis=0)
+    return network.with_weights(weights)
+
+
+def _data(data, cost):
+    if hasattr(data, "x_train"):
+        return np.asarray(data.x_train, dtype=np.float64), data.y_train, cost or data.cost
+    x, y = data
+    whole = np.ndim(y) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
+    return np.asarray(x, dtype=np.float64), y, cost or ("crossentropy" if whole else "squared")
+
+
+def _cost_and_gradient(z, y, cost):
+    if not callable(cost):
+        return cost_with_gradient(cost)(z, y)
+    import tensorflow as tf
+
+    outputs = tf.constant(z)
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        value = cost_function(cost)(outputs, y)
+    return float(value), tape.gradient(value, outputs).numpy()
+
+
+def _backward(network, z, y, cost):
+    """C, and ∂C/∂Z_{l+1} for l = 0 … L−1, a list of (N, n_{l+1}) arrays."""
+    value, gradient = _cost_and_gradient(z[-1], y, cost)
+    gradients = [gradient]
+    for layer in range(network.depth - 1, 0, -1):
+        below = gradients[0] @ network.weights[layer][: network.widths[layer]].T
+        gradients.insert(0, below * SLOPES[network.activation](z[layer - 1]))
+    return value, gradients
+
+
+def _layer(network, a, gradient, lam, layer, count, starts, steps, method, seed):
+    weights = network.weights[layer - 1]
+    norms = np.linalg.norm(weights, axis=0)
+    alive = (norms > 0) & (np.linalg.norm(network.weights[layer][: weights.shape[1]], axis=1) > 0)
+    live = weights[:, alive] / norms[alive]
+    best = insertion_maximum(
+        gradient,
+        a,
+        activation=network.activation,
+        live=live,
+        count=count,
+        starts=starts,
+        steps=steps,
+        method=method,
+        seed=seed,
+    )
+    ratios = np.linalg.norm(gradient.T @ network.activate(a @ live), axis=0) / (2 * lam)
+    outgoing = -(gradient.T @ network.activate(a @ best.directions)).T
+    outgoing /= np.maximum(np.linalg.norm(outgoing, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return LayerInsertion(
+        layer=layer,
+        width=weights.shape[1],
+        gap=best.score / (2 * lam) - 1.0,
+        enumerated=best.enumerated,
+        live=(float(ratios.min()), float(ratios.max())) if ratios.size else (1.0, 1.0),
+        scores=best.scores / (2 * lam),
+        directions=best.directions,
+        outgoing=outgoing,
+    )
