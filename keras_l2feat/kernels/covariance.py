@@ -10,7 +10,7 @@ It equals `representation_cost(z, a, ridge)`. [Jacot et al. 2022, §3.2]
 
 import tensorflow as tf
 
-from keras_l2feat.kernels.ridge import SMALLEST_RIDGE, as_matrices, as_ridge, rank_tolerance, total
+from keras_l2feat.kernels.ridge import as_matrices, rank_tolerance, read_ridge, total
 
 __all__ = ["covariance_cost", "covariance_inverse"]
 
@@ -45,14 +45,12 @@ def covariance_inverse(s, ridge=0.0, *, relative=False):
     and of S⁺ along changes of S that keep its image.
     """
     s = tf.convert_to_tensor(s)
-    ridge = as_ridge(ridge)
-    if isinstance(ridge, float) and ridge == 0.0:
+    unit = tf.linalg.trace(s) / tf.cast(tf.shape(s)[-1], s.dtype)
+    ridge = read_ridge(ridge, s.dtype, unit if relative else None)
+    if ridge is None:
         return _inverse(s, tf.stop_gradient(_pseudo_inverse(s)))
-    if relative:
-        mean = tf.linalg.trace(s) / tf.cast(tf.shape(s)[-1], s.dtype)
-        ridge = tf.maximum(tf.cast(ridge, s.dtype) * mean, SMALLEST_RIDGE)
     eye = tf.eye(tf.shape(s)[-1], batch_shape=tf.shape(s)[:-2], dtype=s.dtype)
-    shifted = s + tf.cast(ridge, s.dtype)[..., None, None] * eye
+    shifted = s + ridge[..., None, None] * eye
     return _inverse(shifted, tf.stop_gradient(tf.linalg.cholesky_solve(tf.linalg.cholesky(shifted), eye)))
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.representation import append_bias
-from keras_l2feat.kernels.ridge import absolute_ridge, as_matrices, as_ridge, rank_tolerance, ridge_solution
+from keras_l2feat.kernels.ridge import as_matrices, mean_square, rank_tolerance, read_ridge, ridge_solution
 
 __all__ = ["least_norm_weights", "project", "weights_from_representations"]
 
@@ -23,7 +23,7 @@ def least_norm_weights(z, a, ridge=0.0, *, relative=False):
         z: (..., N, k) float32 or float64.
         a: (..., N, n) of the same dtype, with its bias column.
         ridge: ρ, a number at least 0 or a positive tensor of no or of the leading dimensions.
-        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ, see `absolute_ridge`.
+        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ, see `mean_square`.
 
     Returns: (..., n, k) tensor.
 
@@ -33,11 +33,11 @@ def least_norm_weights(z, a, ridge=0.0, *, relative=False):
     Reference: [Jacot et al. 2022, Prop. 1], the map W(Z).
     """
     z, a = as_matrices(z, a)
-    ridge = as_ridge(ridge)
-    if isinstance(ridge, float) and ridge == 0.0:
+    ridge = read_ridge(ridge, a.dtype, mean_square(a) if relative else None)
+    if ridge is None:
         value = tf.linalg.pinv(tf.stop_gradient(a), rcond=tf.fill(tf.shape(a)[:-2], rank_tolerance(a)))
         return tf.matmul(_pseudo_inverse(a, value), z)
-    return ridge_solution(z, a, absolute_ridge(a, ridge) if relative else ridge)[1]
+    return ridge_solution(z, a, ridge)[1]
 
 
 def project(z, a, ridge=0.0, *, relative=False):

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.kernels.ridge import (
-    absolute_ridge,
     as_matrices,
-    as_ridge,
     by_features,
+    mean_square,
     rank_tolerance,
+    read_ridge,
     ridge_solution,
     total,
     unbroadcast,
@@ -37,7 +37,7 @@ def representation_cost(z, a, ridge=0.0, *, relative=False):
         ridge: ρ, a number at least 0 or a positive tensor of no or of the leading dimensions. The Python number 0
             asks for the exact limit ‖A⁺Z‖² by a QR decomposition, which needs `a` of full rank. The rounding error
             of the ridge form is about eps·‖A‖²/ρ relative: in float32 keep the relative ridge above 1e-5.
-        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ, see `absolute_ridge`; its dependence on
+        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ, see `mean_square`; its dependence on
             `a` is part of the gradient.
 
     Returns: (...) tensor of the dtype of `z`.
@@ -54,10 +54,8 @@ def representation_cost(z, a, ridge=0.0, *, relative=False):
         4.0
     """
     z, a = as_matrices(z, a)
-    ridge = as_ridge(ridge)
-    if isinstance(ridge, float) and ridge == 0.0:
-        return _exact_cost(z, a)
-    return _ridge_cost(z, a, absolute_ridge(a, ridge) if relative else tf.cast(ridge, a.dtype))
+    ridge = read_ridge(ridge, a.dtype, mean_square(a) if relative else None)
+    return _exact_cost(z, a) if ridge is None else _ridge_cost(z, a, ridge)
 
 
 def append_bias(a, beta):

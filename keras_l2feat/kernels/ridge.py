@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_l2feat.errors import bad_argument
 
-__all__ = ["absolute_ridge", "as_matrices", "as_ridge", "by_features", "rank_tolerance", "ridge_solution", "total"]
+__all__ = ["as_matrices", "by_features", "mean_square", "rank_tolerance", "read_ridge", "ridge_solution", "total"]
 
 SMALLEST_RIDGE = 1e-30  # what an all-zero A gets, so that its cost is large and finite
 
@@ -28,12 +28,11 @@ def ridge_solution(z, a, ridge):
     Args:
         z: (..., N, k) float32 or float64 tensor.
         a: (..., N, n) tensor of the same dtype and leading dimensions.
-        ridge: ρ > 0, absolute, a tensor of no or of the leading dimensions.
+        ridge: ρ > 0, absolute, a tensor of the same dtype and of no or of the leading dimensions.
 
     Returns: the pair M (..., N, k), W (..., n, k). The relative rounding error of W is about eps·‖A‖²/ρ, and that
         of M in addition eps·‖Z‖/ρ absolute.
     """
-    ridge = tf.cast(ridge, a.dtype)
     nothing = tf.zeros(tf.concat([tf.shape(a)[:-2], [tf.shape(a)[-1], tf.shape(z)[-1]]], axis=0), a.dtype)
     return _saddle(z, nothing, a, ridge, tf.stop_gradient(_gram_factor(a, ridge)))
 
@@ -71,38 +70,39 @@ def by_features(a) -> bool:
     return points is None or (features is not None and features < points)
 
 
-def absolute_ridge(a, ridge):
-    """The ridge ρ = r·‖A‖²/N: r times the mean eigenvalue of A Aᵀ, that is the mean squared norm of a point.
+def mean_square(a):
+    """‖A‖²/N, the mean eigenvalue of A Aᵀ or mean squared norm of a point: what a relative ridge multiplies.
 
-    It scales with `a`, and neither dead columns (a wider layer) nor repeated points change what it means.
-
-    Args:
-        a: (..., N, n) float tensor.
-        ridge: the relative ridge r, a number or a tensor of the leading dimensions.
-
-    Returns: (...) tensor; at least `SMALLEST_RIDGE`.
+    It scales with `a` (..., N, n), and neither dead columns (a wider layer) nor repeated points change it.
     """
-    mean = total(tf.square(a)) / tf.cast(tf.shape(a)[-2], a.dtype)
-    return tf.maximum(tf.cast(ridge, a.dtype) * mean, SMALLEST_RIDGE)
+    return total(tf.square(a)) / tf.cast(tf.shape(a)[-2], a.dtype)
 
 
 def rank_tolerance(a):
-    """max(N, n)·eps: singular values below this fraction of the largest are rounding, as for `numpy.linalg.matrix_rank`."""
+    """max(N, n)·eps: singular values below this fraction of the largest are rounding [`numpy.linalg.matrix_rank`]."""
     return tf.cast(tf.reduce_max(tf.shape(a)[-2:]), a.dtype) * np.finfo(a.dtype.as_numpy_dtype).eps
 
 
-def as_ridge(ridge):
-    """A checked ridge: a Python float where a number came (0 has its own path), else a tensor.
+def read_ridge(ridge, dtype, unit=None):
+    """The absolute ridge ρ as a tensor, or `None` where the Python number 0 asks for the exact limit.
+
+    Args:
+        ridge: a number, or a tensor of no or of the leading dimensions.
+        dtype: of the result.
+        unit: the tensor (...) that a relative ridge multiplies; `None` where the ridge is absolute already.
 
     Raises:
         InputError: a number that is negative or not finite.
     """
-    if isinstance(ridge, (tf.Tensor, tf.Variable)):
-        return ridge
-    array = np.asarray(ridge, dtype=np.float64)
-    if not np.all(np.isfinite(array)) or np.any(array < 0):
-        raise bad_argument("ridge", "a finite number, at least 0", ridge)
-    return float(array) if array.ndim == 0 else tf.constant(array)
+    if not isinstance(ridge, (tf.Tensor, tf.Variable)):
+        array = np.asarray(ridge, dtype=np.float64)
+        if not np.all(np.isfinite(array)) or np.any(array < 0):
+            raise bad_argument("ridge", "a finite number, at least 0", ridge)
+        if array.ndim == 0 and array == 0:
+            return None
+        ridge = tf.constant(array)
+    ridge = tf.cast(ridge, dtype)
+    return ridge if unit is None else tf.maximum(ridge * unit, SMALLEST_RIDGE)
 
 
 def as_matrices(z, a):

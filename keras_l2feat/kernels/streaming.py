@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_l2feat.errors import InputError
-from keras_l2feat.kernels.ridge import SMALLEST_RIDGE, as_ridge, total
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.kernels.ridge import read_ridge, total
 
 __all__ = ["Gram", "StreamedCost", "accumulate_gram", "streamed_representation_cost"]
 
@@ -79,14 +79,11 @@ def streamed_representation_cost(batches, ridge, *, relative=False) -> StreamedC
     Raises:
         InputError: no batches, other elements, or a ridge that is not positive.
     """
-    ridge = as_ridge(ridge)
-    if isinstance(ridge, float) and ridge == 0.0:
-        raise InputError("Argument 'ridge' must be positive when batches are streamed. Received: ridge=0")
     gram = accumulate_gram(batches)
-    rho = tf.cast(ridge, tf.float64)
-    if relative:
-        slope = rho / tf.cast(gram.points, tf.float64)  # ∂ρ/∂‖A‖²
-        rho = tf.maximum(slope * tf.linalg.trace(gram.aa), SMALLEST_RIDGE)
+    unit = tf.linalg.trace(gram.aa) / tf.cast(gram.points, tf.float64)
+    rho = read_ridge(ridge, tf.float64, unit if relative else None)
+    if rho is None:
+        raise bad_argument("ridge", "positive where batches are streamed", ridge)
     factor = tf.linalg.cholesky(gram.aa + rho * tf.eye(tf.shape(gram.aa)[0], dtype=tf.float64))
     weights = tf.linalg.cholesky_solve(factor, gram.az)
 
@@ -99,7 +96,7 @@ def streamed_representation_cost(batches, ridge, *, relative=False) -> StreamedC
         m = multipliers(z, a)
         a_bar = tf.matmul(m, -2.0 * weights, transpose_b=True)
         if relative:
-            a_bar -= 2.0 * slope * squares * tf.cast(a, tf.float64)
+            a_bar -= 2.0 * squares * rho / tf.linalg.trace(gram.aa) * tf.cast(a, tf.float64)
         return tf.cast(2.0 * m, z.dtype), tf.cast(a_bar, a.dtype)
 
     return StreamedCost(total(tf.square(weights)) + rho * squares, weights, rho, batches.map(gradients))
