@@ -1,0 +1,167 @@
+"""Models for other runtimes, each run there and compared with the model before it counts as written.
+
+onnx         one file, run by onnxruntime (needs the extra `keras-l2feat[export]`)
+saved_model  a folder, run by TensorFlow
+tflite       one file, run by the TensorFlow Lite interpreter
+"""
+
+import contextlib
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+
+__all__ = ["FORMATS", "export"]
+
+SAMPLES = 8
+# Runtimes order their sums differently; as a share of the largest output. Single precision everywhere.
+TOLERANCE = 1e-4
+
+
+def export(model, path, format, *, samples=None, seed=0) -> dict:
+    """Write a model in another format, and compare the two on the same inputs.
+
+    Args:
+        model: a built Keras model.
+        path: where to; a file for "onnx" and "tflite", a folder that does not exist yet for "saved_model".
+        format: "onnx", "saved_model" or "tflite".
+        samples: inputs to compare on, `(N, ...)`, or a list of them; random ones by default.
+        seed: of the random inputs.
+
+    Returns: `format`, `path`, `bytes`, `max_abs_deviation` and `max_rel_deviation` (over the largest output).
+
+    Raises:
+        InputError: unknown format, a package is missing, the path is taken, or the runtime has no such operation.
+        CheckFailed: the export's outputs differ by more than 1e-4 of the largest; nothing was written.
+    """
+    if format not in FORMATS:
+        raise bad_argument("format", f"one of {sorted(FORMATS)}", format)
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist.")
+    if path.is_dir():
+        raise InputError(f"Cannot write {str(path)!r}: the folder exists already.")
+    inputs = _samples(model, samples, seed)
+    expected = _outputs(model, inputs)  # the call also traces the model, which some exports need
+    write, run = FORMATS[format]
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        temporary = Path(folder) / ("model" + path.suffix)
+        try:
+            with _quiet():
+                write(model, temporary)
+                outputs = run(temporary, dict(zip((tensor.name for tensor in model.inputs), inputs)))
+        except ImportError as error:
+            raise InputError(
+                f"Export to {format} needs a package: {error}. pip install 'keras-l2feat[export]'"
+            ) from error
+        except Exception as error:  # converters raise whatever they meet: one clear error for all
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"Model {model.name!r} cannot be exported to {format}: {reason}") from error
+        deviation, relative = _compare(expected, outputs)
+        if not relative <= TOLERANCE:
+            raise CheckFailed(
+                f"The {format} export of {model.name!r} differs from the model by {deviation:.3g} "
+                f"({relative:.3g} of the largest output; {TOLERANCE:g} is allowed). Nothing was written."
+            )
+        os.replace(temporary, path)
+    size = sum(f.stat().st_size for f in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    return {
+        "format": format,
+        "path": str(path),
+        "bytes": size,
+        "max_abs_deviation": deviation,
+        "max_rel_deviation": relative,
+    }
+
+
+def _samples(model, samples, seed):
+    if samples is not None:
+        samples = samples if isinstance(samples, (list, tuple)) else [samples]
+        return [np.asarray(x)[:SAMPLES].astype(t.dtype) for x, t in zip(samples, model.inputs, strict=True)]
+    random = np.random.default_rng(seed)
+    inputs = []
+    for tensor in model.inputs:
+        shape = (SAMPLES, *(size or 8 for size in tensor.shape[1:]))
+        values = random.standard_normal(shape) if "float" in tensor.dtype else random.integers(0, 2, shape)
+        inputs.append(values.astype(tensor.dtype))
+    return inputs
+
+
+def _outputs(model, inputs):
+    import keras
+
+    outputs = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+    return [np.asarray(y, np.float64) for y in keras.tree.flatten(outputs)]
+
+
+def _compare(expected, outputs):
+    """Largest difference, and that over the largest output. Outputs are matched by shape and nearness, not by order."""
+    left, deviation, scale = [np.asarray(y, np.float64) for y in outputs], 0.0, 0.0
+    for y in expected:
+        fitting = [i for i, other in enumerate(left) if other.shape == y.shape]
+        if not fitting:
+            return float("inf"), float("inf")
+        gaps = [np.abs(left[i] - y).max(initial=0.0) for i in fitting]
+        deviation = max(deviation, float(np.min(gaps)))
+        scale = max(scale, float(np.abs(y).max(initial=0.0)))
+        left.pop(fitting[int(np.argmin(gaps))])
+    return deviation, deviation / scale if scale else deviation
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Converters print and warn about themselves; what goes wrong is raised."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _write_onnx(model, path):
+    model.export(path, format="onnx", verbose=False)
+
+
+def _run_onnx(path, inputs):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {given.name: x for given, x in zip(session.get_inputs(), inputs.values(), strict=True)})
+
+
+def _write_saved_model(model, path):
+    model.export(path, format="tf_saved_model", verbose=False)
+
+
+def _run_saved_model(path, inputs):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)  # holds the variables, so it has to live as long as the call
+    tensors = [tf.constant(x) for x in inputs.values()]
+    return [y.numpy() for y in tf.nest.flatten(loaded.serve(tensors if len(tensors) > 1 else tensors[0]))]
+
+
+def _write_tflite(model, path):
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        _write_saved_model(model, folder)
+        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
+
+
+def _run_tflite(path, inputs):
+    import tensorflow as tf
+
+    runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
+    names = list(runner.get_input_details())
+    given = inputs if set(names) == set(inputs) else dict(zip(sorted(names), inputs.values(), strict=True))
+    return list(runner(**given).values())
+
+
+FORMATS = {
+    "onnx": (_write_onnx, _run_onnx),
+    "saved_model": (_write_saved_model, _run_saved_model),
+    "tflite": (_write_tflite, _run_tflite),
+}

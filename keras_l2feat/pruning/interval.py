@@ -1,0 +1,305 @@
+"""Bounds on every channel of a model whose inputs stay in a box, and what is redundant there.
+
+Two bounds are taken and the tighter kept, channel by channel. Everywhere: interval arithmetic on the graph's operations
+(positions of a channel share one interval; a padded convolution may always see a zero). Where a tensor is computed by
+dense layers: backward linear relaxation, CROWN [Zhang et al. 2018, arXiv 1811.00866], through every activation that is
+linear on either side of 0, with sums and concatenations, back to the tensors that only an interval is known of.
+
+All in float64. Bounds hold up to its rounding: a unit whose bound is off by that moves outputs by no more than that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_l2feat.activations import Scaling
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.pruning.graph import Affine, Concat, Depthwise, Linear, Map, Pass, Product, Source, Spread, Sum
+
+__all__ = ["Box", "box_of_inputs", "boxes"]
+
+NONDECREASING = frozenset(  # Keras' names; gelu, silu and the like are not
+    ["relu6", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "softplus", "sparse_plus", "squareplus"]
+    + [
+        "exponential",
+        "elu",
+        "celu",
+        "selu",
+        "tanh",
+        "softsign",
+        "tanh_shrink",
+        "hard_tanh",
+        "hard_shrink",
+        "soft_shrink",
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Bounds `low <= value <= high` of a tensor, (channels,) float64; inputs also by place, (places, channels)."""
+
+    low: np.ndarray
+    high: np.ndarray
+    places: tuple | None = None
+
+
+def box_of_inputs(graph, low, high):
+    """The box of each input of a model.
+
+    Args:
+        graph: of the model.
+        low, high: numbers, or arrays that broadcast to one input without its batch axis; or lists, one an input.
+
+    Returns: list of `Box`.
+
+    Raises:
+        InputError: shapes do not fit, a bound is not finite, or a low one is above a high one.
+    """
+    several = len(graph.inputs) > 1 and isinstance(low, (list, tuple)) and len(low) == len(graph.inputs)
+    pairs = zip(low, high, strict=True) if several else [(low, high)] * len(graph.inputs)
+    return [_input_box(tensor, *pair) for tensor, pair in zip(graph.inputs, pairs)]
+
+
+def _input_box(tensor, low, high):
+    shape = tuple(size or 1 for size in tensor.shape[1:])
+    try:
+        bounds = [np.broadcast_to(np.asarray(b, np.float64), shape) for b in (low, high)]
+    except ValueError:
+        raise bad_argument(
+            "input_range", f"numbers, or arrays of shape {shape}", (np.shape(low), np.shape(high))
+        ) from None
+    if not (np.isfinite(bounds).all() and (bounds[0] <= bounds[1]).all()):
+        raise bad_argument("input_range", "finite, low <= high", (np.min(bounds[0]), np.max(bounds[1])))
+    flat = [np.moveaxis(b, tensor.axis - 1, -1).reshape(-1, shape[tensor.axis - 1]) for b in bounds]
+    return Box(flat[0].min(axis=0), flat[1].max(axis=0), tuple(flat))
+
+
+def boxes(graph, inputs) -> dict:
+    """Bounds of every tensor of a graph.
+
+    Args:
+        graph: what `graph.read` made.
+        inputs: list of `Box`, one a model input.
+
+    Returns: id of the tensor → `Box`; infinite where nothing is known.
+    """
+    found = {id(tensor): box for tensor, box in zip(graph.inputs, inputs)}
+    dense = {}  # id of a dense operation → its kernel (inputs, outputs) and bias, read once
+    for position, op in enumerate(graph.ops):
+        if id(op.out) in found:
+            continue
+        box = _forward(graph, op, [found[id(t)] for t in op.inputs])
+        if _is_dense(op) and np.isfinite(box.low).all() and np.isfinite(box.high).all():
+            kernel, bias = dense[id(op)] = op.kernel()[0], 0.0 if op.bias is None else op.bias()
+            start = {id(op.inputs[0]): kernel.T}
+            for flat in (False, True):
+                low = _backward(graph.ops[:position], start, bias, found, dense, flat)
+                high = -_backward(graph.ops[:position], {k: -v for k, v in start.items()}, -bias, found, dense, flat)
+                box = Box(np.maximum(box.low, low), np.minimum(box.high, high))
+        found[id(op.out)] = box
+    return found
+
+
+# ---- one operation forward: intervals
+
+
+def _forward(graph, op, inputs):
+    if isinstance(op, Linear) and op.reader is None:  # an embedding: one row of its kernel
+        rows = op.kernel().sum(axis=0)
+        shift = 0.0 if op.bias is None else op.bias()
+        return Box(rows.min(axis=0) + shift, rows.max(axis=0) + shift)
+    if isinstance(op, (Linear, Depthwise)):
+        kernel, x = op.kernel(), inputs[0]
+        if not op.folds:  # at a border the tap sees nothing
+            x = Box(np.minimum(x.low, 0.0), np.maximum(x.high, 0.0))
+        if isinstance(op, Linear):
+            up, down = np.maximum(kernel, 0).sum(axis=0), np.minimum(kernel, 0).sum(axis=0)
+            low, high = _dot(x.low, up) + _dot(x.high, down), _dot(x.high, up) + _dot(x.low, down)
+        else:
+            up, down = (m(kernel, 0).sum(axis=0) for m in (np.maximum, np.minimum))
+            ends = x.low[:, None], x.high[:, None]
+            low = (_times(ends[0], up) + _times(ends[1], down)).ravel()
+            high = (_times(ends[1], up) + _times(ends[0], down)).ravel()
+        shift = 0.0 if op.bias is None else op.bias()
+        return Box(low + shift, high + shift)
+    if isinstance(op, Affine):
+        scale, shift, _ = op.coefficients()
+        ends = [_times(inputs[0].low, scale) + shift, _times(inputs[0].high, scale) + shift]
+        return Box(np.minimum(*ends), np.maximum(*ends))
+    if isinstance(op, Map):
+        return _map(graph, op, inputs)
+    if isinstance(op, Pass):
+        x = inputs[0]
+        return x if op.constants else Box(np.minimum(x.low, 0.0), np.maximum(x.high, 0.0))
+    if isinstance(op, Sum):
+        ends = [np.sort([w * x.low, w * x.high], axis=0) for w, x in zip(op.weights, inputs)]
+        return Box(sum(e[0] for e in ends), sum(e[1] for e in ends))
+    if isinstance(op, Product):
+        box = inputs[0]
+        for x in inputs[1:]:
+            corners = [_times(a, b) for a in (box.low, box.high) for b in (x.low, x.high)]
+            box = Box(np.min(corners, axis=0), np.max(corners, axis=0))
+        return box
+    if isinstance(op, Concat):
+        return Box(np.concatenate([x.low for x in inputs]), np.concatenate([x.high for x in inputs]))
+    if isinstance(op, Spread):
+        x = inputs[0]
+        if x.places is not None and len(x.places[0]) > np.max(op.place, initial=0):
+            return Box(*(bound[op.place, op.channel] for bound in x.places))
+        return Box(x.low[op.channel], x.high[op.channel])
+    assert isinstance(op, Source), type(op)
+    return _unknown(op)
+
+
+def _times(a, b):
+    """a · b with 0 · ∞ = 0: a bound that a zero weight multiplies does not matter."""
+    with np.errstate(invalid="ignore"):
+        return np.where((a == 0) | (b == 0), 0.0, a * b)
+
+
+def _dot(bound, weight):
+    """bound @ weight with 0 · ∞ = 0."""
+    infinite = ~np.isfinite(bound)
+    if not infinite.any():
+        return bound @ weight
+    return np.where(infinite, 0.0, bound) @ weight + _times(bound[infinite, None], weight[infinite]).sum(axis=0)
+
+
+def slopes(op, channels):
+    """Slopes (below, above) zero of a homogeneous activation, each (channels,); `None` for other operations."""
+    if not isinstance(op, Map) or op.function is None or op.scaling is not Scaling.POSITIVE:
+        return None
+    if op.tag[0] not in {"activation", "ReLU", "LeakyReLU", "relu op"}:  # pooling mixes places
+        return None
+    return -op.function(-np.ones(channels)), op.function(np.ones(channels))
+
+
+def _map(graph, op, inputs):
+    kind = op.tag[0]
+    if kind == "prelu":
+        alpha = graph.weight(op.tag[1], 0).astype(np.float64)
+        alpha = np.moveaxis(alpha, op.inputs[0].axis - 1, 0).reshape(alpha.shape[op.inputs[0].axis - 1], -1)
+        steps = [(alpha.min(axis=1), 1.0), (alpha.max(axis=1), 1.0)]
+    else:
+        both = slopes(op, len(op.out.units))
+        steps = [] if both is None else [both]
+    if steps:
+        x = inputs[0]
+        ends = [np.where(e < 0, _times(below, e), _times(above, e)) for e in (x.low, x.high) for below, above in steps]
+        ends.append(np.where((x.low < 0) & (x.high > 0), 0.0, ends[0]))  # |x| turns at 0
+        return Box(np.min(ends, axis=0), np.max(ends, axis=0))
+    lows, highs = [x.low for x in inputs], [x.high for x in inputs]
+    if kind in {"Maximum", "Minimum"}:
+        extreme = getattr(np, kind.lower())
+        return Box(extreme.reduce(lows), extreme.reduce(highs))
+    if kind == "concatenate":
+        return Box(np.min(lows, axis=0), np.max(highs, axis=0))
+    if len(inputs) == 1 and op.function is not None and _nondecreasing(op.tag):
+        with np.errstate(all="ignore"):
+            return Box(op.function(lows[0]), op.function(highs[0]))
+    return _unknown(op)
+
+
+def _nondecreasing(tag):
+    """Whether a map is known to be nondecreasing: pooling by maximum, and activations by the function itself."""
+    kind = tag[0]
+    if kind == "activation":
+        import keras
+
+        name, identity = tag[1]
+        return name in NONDECREASING and identity == id(getattr(keras.activations, name, None))
+    if kind == "ReLU":  # with a largest value; a threshold makes a jump
+        settings = dict(tag[1:])
+        return float(settings["threshold"]) == 0 and float(settings["negative_slope"]) >= 0
+    if kind == "ELU":
+        return float(dict(tag[1:])["alpha"]) >= 0
+    return "MaxPooling" in kind
+
+
+def _unknown(op):
+    channels = len(op.out.units)
+    return Box(np.full(channels, -np.inf), np.full(channels, np.inf))
+
+
+# ---- one bound backward: linear relaxation
+
+
+def _is_dense(op):
+    return isinstance(op, Linear) and op.geometry is None and op.reader is not None
+
+
+def _backward(ops, rows, constant, found, dense, flat):
+    """A lower bound of Σ_t rows[t] · t + constant over tensors t, by substituting operations from the last on.
+
+    Args:
+        ops: operations up to there; rows: id of tensor → (outputs, channels); constant: (outputs,).
+        found: boxes of all tensors; dense: kernels and biases.
+        flat: an unstable activation is bounded below by its flatter line, else by the one that is nearer in area.
+
+    Returns: (outputs,) float64.
+    """
+    rows = dict(rows)
+
+    def add(tensor, coefficients):
+        known = rows.get(id(tensor))
+        rows[id(tensor)] = coefficients if known is None else known + coefficients
+
+    for op in reversed(ops):
+        a = rows.get(id(op.out))
+        if a is None:
+            continue
+        lines = _lines(op, found, flat)
+        if id(op) in dense:
+            kernel, bias = dense[id(op)]
+            add(op.inputs[0], a @ kernel.T)
+            constant = constant + a @ np.broadcast_to(bias, len(kernel.T))
+        elif isinstance(op, Affine):
+            scale, shift, _ = op.coefficients()
+            add(op.inputs[0], a * scale)
+            constant = constant + a @ shift
+        elif isinstance(op, Sum):
+            for weight, tensor in zip(op.weights, op.inputs):
+                add(tensor, weight * a)
+        elif isinstance(op, Concat):
+            for tensor, part in zip(op.inputs, np.split(a, np.cumsum([len(t.units) for t in op.inputs])[:-1], axis=1)):
+                add(tensor, part)
+        elif isinstance(op, Pass) and op.tag is None:
+            add(op.inputs[0], a)
+        elif lines is not None:
+            (slope_low, shift_low), (slope_high, shift_high) = lines
+            up, down = np.maximum(a, 0), np.minimum(a, 0)
+            add(op.inputs[0], up * slope_low + down * slope_high)
+            constant = constant + up @ shift_low + down @ shift_high
+        else:
+            continue  # its box is all that is known; bounded below
+        del rows[id(op.out)]
+    for tensor, a in rows.items():
+        box = found[tensor]
+        constant = constant + _dot(box.low, np.maximum(a, 0).T) + _dot(box.high, np.minimum(a, 0).T)
+    return constant
+
+
+def _lines(op, found, flat):
+    """Lines below and above an activation on its box: ((slope, shift), (slope, shift)), or `None` where it has none."""
+    both = slopes(op, len(op.out.units))
+    if both is None:
+        return None
+    box = found[id(op.inputs[0])]
+    low, high = box.low, box.high
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return None
+    below, above = both
+    unstable = (low < 0) & (high > 0)
+    stable_slope = np.where(low >= 0, above, below)
+    width = np.where(unstable, high - low, 1.0)
+    chord = np.where(unstable, (above * high - below * low) / width, stable_slope)
+    chord_shift = np.where(unstable, below * low - chord * low, 0.0)
+    near = np.where(high >= -low, above, below)
+    flatter = np.where(np.abs(below) <= np.abs(above), below, above)
+    line = np.where(unstable, flatter if flat else near, stable_slope)
+    zero = np.zeros_like(line)
+    convex = below <= above
+    lower = np.where(convex, line, chord), np.where(convex, zero, chord_shift)
+    upper = np.where(convex, chord, line), np.where(convex, chord_shift, zero)
+    return lower, upper

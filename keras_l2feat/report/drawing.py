@@ -1,0 +1,76 @@
+"""Small pictures as inline SVG: no scripts, no fonts, no files; colours come from the page's style sheet."""
+
+from html import escape
+
+import numpy as np
+
+__all__ = ["histogram", "rays", "stacked_bar"]
+
+
+def stacked_bar(parts, total, scale, label):
+    """One horizontal bar.
+
+    Args:
+        parts: `[(class, count, title), ...]` side by side.
+        total: what the bar stands for; scale: the count at full width; label: for readers of the screen.
+    """
+    width, x, shapes = 100.0, 0.0, []
+    for style, count, title in parts:
+        size = width * count / max(scale, 1)
+        shapes.append(
+            f'<rect class="{escape(style)}" x="{x:.2f}" y="0" width="{size:.2f}" height="10">'
+            f"<title>{escape(title)}</title></rect>"
+        )
+        x += size
+    frame = f'<rect class="frame" x="0" y="0" width="{width * total / max(scale, 1):.2f}" height="10"/>'
+    return _svg(f"0 0 {width:g} 10", label, "".join(shapes) + frame, 'class="bar" preserveAspectRatio="none"')
+
+
+def rays(points, kept, label):
+    """Vectors from the origin: kept ones solid, the others dashed.
+
+    Args:
+        points: (n, 2) end points; kept: (n,) bool; label: for readers of the screen.
+    """
+    extent = np.abs(points).max(initial=0.0) or 1.0
+    lines = []
+    for order in (False, True):  # what is kept is drawn on top
+        for (x, y), keep in zip(points / extent * 95, kept):
+            if keep == order:
+                style = "kept" if keep else "gone"
+                lines.append(f'<path class="{style}" d="M0 0L{x:.1f} {-y:.1f}"/>')
+                lines.append(f'<circle class="{style}" cx="{x:.1f}" cy="{-y:.1f}" r="1.8"/>')
+    cross = '<path class="axis" d="M-100 0H100M0 -100V100"/>'
+    return _svg("-100 -100 200 200", label, cross + "".join(lines), 'class="rays"')
+
+
+def histogram(series, edges, label, ticks):
+    """Counts as steps, one series over the other.
+
+    Args:
+        series: `[(class, counts), ...]`, counts (bins,).
+        edges: (bins + 1,) ascending; label: for readers of the screen.
+        ticks: `[(position, text), ...]` on the axis below.
+    """
+    top = max([1] + [max(counts, default=0) for _, counts in series])
+    span = edges[-1] - edges[0]
+
+    def across(value):
+        return 8 + 184 * (value - edges[0]) / span
+
+    shapes = []
+    for style, counts in series:
+        path = f"M{across(edges[0]):.1f} 90"
+        for count, left, right in zip(counts, edges, edges[1:]):
+            height = 90 - 80 * count / top
+            path += f"L{across(left):.1f} {height:.1f}L{across(right):.1f} {height:.1f}"
+        shapes.append(f'<path class="{escape(style)}" d="{path}L{across(edges[-1]):.1f} 90Z"/>')
+    axis = '<path class="axis" d="M8 90H192"/>'
+    for value, text in ticks:
+        axis += f'<text x="{across(value):.1f}" y="102" text-anchor="middle">{escape(text)}</text>'
+    axis += f'<text x="8" y="8">{top}</text>'
+    return _svg("0 0 200 108", label, "".join(shapes) + axis, 'class="histogram"')
+
+
+def _svg(box, label, content, attributes=""):
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}" {attributes}>{content}</svg>'
