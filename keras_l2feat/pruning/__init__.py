@@ -1,1 +1,10 @@
-"""Pruning."""
+"""Equivalent smaller models, with a certificate. NumPy and Keras only: any Keras backend.
+
+graph → groups → plan → rewrite → certificate; `prune` runs them in order.
+"""
+
+from keras_l2feat.pruning.certificate import Certificate
+from keras_l2feat.pruning.plan import Plan, load_plans, save_plans
+from keras_l2feat.pruning.prune import GUARANTEES, prune
+
+__all__ = ["GUARANTEES", "Certificate", "Plan", "load_plans", "prune", "save_plans"]

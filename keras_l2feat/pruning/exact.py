@@ -34,7 +34,7 @@ class _View:
     relevant: np.ndarray = None  # (classes,) bool
 
 
-def exact_plan(graph, values=None) -> Plan:
+def exact_plan(graph, values=None, **_) -> Plan:
     """Find everything that is redundant for every input.
 
     Args:
@@ -75,7 +75,7 @@ def _view(graph, values, reader):
         return view
     labels, scales = np.zeros(count, dtype=int), np.zeros(count)
     ratios = []
-    for call, read in enumerate(readings):
+    for read in readings:
         atoms, amounts = read.atoms.copy(), read.scales.copy()
         atoms[read.dependents], amounts[read.dependents] = values.new(len(read.dependents)), 1.0
         leader, factor = values.classes(values.monomials(atoms, amounts, read.constants, read.terms), Scaling.LINEAR)

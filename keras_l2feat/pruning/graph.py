@@ -58,7 +58,9 @@ class Op:
 
 @dataclass(eq=False)
 class Source(Op):
-    """Channels about which nothing is known."""
+    """Channels about which nothing is known, except perhaps a Lipschitz constant in the maximum norm (softmax)."""
+
+    lipschitz: float | None = None
 
 
 @dataclass(eq=False)
@@ -74,6 +76,7 @@ class Linear(Op):
     geometry: object = None
     folds: bool = True
     reader: str | None = None
+    weights: int = 0  # of the kernel
 
 
 @dataclass(eq=False)
@@ -84,6 +87,7 @@ class Depthwise(Op):
     bias: object
     geometry: object
     folds: bool
+    weights: int = 0
 
 
 @dataclass(eq=False)
@@ -105,6 +109,7 @@ class Map(Op):
     tag: object
     labels: np.ndarray | None = None
     function: object = None
+    slope: float = 1.0  # Lipschitz constant where there is no function
 
 
 @dataclass(eq=False)
@@ -250,6 +255,12 @@ class Graph:
         """(units,) bool: rescaling what writes the unit and what reads it inversely may change the model."""
         return self._flags(self._rigid) | self.pinned
 
+    def tokens(self, tensor):
+        """How many tokens an input may name, `None` if it is not looked up in a table."""
+        tables = [op for op in self.ops if isinstance(op, Linear) and op.reader is None]
+        sizes = [op.kernel().shape[1] for op in tables if op.inputs[0] is tensor]
+        return min(sizes) if sizes else None
+
     # ---- what the rules use
 
     def fresh(self, layer, count, shape, axis, *, pinned=False) -> Tensor:
@@ -303,7 +314,7 @@ class Graph:
         reader = self.readers.setdefault(name, Reader(name, layer, slot, [], **options))
         reader.inputs.append(tensor)
 
-    def barrier(self, name, reason, tensors, shapes) -> list:
+    def barrier(self, name, reason, tensors, shapes, lipschitz=None) -> list:
         """Pin what goes in; what comes out is unknown and stays."""
         if reason:
             self.barriers.setdefault(name, reason)
@@ -313,7 +324,7 @@ class Graph:
         for shape in shapes:
             count = shape[-1] if len(shape) > 1 and shape[-1] is not None else 1
             out = self.fresh(name, count, shape, -1, pinned=True)
-            self.ops.append(Source(list(tensors), out))
+            self.ops.append(Source(list(tensors), out, lipschitz))
             outs.append(out)
         return outs
 
@@ -346,6 +357,9 @@ class Graph:
         for tensor in outputs:
             self.pin(tensor.units)
         self.inputs, self.outputs = inputs, outputs
+        for op in self.ops:  # the softmax at the end stands in nobody's way
+            if isinstance(op, Source) and op.lipschitz and any(op.out is tensor for tensor in outputs):
+                self.barriers.pop(self.owners[op.out.units[0]][0], None)
         root = np.array([self._find(unit) for unit in range(len(self._parent))], dtype=int)
         self.pinned = self._flags(self._pins)
         holders = [slot for slot in self.slots.values()] + list(self.sizes.values())
@@ -363,10 +377,9 @@ class Graph:
         """Multiplications and additions of the linear operations for one input; unknown sizes count as 1."""
         total = 0
         for op in self.ops:
-            if isinstance(op, (Linear, Depthwise)) and getattr(op, "reader", "depthwise"):
-                shape = op.kernel().shape
+            if isinstance(op, (Linear, Depthwise)):
                 places = [size or 1 for axis, size in enumerate(op.out.shape) if axis not in (0, op.out.axis)]
-                total += 2 * math.prod(shape) * math.prod(places)
+                total += 2 * op.weights * math.prod(places)
         return total
 
 

@@ -77,11 +77,13 @@ class Values:
     Attributes:
         readings: reader name → list of `Reading`, one a call.
         dtype: what the weights are stored in, the coarsest.
+
+    `refine(values, op, forms)` may say more of what an operation computes, for example on a part of all inputs.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph, refine=None):
         self.graph = graph
-        self.dtype = max({graph.dtype(layer) for layer, *_ in graph.slots} or {"float32"}, key=unit_roundoff)
+        self.dtype = self.coarsest(graph)
         self.readings = {}
         self._keys = {}
         self._fresh = itertools.count(1)
@@ -92,13 +94,19 @@ class Values:
             for tensor in op.inputs:
                 uses[id(tensor)] = uses.get(id(tensor), 0) + 1
         for op in graph.ops:
-            self._at[id(op.out)] = _value(op, self, *op.inputs)
+            forms = _value(op, self, *op.inputs)
+            self._at[id(op.out)] = refine(self, op, forms) if refine else forms
             for tensor in op.inputs:  # forms are large: forget what nobody reads any more
                 uses[id(tensor)] -= 1
                 if not uses[id(tensor)]:
                     self._at.pop(id(tensor), None)
         for reader in graph.readers.values():
             self.readings[reader.name] = [self._read[id(tensor)] for tensor in reader.inputs]
+
+    @staticmethod
+    def coarsest(graph) -> str:
+        """The dtype with the fewest digits among those that the graph's weights are stored in."""
+        return max({graph.dtype(layer) for layer, *_ in graph.slots} or {"float32"}, key=unit_roundoff)
 
     def forms(self, tensor) -> Forms:
         """A tensor's channels as they are."""

@@ -43,10 +43,10 @@ def rewrite(graph, plan):
     return model
 
 
-def clone(model, function):
+def clone(model, function, *, compiled=True):
     """A copy of a Sequential or Functional model, nested ones included, with `function(layer)` for each layer.
 
-    Returns: the model, compiled as the old one was, and the pairs (old layer, new layer) without models.
+    Returns: the model, compiled as the old one was (or not), and the pairs (old layer, new layer) without models.
     """
     import keras
 
@@ -61,12 +61,12 @@ def clone(model, function):
         pairs.append((layer, new))
         return new
 
-    compiled, model.compiled = model.compiled, False
+    was_compiled, model.compiled = model.compiled, False
     try:
         new = keras.models.clone_model(model, clone_function=copy, recursive=True)
     finally:
-        model.compiled = compiled
-    if compiled:
+        model.compiled = was_compiled
+    if compiled and was_compiled:
         _compile_like(model, new)
     return new, pairs
 

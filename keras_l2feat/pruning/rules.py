@@ -4,14 +4,14 @@ A rule takes a `Call` and returns the tensor it computes. Whatever has no rule, 
 barrier: named, its neighbours left alone.
 """
 
-import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.graph import Affine, Concat, Depthwise, Linear, Map, Pass, Product, Spread, Sum
+from keras_l2feat.pruning.graph import Affine, Concat, Depthwise, Linear, Map, Pass, Product, Source, Spread, Sum
 
 __all__ = ["walk"]
 
@@ -92,9 +92,7 @@ def walk(graph, model, inputs=None, prefix=""):
         raise InputError(f"Model {model.name!r} {why}. Expected: a built Sequential or Functional model.")
     if inputs is None:
         inputs = [graph.fresh(f"{t.name}", t.shape[-1] or 1, t.shape, -1, pinned=True) for t in functional.inputs]
-        for tensor in inputs:
-            graph.barrier(None, None, [], [])
-            graph.ops.append(_source(tensor))
+        graph.ops.extend(Source([], tensor) for tensor in inputs)
     tensors = {id(symbolic): tensor for symbolic, tensor in zip(functional.inputs, inputs, strict=True)}
     for depth in sorted(functional._nodes_by_depth, reverse=True):
         for node in functional._nodes_by_depth[depth]:
@@ -103,12 +101,6 @@ def walk(graph, model, inputs=None, prefix=""):
             outs = _call(graph, node, [tensors[id(t)] for t in node.input_tensors], prefix)
             tensors.update((id(symbolic), out) for symbolic, out in zip(node.outputs, outs, strict=True))
     return inputs, [tensors[id(symbolic)] for symbolic in functional.outputs]
-
-
-def _source(tensor):
-    from keras_l2feat.pruning.graph import Source
-
-    return Source([], tensor)
 
 
 def _call(graph, node, inputs, prefix):
@@ -176,15 +168,16 @@ def _activated(call, tensor, activation):
     if kind is Scaling.LINEAR:
         return tensor
     if kind is Scaling.COUPLED:
-        return call.graph.barrier(call.name, _coupled_reason(tensor), [tensor], [call.shape])[0]
+        return _softmax(call, tensor) if "softmax" in _key(activation)[0] else call.barrier("couples channels")
     if kind is not Scaling.POSITIVE:
         call.graph.stiffen(tensor.units)
     out = type(tensor)(tensor.shape, tensor.axis, tensor.units)
     return call.emit(Map, [tensor], out, kind, ("activation", _key(activation)), function=_of_constants(activation))
 
 
-def _coupled_reason(tensor):
-    return "couples channels" if tensor.shape[tensor.axis] != 1 else None
+def _softmax(call, tensor):
+    """Couples channels, but does not make changes larger."""
+    return call.graph.barrier(call.name, "couples channels", [tensor], [call.shape], lipschitz=2.0)[0]
 
 
 def _key(activation):
@@ -246,8 +239,9 @@ def _linear(
         lambda: np.transpose(call.array(kernel), (*taps, inward, outward)).reshape(-1, shape[inward], shape[outward]),
         None if bias is None else lambda: beta * call.array(bias),
         geometry=geometry,
-        folds=folds and bias is not None,
+        folds=folds,
         reader=reader,
+        weights=math.prod(shape),
     )
     return _activated(call, out, call.layer.activation) if activation else out
 
@@ -314,7 +308,8 @@ def _filtered(call, x, kernel, bias):
         lambda: call.array(kernel).reshape(-1, channels, multiplier),
         None if bias is None else lambda: call.array(bias),
         geometry or ("one",),
-        folds and bias is not None,
+        folds,
+        math.prod(shape),
     )
 
 
@@ -340,10 +335,9 @@ def _embedding(call):
     out = graph.written(call.name, layer.output_dim, call.shape, -1)
     graph.slot(call.name, kernel, -1, out.units, "write")
     graph.size(call.name, ("output_dim",), out.units)
-    tokens = type(out)(call.input.shape, call.input.axis, call.input.units)
-    graph.pin(tokens.units)
+    graph.pin(call.input.units)
     geometry = ("tokens", call.name, id(call.input))
-    return call.emit(Linear, [tokens], out, lambda: call.array(kernel)[None], None, geometry=geometry)
+    return call.emit(Linear, [call.input], out, lambda: call.array(kernel)[None], None, geometry=geometry)
 
 
 @rule("EinsumDense")
@@ -390,8 +384,8 @@ def _einsum(call):
             out,
             lambda: np.transpose(call.array(kernel), (inward, outward))[None],
             None if bias is None else lambda: call.array(bias),
-            folds=bias is not None,
             reader=call.name,
+            weights=math.prod(shape),
         )
         return _activated(call, out, layer.activation)
     _read_only(call, x, call.name, kernel, inward, (bias, (), 1.0) if bias_letters == "".join(written) else None)
@@ -412,8 +406,8 @@ def _read_only(call, x, reader, kernel, inward, bias):
         out,
         lambda: np.moveaxis(call.array(kernel), inward, 0).reshape(1, count, -1),
         None,
-        folds=bias is not None,
         reader=reader,
+        weights=math.prod(call.layer.weights[kernel].shape),
     )
 
 
@@ -514,7 +508,12 @@ def _activation(call):
     if kind is Scaling.LINEAR:
         return _identity(call)
     if kind is Scaling.COUPLED:
-        return call.barrier("couples channels")
+        name = getattr(getattr(layer, "activation", None), "__name__", "")
+        return (
+            _softmax(call, x)
+            if "softmax" in name or type(layer).__name__ == "Softmax"
+            else call.barrier("couples channels")
+        )
     if kind is not Scaling.POSITIVE:
         call.graph.stiffen(x.units)
     if type(layer).__name__ == "Activation":
@@ -551,7 +550,9 @@ def _prelu(call):
     else:
         slopes = np.broadcast_to(call.array(index).reshape(1, -1), (len(x.units), int(np.prod(shape))))
     labels = np.unique(slopes, axis=0, return_inverse=True)[1].reshape(-1)
-    return call.emit(Map, [x], call.same(x), Scaling.POSITIVE, ("prelu", call.name), labels=labels)
+    return call.emit(
+        Map, [x], call.same(x), Scaling.POSITIVE, ("prelu", call.name), labels, slope=max(1.0, np.abs(slopes).max())
+    )
 
 
 @rule(
@@ -778,12 +779,7 @@ def _relu_op(call):
     )
 
 
-COUPLING = itertools.chain(
-    ("LayerNormalization", "RMSNormalization", "GroupNormalization", "UnitNormalization", "SpectralNormalization")
-)
-
-
-@rule(*COUPLING)
+@rule("LayerNormalization", "RMSNormalization", "GroupNormalization", "UnitNormalization", "SpectralNormalization")
 def _coupling(call):
     return call.barrier(f"{type(call.layer).__name__} couples channels")
 

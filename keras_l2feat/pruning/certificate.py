@@ -1,0 +1,195 @@
+"""The evidence that a pruned model is what it claims to be.
+
+Both models are built again from their configs in float64 and run on random inputs of several scales, and on data where
+there is some; what they disagree by is compared with what rounding, and the guarantee, allow.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from keras_l2feat.pruning.bounds import a_priori, sampled
+from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
+
+__all__ = ["Certificate", "Evaluation", "certify", "compare"]
+
+SCALES = (0.01, 1.0, 100.0)
+COUNT = 64
+USEFUL = 1e-3  # an a-priori bound above this part of the outputs says nothing: the bound is sampled
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How two models compare on some inputs.
+
+    Attributes:
+        inputs: what they are; count: how many.
+        max_abs: largest |Δ| of any output; max_rel: the same over the largest output.
+        bound: what |Δ| may be; bound_kind: "a priori", "sampled" or a guarantee's own.
+        a_priori: the rigorous bound from the weights, whatever its use; infinite where a layer is not understood.
+        changed: how many predictions (largest output of each point) differ, where the last axis is classes.
+    """
+
+    inputs: str
+    count: int
+    max_abs: float
+    max_rel: float
+    bound: float
+    bound_kind: str
+    a_priori: float
+    changed: int
+
+    @property
+    def passed(self) -> bool:
+        return self.max_abs <= self.bound
+
+
+@dataclass
+class Certificate:
+    """What was removed and why, and how the result compares with the original.
+
+    Attributes:
+        guarantee: level.
+        layers: list of `{"name", "units_before", "units_after", "removed": {reason: count}}`, in order.
+        removals: list of `{"layer", "unit", "reason", "into", "constant"}`, one a unit.
+        barriers: layer → why nothing next to it was touched.
+        evaluations: list of `Evaluation`.
+        costs: "parameters", "flops" before and after, and what else was measured.
+        facts: what the guarantee has to say.
+        verified: whether every evaluation stayed within its bound.
+        seed: of the random inputs.
+    """
+
+    guarantee: str
+    layers: list
+    removals: list
+    barriers: dict
+    evaluations: list
+    costs: dict = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def verified(self) -> bool:
+        return all(evaluation.passed for evaluation in self.evaluations)
+
+    def worst(self, name) -> float:
+        """The largest value of a field of the evaluations; of those on data, where there are some."""
+        chosen = [e for e in self.evaluations if e.inputs.startswith("data")] or self.evaluations
+        return max((getattr(e, name) for e in chosen), default=0.0)
+
+    @property
+    def max_abs_deviation(self) -> float:
+        """On the data, where there are some; otherwise on all random inputs."""
+        return self.worst("max_abs")
+
+    @property
+    def max_rel_deviation(self) -> float:
+        """As `max_abs_deviation`, over the largest output."""
+        return self.worst("max_rel")
+
+    @property
+    def bound(self) -> float:
+        """What `max_abs_deviation` was allowed to be."""
+        return self.worst("bound")
+
+    def to_json(self) -> dict:
+        """Plain data, the keys of `l2feat prune --json`."""
+        return {
+            "guarantee": self.guarantee,
+            "verified": self.verified,
+            "layers": self.layers,
+            **self.costs,
+            "max_abs_deviation": self.max_abs_deviation,
+            "max_rel_deviation": self.max_rel_deviation,
+            "bound": _finite(self.bound),
+            "evaluations": [
+                {k: _finite(v) for k, v in {**asdict(e), "passed": e.passed}.items()} for e in self.evaluations
+            ],
+            "barriers": self.barriers,
+            "facts": self.facts,
+            "removals": self.removals,
+            "seed": self.seed,
+        }
+
+
+def _finite(value):
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def certify(graph, pruned, plans, *, data=None, seed=0) -> Certificate:
+    """Compare a pruned model with the original.
+
+    Args:
+        graph: of the original; `graph.model` is the original.
+        pruned: the smaller model.
+        plans: the plans that led to it, in order. Their `facts` say what the guarantee allows:
+            "bound": added to the rounding bound; "bound_kind": its name; "low", "high": the box that inputs are drawn
+            from instead of Gaussians; "only": "data" where nothing is promised elsewhere.
+        data: `(name, inputs)` with one array per model input, or `None`.
+        seed: of the random inputs.
+
+    Returns: a `Certificate`; look at `verified`.
+    """
+    facts = {}
+    for plan in plans:
+        facts.update(plan.facts)
+    evaluations = compare(graph, pruned, data=data, seed=seed, facts=facts)
+    removals = [
+        {
+            "layer": r.layer,
+            "unit": r.unit,
+            "reason": r.reason,
+            "into": [[layer, unit, factor] for layer, unit, factor in r.into],
+            "constant": r.constant,
+        }
+        for plan in plans
+        for r in plan.removed
+    ]
+    level = plans[-1].guarantee if plans else "exact"
+    return Certificate(level, [], removals, dict(graph.barriers), evaluations, facts=facts, seed=seed)
+
+
+def compare(graph, pruned, *, data=None, seed=0, facts=None) -> list:
+    """Evaluate two models side by side in float64.
+
+    Returns: list of `Evaluation`: on the data, then on random inputs.
+    """
+    facts = facts or {}
+    before, after = precise(graph.model), precise(pruned)
+    found = []
+    if data is not None:
+        found.append(_evaluate(graph, before, after, f"data {data[0]}", data[1], facts, seed))
+    if facts.get("only") == "data":
+        return found
+    box = {k: np.asarray(facts[k]) for k in ("low", "high") if k in facts}
+    tokens = all(graph.tokens(tensor) is not None for tensor in graph.inputs)
+    for scale in (1.0,) if box or tokens else SCALES:
+        inputs = random_inputs(graph, COUNT, seed, scale=scale, **box)
+        label = "random in the domain" if box else f"random, scale {scale:g}"
+        found.append(_evaluate(graph, before, after, label, inputs, facts, seed))
+    return found
+
+
+def _evaluate(graph, before, after, label, inputs, facts, seed):
+    old, new = outputs(before, inputs), outputs(after, inputs)
+    deviation = np.abs(new - old)
+    largest, reach = float(deviation.max(initial=0.0)), float(np.abs(old).max(initial=0.0))
+    rigorous = a_priori(graph, [np.abs(x).max(initial=0.0) for x in inputs])
+    bound, kind = rigorous, "a priori"
+    if not bound <= USEFUL * reach:
+        few = [x[:COUNT] for x in inputs]
+        bound, kind = min(bound, sampled(graph, before, few, seed)), "sampled"
+    if facts.get("bound"):
+        bound, kind = bound + facts["bound"], facts.get("bound_kind", kind)
+    changed = 0
+    if old.shape[1] > 1 and len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2:
+        changed = int((old.argmax(axis=1) != new.argmax(axis=1)).sum())
+    if not np.isfinite(old).all():
+        same = bool((np.isfinite(old) == np.isfinite(new)).all())
+        finite = np.isfinite(deviation)
+        largest = float(deviation[finite].max(initial=0.0)) if same else np.inf
+        reach = float(np.abs(old[np.isfinite(old)]).max(initial=0.0))
+    return Evaluation(
+        label, len(old), largest, largest / reach if reach else largest, float(bound), kind, rigorous, changed
+    )

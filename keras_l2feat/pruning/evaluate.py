@@ -1,0 +1,123 @@
+"""Running models in float64, whatever they are stored in, and finding inputs to run them on."""
+
+import contextlib
+
+import numpy as np
+
+from keras_l2feat.pruning.rewrite import clone
+
+__all__ = ["arranged", "outputs", "precise", "random_inputs"]
+
+UNKNOWN_SIZES = {1: 7, 2: 32, 3: 8}  # what stands for `None`, by the number of axes between batch and channels
+ENTRIES = 1 << 20  # numbers in one batch of random inputs, at most
+
+
+def precise(model):
+    """A copy of a model that computes in float64 with the same weights.
+
+    The copy is a model of its own, built from the layers' configs; nothing of the pruner takes part in evaluating it.
+    """
+
+    def double(layer):
+        return layer.__class__.from_config(_in_float64(layer.get_config()))
+
+    with float64_enabled():
+        copy, layers = clone(model, double, compiled=False)
+        for old, new in layers:
+            if old.weights:
+                new.set_weights([np.asarray(w).astype("float64") if _is_float(w) else w for w in old.get_weights()])
+    return copy
+
+
+@contextlib.contextmanager
+def float64_enabled():
+    """JAX computes in float64 only where it is told to."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+def outputs(model, inputs, batch=256):
+    """What a model answers, every output as one float64 row per input: (n, values).
+
+    Args:
+        inputs: list of arrays, one per model input, (n, ...).
+    """
+    import keras
+
+    rows = []
+    with float64_enabled():
+        for start in range(0, len(inputs[0]), batch):
+            part = [np.asarray(x[start : start + batch]) for x in inputs]
+            answers = keras.tree.flatten(model(arranged(model, part), training=False))
+            arrays = [np.asarray(keras.ops.convert_to_numpy(a), dtype=np.float64) for a in answers]
+            rows.append(np.concatenate([a.reshape(len(part[0]), -1) for a in arrays], axis=1))
+    return np.concatenate(rows)
+
+
+def arranged(model, arrays):
+    """Arrays, one per input, in the structure in which the model takes them."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return arrays[0]
+    return keras.tree.pack_sequence_as(model._inputs_struct, list(arrays))
+
+
+def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
+    """Inputs for a model: Gaussian, or uniform between `low` and `high`; whole numbers where tokens are looked up.
+
+    Args:
+        graph: the model's channel graph.
+        count: how many, fewer if they are large.
+        scale: standard deviation of the Gaussian numbers.
+        low, high: bounds that broadcast against one input, or `None`.
+
+    Returns: list of arrays, one per input of the model, float32 (exact in float64) or int32.
+    """
+    generator = np.random.default_rng(seed)
+    shapes = [_filled(tensor.shape[1:]) for tensor in graph.model.inputs]
+    count = max(2, min(count, ENTRIES // max(int(np.prod(s)) for s in shapes)))
+    inputs = []
+    for symbolic, tensor, shape in zip(graph.model.inputs, graph.inputs, shapes):
+        tokens = graph.tokens(tensor)
+        if tokens is not None or "int" in str(symbolic.dtype):
+            inputs.append(generator.integers(0, tokens or 2, (count, *shape)).astype("int32"))
+        elif low is not None:
+            inputs.append((low + (high - low) * generator.random((count, *shape))).astype("float32"))
+        else:
+            inputs.append((scale * generator.standard_normal((count, *shape))).astype("float32"))
+    return inputs
+
+
+def _filled(shape):
+    size = UNKNOWN_SIZES.get(len(shape) - 1, 8)
+    return tuple(size if s is None else s for s in shape)
+
+
+def _is_float(array):
+    return np.asarray(array).dtype.kind == "f" or str(np.asarray(array).dtype) == "bfloat16"
+
+
+def _in_float64(config):
+    """The config of a layer with every floating dtype, nested ones included, replaced by float64."""
+    if isinstance(config, dict):
+        return {k: "float64" if k == "dtype" and _names_float(v) else _in_float64(v) for k, v in config.items()}
+    if isinstance(config, list):
+        return [_in_float64(item) for item in config]
+    return config
+
+
+def _names_float(dtype):
+    name = dtype.get("config", {}).get("name", "") if isinstance(dtype, dict) else str(getattr(dtype, "name", dtype))
+    return "float" in str(name)

@@ -1,0 +1,151 @@
+"""From a model to a smaller one with its certificate: graph → plan → rewrite → certificate, level after level."""
+
+import importlib
+
+import numpy as np
+
+from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.pruning.balance import balance as balance_units
+from keras_l2feat.pruning.certificate import certify
+from keras_l2feat.pruning.graph import read
+from keras_l2feat.pruning.measure import costs
+from keras_l2feat.pruning.rewrite import rewrite
+
+__all__ = ["GUARANTEES", "prune"]
+
+# Each level runs those before it; a planner is called as planner(graph, data=..., seed=..., quiet=..., **options).
+GUARANTEES = {
+    "exact": "keras_l2feat.pruning.exact:exact_plan",
+    "domain": "keras_l2feat.pruning.interval:domain_plan",
+    "data": "keras_l2feat.pruning.caratheodory:data_plan",
+    "bounded": "keras_l2feat.pruning.near:bounded_plan",
+}
+
+
+def prune(
+    model, guarantee="exact", data=None, *, plans=None, balance=True, seed=0, quiet=True, certificate=True, **options
+):
+    """Find the neurons that a model does not need and return an equivalent smaller model.
+
+    Args:
+        model: a built Keras Sequential or Functional model; it is not changed.
+        guarantee: "exact" (every input), "domain" (inputs in a box), "data" (a data set) or "bounded" (a tolerance).
+        data: a `data.Dataset`, its name, or arrays (one, or a list of one per input); evaluated in the certificate,
+            and what the level "data" keeps.
+        plans: plans to carry out instead of finding them (`plan.load_plans`).
+        balance: rescale units so that incoming and outgoing weights have equal norm, where the model allows it and
+            something was removed.
+        seed: of every draw.
+        quiet: no progress bars.
+        certificate: verify the result; without, the certificate is `None`.
+        **options: of the level: `input_range` (domain), `tolerance` (bounded).
+
+    Returns: `(pruned, certificate)`. If nothing is redundant, `pruned` is `model` itself.
+
+    Raises:
+        InputError: an argument, or a model that cannot be read.
+        CheckFailed: the result deviates by more than the guarantee allows; `error.certificate` says by how much.
+
+    Example:
+    >>> from keras_l2feat.models import mlp
+    >>> model = mlp(4, (6,), 2)
+    >>> weights = model.get_weights()
+    >>> weights[0][:, 5] = 3 * weights[0][:, 0]
+    >>> model.set_weights(weights)
+    >>> pruned, certificate = prune(model)
+    >>> pruned.layers[0].units, certificate.verified
+    (5, True)
+    """
+    graph = read(model)
+    if guarantee not in GUARANTEES:
+        raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
+    named = _inputs(graph, data)
+    current, done = graph, []
+    for planner in _planners(plans, guarantee, options):
+        plan = planner(current, data=data, seed=seed, quiet=quiet, **options)
+        if plan:
+            current = read(rewrite(current, plan))
+        if plan or plan.facts:
+            done.append(plan)
+    pruned = current.model
+    if any(plan.removed for plan in done) and balance:
+        balance_units(current)
+    if not certificate:
+        return pruned, None
+    report = certify(graph, pruned, done, data=named, seed=seed)
+    report.guarantee = guarantee
+    report.layers = _layers(graph, current, done)
+    report.costs = {
+        f"{key}_{when}": value
+        for when, g in (("before", graph), ("after", current))
+        for key, value in costs(g.model, g).items()
+    }
+    report.plans = done
+    if not report.verified:
+        error = CheckFailed(
+            f"the pruned model deviates by {report.max_abs_deviation:.3g}, more than the bound {report.bound:.3g}."
+        )
+        error.certificate = report
+        raise error
+    return pruned, report
+
+
+def _planners(plans, guarantee, options):
+    """What makes the plans, each for the model that the one before left."""
+    if plans is not None:
+        return [lambda graph, plan=plan, **_: plan for plan in plans]
+    levels = list(GUARANTEES)
+    wanted = [level for level in levels[: levels.index(guarantee)] if level == "exact" or _asked(level, options)]
+    return [_planner(level) for level in [*wanted, guarantee]]
+
+
+def _planner(level):
+    module, name = GUARANTEES[level].split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _asked(level, options):
+    """Whether a level before the wanted one has what it needs."""
+    return level == "domain" and options.get("input_range") is not None
+
+
+def _inputs(graph, data):
+    """`(name, list of arrays)` of whatever stands for data."""
+    if data is None:
+        return None
+    if isinstance(data, str):
+        from keras_l2feat import data as catalog
+
+        data = catalog.load(data)
+    if hasattr(data, "x_train"):
+        parts = [data.inputs(graph.model)]
+        if data.x_test is not None:
+            parts.append(data.inputs(graph.model, "test"))
+        return data.name, [np.concatenate(parts)]
+    arrays = [np.asarray(a) for a in (data if isinstance(data, (list, tuple)) else [data])]
+    if len(arrays) != len(graph.model.inputs):
+        raise InputError(
+            f"Model {graph.model.name!r} has {len(graph.model.inputs)} inputs. Received: {len(arrays)} arrays."
+        )
+    for array, tensor in zip(arrays, graph.model.inputs):
+        expected = tuple(tensor.shape[1:])
+        if len(array.shape) != len(tensor.shape) or any(e not in (None, s) for e, s in zip(expected, array.shape[1:])):
+            raise InputError(f"Input {tensor.name!r} has the shape {(None, *expected)}. Received: {array.shape}.")
+    return "given", arrays
+
+
+def _layers(before, after, plans):
+    reasons = {}
+    for plan in plans:
+        for layer, counter in plan.counts().items():
+            for reason, count in counter.items():
+                reasons.setdefault(layer, {})[reason] = reasons.get(layer, {}).get(reason, 0) + count
+    return [
+        {
+            "name": name,
+            "units_before": len(units),
+            "units_after": len(after.writers[name]),
+            "removed": reasons.get(name, {}),
+        }
+        for name, units in before.writers.items()
+    ]
