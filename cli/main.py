@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from keras_l2feat.cli.hush import hush_tensorflow
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.version import __version__
 
@@ -73,7 +74,7 @@ def cli():
 
 def main(args=None):
     """Run the command line; a user's mistake ends in one line on stderr, not in a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hush_tensorflow()
     try:
         sys.exit(cli.main(args=args, standalone_mode=True))
     except InputError as error:
