@@ -7,6 +7,7 @@ from keras_l2feat.data.arrays import from_npz
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.data.mnist import mnist
 from keras_l2feat.data.teacher import teacher
+from keras_l2feat.data.toys import bipartite, linear, one_dim
 from keras_l2feat.errors import InputError
 
 __all__ = ["load", "names", "register"]
@@ -73,3 +74,6 @@ register("mnist-1k", _mnist_1k)
 register("mnist-789-42", _mnist_789)
 register("mnist", _mnist_full)
 register("teacher", teacher)
+register("bipartite", bipartite)
+register("one-dim", one_dim)
+register("linear", linear)
