@@ -58,6 +58,7 @@ class Certificate:
         facts: what the guarantee has to say.
         verified: whether every evaluation stayed within its bound.
         seed: of the random inputs.
+        plans: what was carried out, in order.
     """
 
     guarantee: str
@@ -68,6 +69,7 @@ class Certificate:
     costs: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     seed: int = 0
+    plans: list = field(default_factory=list, repr=False)
 
     @property
     def verified(self) -> bool:
