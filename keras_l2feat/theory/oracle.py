@@ -1,0 +1,190 @@
+"""The global optimum of a two-layer network over all widths, with a lower bound that proves it.
+
+Column generation: a column is an activation pattern with an outgoing direction. The convex program of the columns at
+hand (`programs.solve_columns`) gives outputs and their gradient G; the neuron that maximizes the insertion score for G
+prices every pattern at once, and joins as a new column while its score exceeds 2λ. Scaled, G is a feasible point of
+the dual, so every round ends with a gap. Where the patterns can be enumerated, pricing and bound are exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_l2feat.costs import cost_with_gradient
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.kernels.insertion import Enumeration, InsertionMaximum, enumerable, insertion_maximum
+from keras_l2feat.kernels.insertion import slopes as slopes_of
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.dual import dual_bound
+from keras_l2feat.theory.programs import solve_columns
+
+__all__ = ["Optimum", "global_optimum"]
+
+ENTERING = 20  # columns that may join in a round
+NEAR_W, NEAR_V = 0.999, 0.9  # cosines from which incoming and outgoing directions count as near
+NEGLIGIBLE = 1e-7  # a column whose neuron is this part of the largest is not used
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The global optimum over all widths.
+
+    Attributes:
+        value: loss of `network` (an upper bound on the optimum).
+        lower_bound: no network of any width is below it, if `enumerated`.
+        network: a `DenseNetwork` that attains `value`, balanced.
+        enumerated: whether every sign pattern was priced; otherwise a search priced them.
+        rounds: convex programs solved.
+        columns: columns in the last.
+    """
+
+    value: float
+    lower_bound: float
+    network: DenseNetwork
+    enumerated: bool
+    rounds: int
+    columns: int
+
+    @property
+    def gap(self) -> float:
+        """(value − lower bound) / value."""
+        return (self.value - self.lower_bound) / self.value if self.value > 0 else 0.0
+
+
+def global_optimum(
+    x,
+    y,
+    lam: float,
+    *,
+    cost: str = "squared",
+    activation: str = "relu",
+    beta: float = 0.0,
+    tolerance: float = 1e-6,
+    max_rounds: int = 100,
+    method: str = "auto",
+    seed: int = 0,
+) -> Optimum:
+    """The least C + λΣ‖W_l‖² over two-layer networks of every width.
+
+    Args:
+        x: (N, n_0) points.
+        y: (N, k) or (N,) targets; labels for "crossentropy".
+        lam: λ > 0.
+        cost: "squared" or "crossentropy".
+        activation: name of a positively homogeneous σ.
+        beta: amount of bias, of both layers.
+        tolerance: relative gap at which to stop.
+        max_rounds: programs to solve at most.
+        method: how patterns are priced: "enumerate", "search", or "auto".
+        seed: of the search.
+
+    Returns: an `Optimum`; look at its `gap` and `enumerated`.
+
+    Raises:
+        InputError: a bad argument, or Clarabel (extra `conic`) is not installed.
+        CheckFailed: a convex program was not solved.
+
+    Reference: [Jacot et al. 2022, §3.2; Pilanci and Ergen 2020].
+    """
+    if not lam > 0:
+        raise bad_argument("lam", "positive", lam)
+    x = np.asarray(x, dtype=np.float64)
+    a = DenseNetwork((np.zeros((x.shape[1] + (beta > 0), 0)),), beta=beta).augment(x)
+    value_and_gradient = cost_with_gradient(cost)
+    outputs = int(np.max(y)) + 1 if cost == "crossentropy" else int(np.size(y) // len(x))
+    enumerated = method == "enumerate" or (method == "auto" and enumerable(a))
+    enumeration = Enumeration(a, activation) if enumerated else None
+
+    def price(g, live, round_) -> InsertionMaximum:
+        if enumerated:
+            return enumeration.maximum(g, count=ENTERING, above=2 * lam)
+        return insertion_maximum(
+            g, a, activation=activation, live=live, count=ENTERING, method="search", seed=seed + round_
+        )
+
+    def loss(network) -> float:
+        return value_and_gradient(network(x), y)[0] + lam * network.squared_norm
+
+    signs, outgoing = np.zeros((0, len(a)), dtype=np.int8), np.zeros((0, outputs))
+    best, bound, rounds = (np.inf, None), -np.inf, 0
+    while True:
+        solution = solve_columns(a, y, signs, outgoing, lam, cost=cost, beta=beta, slopes=slopes_of(activation))
+        rounds += 1
+        neurons = _network(solution, outgoing, activation, beta)
+        best = min(
+            best, *((loss(network), network) for network in (neurons, _merged(neurons))), key=lambda pair: pair[0]
+        )
+        _, g = value_and_gradient(solution.outputs, y)
+        found = price(g, best[1].weights[0], rounds)
+        bound = max(bound, dual_bound(cost, g, y, found.score, lam, beta))
+        if best[0] - bound <= tolerance * abs(best[0]) or rounds >= max_rounds:
+            break
+        priced = _columns(a, g, found.directions[:, found.scores > 2 * lam], activation)
+        columns, old = len(signs), len(signs) + len(priced[0])
+        signs, outgoing, kept = _joined((signs, outgoing), priced, _columns(a, g, best[1].weights[0], activation))
+        if not ((kept >= columns) & (kept < old)).any():
+            break  # nothing new is priced in: the solver's accuracy is reached
+        norms = np.concatenate([np.linalg.norm(solution.u, axis=1), np.full(len(signs) - columns, np.inf)])
+        used = norms > NEGLIGIBLE * norms[:columns].max(initial=0.0)
+        signs, outgoing = signs[used], outgoing[used]
+    sparse = _merged(best[1])
+    if loss(sparse) - bound <= max(best[0] - bound, tolerance * abs(best[0])):
+        best = loss(sparse), sparse
+    return Optimum(best[0], bound, best[1], enumerated, rounds, len(signs))
+
+
+def _columns(a, g, directions, activation):
+    """Pattern and outgoing direction of neurons (d, K). A point on a kink goes to the side that helps."""
+    heights = a @ directions
+    pulled = g.T @ DenseNetwork((np.zeros((1, 1)),), activation, 0.0).activate(heights)
+    outgoing = -(pulled / np.linalg.norm(pulled, axis=0)).T
+    scale = np.linalg.norm(a, axis=1)[:, None]
+    helps = np.where(g @ outgoing.T < 0, 1, -1)
+    signs = np.where(heights > 1e-9 * scale, 1, np.where(heights < -1e-9 * scale, -1, helps))
+    return signs.T.astype(np.int8), outgoing
+
+
+def _merged(network):
+    """The network with near neurons, in w and in v, replaced by the best rank-one part of their Σ w vᵀ.
+
+    Priced directions close in on an optimal one from its sides; this puts a neuron in their midst.
+    """
+    below, above = network.weights
+    width = below.shape[1]
+    norms = np.linalg.norm(below, axis=0)
+    unit, free = below / norms, np.ones(width, dtype=bool)
+    outgoing = above[:width] / np.linalg.norm(above[:width], axis=1, keepdims=True)
+    neurons = []
+    for index in np.argsort(-norms):
+        if free[index]:
+            near = free & (unit[:, index] @ unit > NEAR_W) & (outgoing @ outgoing[index] > NEAR_V)
+            left, values, right = np.linalg.svd(below[:, near] @ above[:width][near], full_matrices=False)
+            size = np.sqrt(values[0]) * np.sign(left[:, 0] @ unit[:, index])
+            neurons.append((size * left[:, 0], size * right[0]))
+            free &= ~near
+    if not neurons:
+        return network
+    below, heads = (np.array(part) for part in zip(*neurons))
+    return network.with_weights((below.T, np.concatenate([heads, above[width:]])))
+
+
+def _joined(*groups):
+    """The columns of all groups, without those that repeat an earlier one, and their places in the whole list."""
+    signs, outgoing = (np.concatenate(parts) for parts in zip(*groups))
+    kept = []
+    for index in range(len(signs)):
+        same = (signs[kept] == signs[index]).all(axis=1)
+        if not (same & (outgoing[kept] @ outgoing[index] > 1 - 1e-13)).any():
+            kept.append(index)
+    kept = np.array(kept, dtype=int)
+    return signs[kept], outgoing[kept], kept
+
+
+def _network(solution, outgoing, activation, beta):
+    norms = np.linalg.norm(solution.u, axis=1)
+    used = norms > NEGLIGIBLE * norms.max(initial=0.0)
+    scale = np.sqrt(norms[used])
+    above = outgoing[used] * scale[:, None]
+    if beta > 0:
+        above = np.concatenate([above, solution.bias[None]])
+    return DenseNetwork(((solution.u[used] / scale[:, None]).T, above), activation, beta)
