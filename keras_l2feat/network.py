@@ -120,15 +120,33 @@ class DenseNetwork:
 
         Returns: the value, and a list of float64 arrays shaped like `weights`.
         """
+        value, a, upstream = self.backward(x, output_gradient)
+        return value, [below.T @ above for below, above in zip(a, upstream)]
+
+    def backward(self, x, output_gradient):
+        """Back-propagation to the representations: arguments as for `gradients`.
+
+        Returns: the value, the list A = [A_0 … A_{L-1}], and the gradients with respect to Z_1 … Z_L, each `(N, n_l)`.
+        """
         z, a = self.forward(x)
         value, upstream = output_gradient(z[-1])
-        gradients = []
-        for layer in range(self.depth - 1, -1, -1):
-            gradients.append(a[layer].T @ upstream)
-            if layer > 0:
-                upstream = upstream @ self.weights[layer][: self.widths[layer]].T
-                upstream = upstream * SLOPES[self.activation](z[layer - 1])
-        return value, gradients[::-1]
+        gradients = [upstream]
+        for layer in range(self.depth - 1, 0, -1):
+            below = gradients[0] @ self.weights[layer][: self.widths[layer]].T
+            gradients.insert(0, below * SLOPES[self.activation](z[layer - 1]))
+        return value, a, gradients
+
+    def with_neurons(self, layer: int, incoming, outgoing) -> "DenseNetwork":
+        """The network with K more neurons in hidden layer `layer`, after those it has.
+
+        Args:
+            incoming: `(n_{l-1} + 1, K)`, one neuron a column.
+            outgoing: `(K, n_{l+1})`, one neuron a row.
+        """
+        weights = list(self.weights)
+        weights[layer - 1] = np.concatenate([weights[layer - 1], incoming], axis=1)
+        weights[layer] = np.insert(weights[layer], [self.widths[layer]], outgoing, axis=0)
+        return self.with_weights(weights)
 
     @classmethod
     def random(cls, widths, *, activation="relu", beta=1.0, scale=None, seed=0) -> "DenseNetwork":

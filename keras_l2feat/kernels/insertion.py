@@ -10,7 +10,7 @@ G = −2λM, M = (K^σ)⁺Z, and where only a matrix K^σ is known, a factor A o
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -181,6 +181,11 @@ def insertion_maximum(
 
 
 def _search(g, a, activation, live, count, starts, steps, seed):
+    if a.shape[1] > len(a):  # what the points do not see only costs norm
+        basis = arrangement.row_space(a)
+        live = None if live is None else basis.T @ live
+        found = _search(g, a @ basis, activation, live, count, starts, steps, seed)
+        return replace(found, directions=basis @ found.directions)
     ascend = {dtype: _compiled(dtype, *slopes(activation)) for dtype in (tf.float32, tf.float64)}
     scales = [max(float(np.abs(value).max(initial=0.0)), np.finfo(np.float64).tiny) for value in (g, a)]
     g, a = g / scales[0], a / scales[1]

@@ -1,16 +1,17 @@
 """The certificate: could one more neuron lower the loss? And for two layers: how low can any width get?"""
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import numpy as np
 
 from keras_l2feat.costs import cost_function, cost_with_gradient
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum, slopes
-from keras_l2feat.network import SLOPES, DenseNetwork
+from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import CONJUGATES, dual_bound
 
-__all__ = ["Certificate", "LayerInsertion", "certify", "insert"]
+__all__ = ["Certificate", "LayerInsertion", "certify"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class LayerInsertion:
             distance from 1 tells how far the network is from one. (1, 1) if none is alive.
         scores: (K,) s(w) / 2λ of the best neurons found, best first.
         directions: (n_{l-1} + 1, K) their unit incoming weights.
-        outgoing: (K, n_{l+1}) their unit outgoing weights, −Gᵀσ(A w) normalized.
+        outgoing: (K, n_{l+1}) their unit outgoing weights, −Gᵀσ(A w) normalized; `network.with_neurons(layer, t *
+            directions, t * outgoing)` with a small t lowers the loss where the score is above 1.
     """
 
     layer: int
@@ -131,8 +133,8 @@ def certify(
         raise bad_argument("lam", "positive", lam)
     slopes(network.activation)
     x, y, cost = _data(data, cost)
-    z, a = network.forward(x)
-    value, gradients = _backward(network, z, y, cost)
+    with_gradient = _tape(cost, y) if callable(cost) else partial(cost_with_gradient(cost), y=y)
+    value, a, gradients = network.backward(x, with_gradient)
     found = []
     for layer in range(1, network.depth) if layers is None else layers:
         found.append(
@@ -145,21 +147,6 @@ def certify(
     return Certificate(value + lam * network.squared_norm, value, lam, tuple(found), bound)
 
 
-def insert(network: DenseNetwork, layer: int, directions, outgoing, size: float = 1e-2) -> DenseNetwork:
-    """The network with balanced neurons `size`·(w, v) added to hidden layer `layer`.
-
-    Args:
-        directions: (n_{l-1} + 1, K) unit incoming weights, one neuron a column.
-        outgoing: (K, n_{l+1}) unit outgoing weights.
-        size: norm of each new neuron's incoming, and of its outgoing weights.
-    """
-    weights = list(network.weights)
-    width = weights[layer - 1].shape[1]
-    weights[layer - 1] = np.concatenate([weights[layer - 1], size * np.asarray(directions)], axis=1)
-    weights[layer] = np.insert(weights[layer], width, size * np.asarray(outgoing), axis=0)
-    return network.with_weights(weights)
-
-
 def _data(data, cost):
     if hasattr(data, "x_train"):
         return np.asarray(data.x_train, dtype=np.float64), data.y_train, cost or data.cost
@@ -168,26 +155,18 @@ def _data(data, cost):
     return np.asarray(x, dtype=np.float64), y, cost or ("crossentropy" if whole else "squared")
 
 
-def _cost_and_gradient(z, y, cost):
-    if not callable(cost):
-        return cost_with_gradient(cost)(z, y)
+def _tape(cost, y):
+    """`z -> (C, ∂C/∂z)` for a cost that is a function."""
     import tensorflow as tf
 
-    outputs = tf.constant(z)
-    with tf.GradientTape() as tape:
-        tape.watch(outputs)
-        value = cost_function(cost)(outputs, y)
-    return float(value), tape.gradient(value, outputs).numpy()
+    def value_and_gradient(z):
+        outputs = tf.constant(z)
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            value = cost_function(cost)(outputs, y)
+        return float(value), tape.gradient(value, outputs).numpy()
 
-
-def _backward(network, z, y, cost):
-    """C, and ∂C/∂Z_{l+1} for l = 0 … L−1, a list of (N, n_{l+1}) arrays."""
-    value, gradient = _cost_and_gradient(z[-1], y, cost)
-    gradients = [gradient]
-    for layer in range(network.depth - 1, 0, -1):
-        below = gradients[0] @ network.weights[layer][: network.widths[layer]].T
-        gradients.insert(0, below * SLOPES[network.activation](z[layer - 1]))
-    return value, gradients
+    return value_and_gradient
 
 
 def _layer(network, a, gradient, lam, layer, count, starts, steps, method, seed):

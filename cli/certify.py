@@ -1,0 +1,80 @@
+"""`l2feat certify`: could one more neuron lower the loss of a trained network?"""
+
+import click
+
+from keras_l2feat.cli.options import (
+    data_option,
+    json_option,
+    load_data,
+    load_source,
+    quiet_option,
+    seed_option,
+    source_argument,
+    write_json_result,
+)
+from keras_l2feat.errors import InputError
+
+
+@click.command(
+    epilog="Example: l2feat certify zoo:mnist-1k-plateau --data mnist-1k --lam 1e-3",
+    short_help="Ask whether one more neuron could lower the loss of a trained network.",
+)
+@source_argument
+@data_option(required=True)
+@click.option(
+    "--lam", type=float, metavar="X", help="Amount λ of the L2 penalty; by default the one the model carries."
+)
+@click.option("--starts", type=click.IntRange(1), default=200, show_default=True, help="Starts of the search.")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "enumerate", "search"]),
+    default="auto",
+    show_default=True,
+    help="Enumerate all sign patterns (few points or few inputs), or search.",
+)
+@json_option
+@seed_option
+@quiet_option
+def command(source, data, lam, starts, method, json_path, seed, quiet):
+    """Print, for every hidden layer of SOURCE, by how much the best new neuron's pull exceeds its price.
+
+    SOURCE is a .keras file of Dense layers, or zoo:NAME. A gap of 0 says that no neuron that could be added lowers the
+    loss: the layer is wide enough. With one hidden layer the network is then a global minimum over all widths, and the
+    command prints a lower bound on what any width can reach.
+    """
+    data = load_data(data)
+    model = load_source(source)
+    if lam is None:
+        from keras_l2feat import regularizers
+
+        lam = regularizers.amount(model)
+    if not lam > 0:
+        raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
+    from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.plateau.insertion import certify
+
+    network = DenseNetwork.from_model(model)
+    if (network.widths[0], network.widths[-1]) != (data.x_train.shape[1], data.outputs):
+        raise InputError(
+            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
+            f"the widths of {source!r} are {network.widths}."
+        )
+    certificate = certify(network, data, lam, starts=starts, method=method, seed=seed)
+    write_json_result({"source": source, "data": data.name, **certificate.as_dict()}, json_path)
+    if not quiet and json_path != "-":
+        click.echo(_table(certificate))
+
+
+def _table(certificate) -> str:
+    lines = [f"loss {certificate.loss:.8g} = {certificate.cost:.8g} + {certificate.lam:g} * squared norm", ""]
+    lines.append(f"{'layer':>5} {'width':>6} {'gap':>10}  {'maximum':<10} live neurons (1 at a minimum)")
+    for layer in certificate.layers:
+        how = "enumerated" if layer.enumerated else "searched"
+        live = f"{layer.live[0]:.4f} to {layer.live[1]:.4f}"
+        lines.append(f"{layer.layer:>5} {layer.width:>6} {100 * layer.gap:>8.3g} %  {how:<10} {live}")
+    if certificate.lower_bound is not None:
+        kind = (
+            "any width reaches at least" if certificate.enumerated else "as far as the search sees, any width reaches"
+        )
+        lines += ["", f"{kind} {certificate.lower_bound:.8g}; above it by {100 * certificate.relative_gap:.3g} %"]
+    return "\n".join(lines)
