@@ -59,7 +59,7 @@ def _view(graph, values, reader):
     readings = values.readings[reader.name]
     count = len(reader.units)
     none = np.zeros(0, dtype=int)
-    if len(readings) == 1 and reader.bias is not None:
+    if len(readings) == 1 and (reader.bias is not None or not readings[0].constants.any()):
         read = readings[0]
         single = read.scales != 0
         names, classes = np.unique(read.atoms[single], return_inverse=True)
