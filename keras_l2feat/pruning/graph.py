@@ -95,6 +95,7 @@ class Affine(Op):
     """out[c] = scale[c] · input[c] + shift[c]."""
 
     coefficients: object  # () -> (scale, shift, magnitude of the terms of shift), each (channels,) float64
+    statistics: tuple | None = None  # (layer, index of the mean, of the variance, epsilon) of a normalization
 
 
 @dataclass(eq=False)

@@ -60,10 +60,11 @@ def prune(
     if guarantee not in GUARANTEES:
         raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
     named = _inputs(graph, data)
-    current, done = graph, []
+    current, done, reasons = graph, [], {}
     for planner in _planners(plans, guarantee, options):
         plan = planner(current, data=data, seed=seed, quiet=quiet, **options)
         if plan:
+            _note(current, plan, reasons)
             current = read(rewrite(current, plan))
         if plan or plan.facts:
             done.append(plan)
@@ -74,7 +75,7 @@ def prune(
         return pruned, None
     report = certify(graph, pruned, done, data=named, seed=seed)
     report.guarantee = guarantee
-    report.layers = _layers(graph, current, done)
+    report.layers = _layers(graph, current, reasons)
     report.costs = {
         f"{key}_{when}": value
         for when, g in (("before", graph), ("after", current))
@@ -134,12 +135,16 @@ def _inputs(graph, data):
     return "given", arrays
 
 
-def _layers(before, after, plans):
-    reasons = {}
-    for plan in plans:
-        for layer, counter in plan.counts().items():
-            for reason, count in counter.items():
-                reasons.setdefault(layer, {})[reason] = reasons.get(layer, {}).get(reason, 0) + count
+def _note(graph, plan, reasons):
+    """Add a plan's reasons to layer → reason → count; a tied unit counts in each layer that computes it."""
+    why = {graph.unit(removal.layer, removal.unit): removal.reason for removal in plan.removed}
+    for layer, units in graph.writers.items():
+        for reason in (why[u] for u in units.tolist() if u in why):
+            found = reasons.setdefault(layer, {})
+            found[reason] = found.get(reason, 0) + 1
+
+
+def _layers(before, after, reasons):
     return [
         {
             "name": name,

@@ -5,7 +5,7 @@ import numpy as np
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.plan import BIAS
 
-__all__ = ["clone", "rewrite"]
+__all__ = ["clone", "rebuild", "rewrite"]
 
 
 def rewrite(graph, plan):
@@ -21,9 +21,22 @@ def rewrite(graph, plan):
         InputError: the plan does not fit the model.
     """
     kept = _kept(graph, plan)
+    return rebuild(graph, kept, lambda name: _weights(graph, plan, name, kept))
+
+
+def rebuild(graph, copies, weights):
+    """The model with other numbers of units.
+
+    Args:
+        graph: the channel graph of the model; the model itself is not changed.
+        copies: (units,) int or bool, how many of each unit there shall be.
+        weights: layer name → its new weights, in the order of `layer.weights`.
+
+    Returns: a new Keras model.
+    """
     sizes = {}
     for size in graph.sizes.values():
-        sizes.setdefault(size.layer, []).append((size.path, int(kept[size.units].sum())))
+        sizes.setdefault(size.layer, []).append((size.path, int(copies[size.units].sum())))
 
     def resized(layer):
         config = layer.get_config()
@@ -37,7 +50,7 @@ def rewrite(graph, plan):
     for old, new in layers:
         name = names.get(id(old))
         if name is not None and old.weights:
-            new.set_weights(_weights(graph, plan, name, kept))
+            new.set_weights(weights(name))
         elif old.weights:
             new.set_weights(old.get_weights())
     return model

@@ -483,7 +483,8 @@ def _batch_norm(call):
         scale = gamma / np.sqrt(variance + layer.epsilon)
         return scale, beta - scale * mean, np.abs(beta) + np.abs(scale * mean)
 
-    return call.emit(Affine, [x], call.same(x), coefficients)
+    statistics = call.name, named["moving_mean"], named["moving_variance"], layer.epsilon
+    return call.emit(Affine, [x], call.same(x), coefficients, statistics)
 
 
 @rule("Rescaling")

@@ -1,0 +1,97 @@
+"""The inverse of pruning: an equivalent wider model, by splitting units into aligned copies.
+
+Unit (w, v) becomes copies (√α_i w, √α_i v) with α_i > 0, Σ α_i = 1: the outputs stay, and so does Σ ‖W‖² when w and v
+are balanced [Simsek et al. 2021; theory §7]. Where a unit cannot be rescaled (tanh, batch normalization) the copies are
+equal, and only what reads them is divided: (w, α_i v).
+"""
+
+import numpy as np
+
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.pruning.graph import Depthwise, read
+from keras_l2feat.pruning.rewrite import rebuild
+
+__all__ = ["expand", "expandable"]
+
+
+def expandable(graph) -> dict:
+    """layer → its units that can be split, in the order of the model; layers with none are left out."""
+    fixed = graph.pinned.copy()
+    for op in graph.ops:  # copies of a channel that a filter multiplies would not stay side by side
+        if isinstance(op, Depthwise) and len(op.out.units) != len(op.inputs[0].units):
+            fixed[op.out.units] = True
+    return {layer: units for layer, units in graph.writers.items() if not fixed[units].any()}
+
+
+def expand(model, widths=None, *, factor=None, seed=0):
+    """An equivalent model with more units.
+
+    Args:
+        model: a built Sequential or Functional Keras model; it is not changed.
+        widths: new numbers of units: `{layer: units}`, or a sequence for the layers that can be widened, in order.
+        factor: instead, how many times as many units each of them gets.
+        seed: which units are split, and how unevenly.
+
+    Returns: a new Keras model with the same outputs up to rounding. Layers that are tied (the branches of a sum) are
+        widened together.
+
+    Raises:
+        InputError: widths that are smaller than the layers', or a layer that cannot be widened.
+
+    Example:
+    >>> from keras_l2feat.models import mlp
+    >>> [layer.units for layer in expand(mlp(4, (6, 5), 2), (12, 9)).layers]
+    [12, 9, 2]
+    """
+    graph = read(model)
+    wanted = _wanted(graph, widths, factor)
+    generator = np.random.default_rng(seed)
+    copies = np.ones(len(graph.pinned), dtype=int)
+    for layer, width in wanted.items():
+        units = graph.writers[layer]
+        more = width - int(copies[units].sum())
+        if more < 0:
+            raise InputError(f"Layer {layer!r} has {copies[units].sum()} units already. Received: {width}.")
+        copies += np.bincount(generator.choice(units, more), minlength=len(copies)) if more else 0
+    for layer, width in wanted.items():
+        if copies[graph.writers[layer]].sum() != width:
+            raise InputError(f"Layer {layer!r} is tied to another of different new width; give both the same.")
+    # the share of each copy, unit after unit; uneven, but none vanishes
+    raw = 0.5 + generator.random(copies.sum())
+    start = np.concatenate([[0], np.cumsum(copies)])
+    share = raw / np.repeat(np.add.reduceat(raw, start[:-1]), copies)
+    scale = np.where(np.repeat(graph.rigid, copies), 1.0, np.sqrt(share))
+    roles = {"write": scale, "read": share / scale, "param": np.ones_like(share)}
+
+    def weights(name):
+        new = [graph.weight(name, index) for index in range(len(graph.layers[name].weights))]
+        stored = [array.dtype for array in new]
+        for slot in (s for s in graph.slots.values() if s.layer == name):
+            position = np.repeat(np.arange(len(slot.units)), copies[slot.units])
+            copy = np.concatenate([np.arange(start[u], start[u + 1]) for u in slot.units])
+            shape = [-1 if axis == slot.axis else 1 for axis in range(new[slot.index].ndim)]
+            taken = np.take(np.asarray(new[slot.index], dtype=np.float64), position, axis=slot.axis)
+            new[slot.index] = taken * roles[slot.role][copy].reshape(shape)
+        return [array.astype(dtype) for array, dtype in zip(new, stored)]
+
+    return rebuild(graph, copies, weights)
+
+
+def _wanted(graph, widths, factor):
+    free = expandable(graph)
+    if (widths is None) == (factor is None):
+        raise InputError("Give either widths or a factor.")
+    if factor is not None:
+        if not (isinstance(factor, int) and factor >= 1):
+            raise bad_argument("factor", "a whole number, at least 1", factor)
+        return {layer: factor * len(units) for layer, units in free.items()}
+    if not isinstance(widths, dict):
+        if len(widths) != len(free):
+            raise bad_argument("widths", f"one number for each of {', '.join(free) or 'no layers'}", tuple(widths))
+        widths = dict(zip(free, widths))
+    for layer, width in widths.items():
+        if layer not in free:
+            raise bad_argument("widths", f"for layers that can be widened: {', '.join(free) or 'none'}", layer)
+        if width < len(free[layer]):
+            raise bad_argument("widths", f"at least {len(free[layer])} for layer {layer!r}", width)
+    return {layer: int(width) for layer, width in widths.items()}
