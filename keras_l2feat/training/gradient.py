@@ -16,10 +16,11 @@ from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.network import DenseNetwork
+from keras_l2feat.network import ACTIVATIONS, DenseNetwork
 
 __all__ = ["Objective"]
 
+SAMPLE = 2000  # points of the first batch on which neurons are judged
 BASIS_LIMIT = 4096  # inputs beyond which the basis is not sought: its cost grows with their cube
 
 
@@ -63,7 +64,9 @@ class Objective:
                 raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
             self.cost = cost
             self._batches = data.map(lambda x, y: (_augment_tensor(tf.cast(x, dtype), self.beta), y)).prefetch(2)
-        cost_function(self.cost)
+        cost_function(self.cost)  # an unknown name is told here
+        x, y = next(iter(self._batches))
+        self._sample = np.asarray(x[:SAMPLE], dtype=np.float64), y[:SAMPLE]
 
     def __call__(self, weights):
         """Value and gradient.
@@ -90,6 +93,19 @@ class Objective:
         gradients = [g / count + 2 * self.lam * weight for g, weight in zip(gradients, weights)]
         return value / count + self.lam * norm, gradients
 
+    def representation(self, weights) -> np.ndarray:
+        """`A_l = [σ(Z_l), β]` above the given first `W_1 … W_l`, on a sample of the data, `(n, n_l + 1)` float64."""
+        a = self._sample[0]
+        for weight in weights:
+            a = _augment(ACTIVATIONS[self.activation](a @ weight), self.beta)
+        return a
+
+    def cost_above(self, z, weights) -> float:
+        """C on the sample of `representation` where the layer below the given last weights has pre-activation z."""
+        for weight in weights:
+            z = _augment(ACTIVATIONS[self.activation](z), self.beta) @ weight
+        return float(cost_function(self.cost)(z, self._sample[1]))
+
     def encode(self, network: DenseNetwork) -> list:
         """A network's weights as this objective takes them: in its dtype, W_1 in the basis of the inputs."""
         first, *rest = network.weights
@@ -105,7 +121,8 @@ class Objective:
 
 def _augment(x, beta):
     """`[x, β·1]` in float64."""
-    return np.column_stack([x, np.full(len(x), beta)]) if beta > 0 else np.asarray(x, dtype=np.float64)
+    x = np.asarray(x, dtype=np.float64)
+    return np.column_stack([x, np.full(len(x), beta)]) if beta > 0 else x
 
 
 def _augment_tensor(x, beta):

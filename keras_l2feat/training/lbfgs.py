@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import optimize
+from threadpoolctl import ThreadpoolController
 
 from keras_l2feat.training.run import WINDOW, Result, Run
 
@@ -62,7 +63,7 @@ def minimize(
         value, gradients = run.evaluate(_split(flat, like))
         return (value, _flatten(gradients)) if np.isfinite(value) else (HUGE, np.zeros_like(flat))
 
-    with run:
+    with _one_thread_for_scipy(), run:
         before = None
         while run.result.value != before and run.result.iterations < max_iterations:  # restart, while it helps
             before = run.result.value
@@ -83,6 +84,13 @@ def minimize(
                 },
             )
     return run.result
+
+
+def _one_thread_for_scipy():
+    """Its vectors are too short for threads: on a busy machine they waited 40 ms for each other in every step."""
+    libraries = ThreadpoolController()
+    scipys = [library.filepath for library in libraries.lib_controllers if "scipy.libs" in library.filepath]
+    return libraries.select(filepath=scipys).limit(limits=1)
 
 
 def _flatten(arrays):
