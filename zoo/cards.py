@@ -32,10 +32,10 @@ FIELDS = {
         "dtype": "dtype",
         "parameters": "Parameters",
         "flops": "FLOPs per data point",
-        "latency_ms": "Latency in ms (median, 1000 points at once, one CPU core)",
+        "latency_ms": "Latency in ms (median, a batch of 32 on one CPU)",
     },
     "Figures": {
-        "metrics.train_loss": "Training loss, C + λ Σ‖W‖²",
+        "metrics.train_loss": "Training loss C + λ Σ‖W‖²",
         "metrics.train_cost": "Training cost C",
         "metrics.test_cost": "Test cost C",
         "metrics.train_accuracy": "Training accuracy",
@@ -56,7 +56,7 @@ FIELDS = {
         "equivalence.max_abs_deviation": "Largest deviation of an output",
         "equivalence.max_rel_deviation": "… relative to the largest output",
         "equivalence.bound": "Rounding bound of that deviation",
-        "equivalence.changed_predictions": "Predictions that changed on the test data",
+        "equivalence.changed_predictions": "Predictions that changed on the data",
     },
     "Making": {
         "recipe": "Recipe",

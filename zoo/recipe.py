@@ -1,19 +1,14 @@
 """Recipes: how each pair of models is made, as YAML in `recipes/`, one file a pair.
 
+What a recipe holds, beside the fields with defaults below:
+
     title: …               what the pair is, one sentence
     family: mnist-1k       models that belong together
     data: mnist-1k         a name that `data.load` knows
     lam: 1.0e-3            λ
-    cost: crossentropy     C; default: the data set's own
-    beta: 1.0              amount of bias
-    activation: relu
-    widths: [50, 50]       hidden widths of the wide parent
-    dtype: float32         of the saved models; everything is computed in float64
-    seed: 0
-    steps:                 of zoo/steps.py, in this order, each with its options
+    steps:                 of zoo/steps.py, in this order, each with its options; the first makes the wide parent
+      - mlp: {widths: [64, 64]}
       - fit: {max_iterations: 300}
-    guarantee: exact       with which the parent is pruned
-    certificate: true      whether the insertion certificate is computed
     tolerances:            of `l2feat zoo build --check`: {figure: greatest difference}
       train_loss: 0.001
 """
@@ -41,18 +36,18 @@ class Recipe:
     title: str
     data: str
     lam: float
-    widths: list
     steps: list
     family: str
-    cost: str | None = None
+    tolerances: dict
+    cost: str | None = None  # C; the data set's own
     beta: float = 1.0
     activation: str = "relu"
-    dtype: str = "float32"
+    dtype: str = "float32"  # of the saved models; dense networks are trained in float64
     seed: int = 0
-    guarantee: str = "exact"
-    certificate: bool = True
-    optimum: str | None = None
-    tolerances: dict = dataclasses.field(default_factory=dict)
+    guarantee: str = "exact"  # with which the parent is pruned
+    prune: dict = dataclasses.field(default_factory=dict)  # further options of the pruner
+    certificate: bool = True  # whether the insertion certificate is computed
+    optimum: str | None = None  # what theory says of it
 
     @property
     def models(self) -> dict:

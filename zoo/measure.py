@@ -1,0 +1,51 @@
+"""The figures of a card: what a model does on its data, computed here alone, for building and for checking."""
+
+import math
+
+import numpy as np
+
+from keras_l2feat import data as datasets
+from keras_l2feat.costs import cost_with_gradient
+
+__all__ = ["metrics", "outputs"]
+
+BATCH = 1000
+
+
+def outputs(model, x):
+    """The outputs of a model with one input and one output on `x`, as float64 `(N, n_L)`."""
+    import keras
+
+    parts = [model(x[start : start + BATCH], training=False) for start in range(0, len(x), BATCH)]
+    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts]).astype(np.float64)
+
+
+def metrics(model, data, lam, cost=None) -> dict:
+    """Loss, cost and accuracy on the training and the test set, and Σ‖W‖², computed in float64 from the outputs.
+
+    Args:
+        model: a Keras model with linear outputs.
+        data: a `data.Dataset` or its name.
+        lam: λ of the loss C + λ Σ‖W‖².
+        cost: "crossentropy" or "squared"; default: the data set's own.
+
+    Returns: `train_loss`, `train_cost`, `squared_norm`; with a test set `test_cost`; for classes also
+    `train_accuracy` and `test_accuracy`.
+    """
+    import keras
+
+    data = datasets.load(data)
+    cost = cost or data.cost
+    squared_norm = math.fsum(
+        float(np.sum(np.square(keras.ops.convert_to_numpy(weight).astype(np.float64))))
+        for weight in model.trainable_weights
+    )
+    found = {}
+    for split, y in {"train": data.y_train, "test": data.y_test}.items():
+        if y is None:
+            continue
+        z = outputs(model, data.inputs(model, split))
+        found[f"{split}_cost"] = cost_with_gradient(cost)(z, y)[0]
+        if data.classes is not None:
+            found[f"{split}_accuracy"] = float(np.mean(z.argmax(axis=1) == y))
+    return {"train_loss": found["train_cost"] + lam * squared_norm, **found, "squared_norm": squared_norm}

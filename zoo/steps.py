@@ -1,0 +1,200 @@
+"""What recipes are made of. A step takes the `Making` so far and its own options, and changes `making.model`.
+
+The first step creates the model, in float64; training steps follow.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from keras_l2feat.data import Dataset
+from keras_l2feat.errors import InputError
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.zoo.measure import metrics
+from keras_l2feat.zoo.recipe import Recipe
+
+__all__ = ["STEPS", "Making", "take"]
+
+ALIGNED = 1e-6  # radians; what a snap leaves in float64 is far below, distinct rays are far above
+
+
+@dataclasses.dataclass
+class Making:
+    """A model in the making.
+
+    Attributes:
+        recipe: what is followed.
+        data: the data set of the recipe.
+        model: the Keras model so far, `None` before the first step.
+        curve: `(widths, loss)` after each training step: neurons on distinct rays count once.
+        quiet: no progress bars.
+    """
+
+    recipe: Recipe
+    data: Dataset
+    model: object = None
+    curve: list = dataclasses.field(default_factory=list)
+    quiet: bool = True
+
+
+def take(making: Making, step: dict) -> None:
+    """Do one step, `{name: options}`.
+
+    Raises:
+        InputError: no such step, or options it does not have.
+    """
+    (name, options), *more = step.items()
+    if name not in STEPS or more:
+        raise InputError(f"Recipe {making.recipe.name!r}: no step {step!r}. Steps: {', '.join(STEPS)}.")
+    try:
+        STEPS[name](making, **(options or {}))
+    except TypeError as error:
+        raise InputError(f"Recipe {making.recipe.name!r}, step {name!r}: {error}") from error
+
+
+def mlp(making, *, widths):
+    """A dense network with He initial weights."""
+    from keras_l2feat import models
+
+    recipe, data = making.recipe, making.data
+    making.model = models.mlp(
+        data.x_train.shape[1],
+        tuple(widths),
+        data.outputs,
+        activation=recipe.activation,
+        beta=recipe.beta,
+        lam=recipe.lam,
+        dtype="float64",
+        seed=recipe.seed,
+    )
+
+
+def conv(making, *, filters, kernel=5, stride=2):
+    """Convolutions of `kernel × kernel` with a stride, then one dense layer of outputs."""
+    import keras
+
+    from keras_l2feat.regularizers import weight_space
+
+    seeds = itertools.count(1000 * making.recipe.seed)
+    shape = (*making.data.input_shape, 1)[:3]
+    layers = [keras.Input(shape, dtype="float32", name="input")]
+    for index, count in enumerate(filters, start=1):
+        layers.append(
+            keras.layers.Conv2D(
+                count,
+                kernel,
+                strides=stride,
+                padding="same",
+                activation=making.recipe.activation,
+                kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
+                name=f"hidden_{index}",
+                **weight_space(making.recipe.lam),
+            )
+        )
+    layers.append(keras.layers.Flatten(name="flatten"))
+    initializer = keras.initializers.HeNormal(seed=next(seeds))
+    layers.append(
+        keras.layers.Dense(
+            making.data.outputs, kernel_initializer=initializer, name="output", **weight_space(making.recipe.lam)
+        )
+    )
+    making.model = keras.Sequential(layers, name="conv")
+
+
+def fit(making, **options):
+    """Full-batch training by `training.fit`, with its options."""
+    from keras_l2feat import training
+
+    fitted = training.fit(
+        making.model, making.data, lam=making.recipe.lam, cost=making.recipe.cost, quiet=making.quiet, **options
+    )
+    _record(making, fitted.loss)
+
+
+def minibatch(making, *, epochs, batch_size=200, learning_rate=2e-3, angle=None):
+    """Adam on minibatches with a cosine schedule, by `model.fit`: the cheap way to a good start on much data.
+
+    With an `angle`, neurons that near to a ray are snapped onto it after each epoch.
+    """
+    import keras
+
+    from keras_l2feat.callbacks import AlignNeurons
+    from keras_l2feat.costs import cost_function
+
+    data, cost = making.data, cost_function(making.recipe.cost or making.data.cost)
+    steps = epochs * -(-len(data.x_train) // batch_size)
+    keras.utils.set_random_seed(making.recipe.seed)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+    making.model.compile(optimizer, lambda y, z: cost(z, y))
+    making.model.fit(
+        data.inputs(making.model),
+        data.y_train,
+        batch_size=batch_size,
+        epochs=epochs,
+        verbose=0 if making.quiet else 2,
+        callbacks=[] if angle is None else [AlignNeurons(angle=angle, every=1)],
+    )
+    found = metrics(making.model, data, making.recipe.lam, making.recipe.cost)
+    _record(making, found["train_loss"])
+
+
+def align(making, *, angles, every=50, **options):
+    """Full-batch training with `callbacks.AlignNeurons`, once for each angle (radians), rising."""
+    from keras_l2feat.callbacks import AlignNeurons
+
+    for angle in angles:
+        fit(making, callbacks=[AlignNeurons(angle=angle, every=every)], **options)
+
+
+def bipartite(making, *, copies):
+    """The exact optimum of `data.bipartite`: one neuron an edge, W_1 = Eᵀ, W_2 = E [Jacot et al. 2022, Prop. 14].
+
+    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    """
+    half = making.data.outputs // 2
+    pairs = itertools.product(range(half), range(half, 2 * half))
+    edges = np.array([[float(node in pair) for node in range(2 * half)] for pair in pairs])
+    _explicit(making, [edges.T, edges], copies)
+
+
+def deep_linear(making, *, depth, rank, copies):
+    """The exact optimum of `data.linear`: Y = U S Vᵀ as `depth` balanced factors of width `rank`.
+
+    Each unit comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    """
+    left, values, right = np.linalg.svd(making.data.y_train.astype("float64"), full_matrices=False)
+    root = np.diag(values[:rank] ** (1 / depth))
+    _explicit(making, [left[:, :rank] @ root, *[root] * (depth - 2), root @ right[:rank]], copies)
+
+
+STEPS = {
+    "mlp": mlp,
+    "conv": conv,
+    "fit": fit,
+    "minibatch": minibatch,
+    "align": align,
+    "bipartite": bipartite,
+    "deep_linear": deep_linear,
+}
+
+
+def _explicit(making, weights, copies):
+    """A model with these weights, every neuron replaced by `copies` on its ray, of random shares that sum to 1."""
+    generator = np.random.default_rng(making.recipe.seed)
+    for layer in range(len(weights) - 1):
+        shares = np.sqrt(generator.dirichlet([4.0] * copies, size=weights[layer].shape[1]).ravel())
+        weights[layer] = np.repeat(weights[layer], copies, axis=1) * shares
+        weights[layer + 1] = np.repeat(weights[layer + 1], copies, axis=0) * shares[:, None]
+    network = DenseNetwork(tuple(weights), activation=making.recipe.activation, beta=making.recipe.beta)
+    making.model = network.to_model(dtype="float64", lam=making.recipe.lam)
+
+
+def _record(making, loss):
+    from keras_l2feat.training import rays
+
+    try:
+        widths = rays.rays(DenseNetwork.from_model(making.model), ALIGNED)
+    except InputError:  # no chain of dense layers: there is no notion of its rays here
+        return
+    making.curve.append((list(widths), float(loss)))
