@@ -4,7 +4,7 @@ import numbers
 
 from keras_l2feat.zoo.registry import Entry
 
-__all__ = ["CITATION", "FIELDS", "card_text", "shown"]
+__all__ = ["CITATION", "FIELDS", "card_text", "fact", "shown"]
 
 CITATION = """\
 @inproceedings{jacot2022feature,
@@ -84,7 +84,7 @@ def card_text(entry: Entry) -> str:
         "",
     ]
     for heading, fields in FIELDS.items():
-        found = {label: _at(entry.facts, key) for key, label in fields.items()}
+        found = {label: fact(entry.facts, key) for key, label in fields.items()}
         found = {label: value for label, value in found.items() if value is not None}
         if found:
             lines += [f"## {heading}", "", "| | |", "|---|---|"]
@@ -107,7 +107,8 @@ def shown(value) -> str:
     return f"{value:d}" if isinstance(value, int) else f"{value:.6g}"
 
 
-def _at(facts, key):
+def fact(facts, key):
+    """The fact at a dotted key such as "metrics.train_loss", `None` where there is none."""
     for part in key.split("."):
         facts = facts.get(part) if isinstance(facts, dict) else None
     return facts

@@ -1,0 +1,167 @@
+"""`l2feat zoo`: list, look up, download, check, rebuild and publish pretrained models."""
+
+from pathlib import Path
+
+import click
+
+from keras_l2feat.cli.options import json_option, quiet_option, write_json_result
+from keras_l2feat.errors import CheckFailed, InputError
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(
+    short_help="List, download, check and rebuild pretrained models.",
+    epilog="Example: l2feat zoo info mnist-1k-plateau",
+)
+def command():
+    """Pretrained networks, each as a wide parent and its plateau-width equivalent.
+
+    KERAS_L2FEAT_ZOO_URL names a mirror, KERAS_L2FEAT_CACHE the folder for downloads; KERAS_L2FEAT_OFFLINE=1 forbids the
+    network.
+    """
+
+
+@command.command("list", epilog="Example: l2feat zoo list --family mnist-1k")
+@click.option("--family", metavar="NAME", help="Only the models of one family.")
+@json_option
+def list_models(family, json_path):
+    """Show all models with their main figures."""
+    from keras_l2feat.zoo.cards import fact, shown
+    from keras_l2feat.zoo.registry import entries
+
+    found = entries(family)
+    if not found:
+        raise InputError(f"No zoo model is of the family {family!r}.")
+    write_json_result([one.as_row() for one in found], json_path)
+    if json_path == "-":
+        return
+    keys = ("widths", "lam", "parameters", "metrics.train_loss", "metrics.test_accuracy")
+    lines = [("NAME", "WIDTHS", "λ", "PARAMETERS", "LOSS", "TEST ACC.", "kB", "WHERE")]
+    for one in found:
+        values = ["–" if (value := fact(one.facts, key)) is None else shown(value) for key in keys]
+        where = "shipped" if one.shipped else "download"
+        lines.append((one.name, values[0].replace(", ", "-"), *values[1:], f"{one.size / 1000:.0f}", where))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        left = [cell.ljust(width) for cell, width in zip(line[:2], widths)]
+        right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:])]
+        click.echo("  ".join([*left, *right]).rstrip())
+
+
+@command.command(epilog="Example: l2feat zoo info mnist-1k-plateau")
+@click.argument("name")
+@json_option
+def info(name, json_path):
+    """Show the card of the model NAME."""
+    from keras_l2feat.zoo.cards import card_text
+    from keras_l2feat.zoo.registry import entry
+
+    one = entry(name)
+    write_json_result(one.as_row(), json_path)
+    if json_path != "-":
+        click.echo(card_text(one), nl=False)
+
+
+@command.command(epilog="Example: l2feat zoo download mnist-1k-plateau -o models")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("-o", "--output", type=FOLDER, help="Folder to copy the files to; without, they stay in the cache.")
+@quiet_option
+def download(names, output, quiet):
+    """Get the files of models, checked by size and SHA-256, and print where they are."""
+    import shutil
+
+    from keras_l2feat import files
+    from keras_l2feat.zoo.fetch import fetch
+    from keras_l2feat.zoo.registry import entry
+
+    for one in [entry(name) for name in names]:
+        path = fetch(one, quiet=quiet)
+        if output is not None:
+            target = files.output_folder(output) / one.file
+            with files.atomic_path(target) as temporary:
+                shutil.copyfile(path, temporary)
+            path = target
+        if not quiet:
+            click.echo(path)
+
+
+@command.command(epilog="Example: l2feat zoo verify mnist-1k-plateau")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every model of the zoo.")
+@json_option
+@quiet_option
+def verify(name, everything, json_path, quiet):
+    """Recompute what the card of NAME says: hash, loss, accuracy, certificate, equivalence to the parent."""
+    from dataclasses import asdict
+
+    from keras_l2feat.zoo.cards import shown
+    from keras_l2feat.zoo.registry import entries, entry
+    from keras_l2feat.zoo.verify import verify as check
+
+    if (name is None) != everything:
+        raise InputError("Name one model, or give --all.")
+    chosen = entries() if everything else [entry(name)]
+    results, failed = {}, []
+    for one in chosen:
+        results[one.name] = [asdict(found) for found in check(one.name, quiet=quiet)]
+        failed += [f"{one.name}: {row['what']}" for row in results[one.name] if row["passed"] is False]
+        if quiet or json_path == "-":
+            continue
+        click.echo(one.name)
+        for row in results[one.name]:
+            word = {True: "ok", False: "FAILED", None: "skipped"}[row["passed"]]
+            click.echo(f"  {word:<8}{row['what']}: {shown(row['found'])} (stated {shown(row['expected'])})")
+    write_json_result(results, json_path)
+    if failed:
+        raise CheckFailed(f"{len(failed)} checks failed: {'; '.join(failed)}.")
+
+
+@command.command(epilog="Example: l2feat zoo build bipartite-4 --check")
+@click.argument("name")
+@click.option("-o", "--output", type=FOLDER, help="Folder for models, cards and rows.  [default: zoo-NAME]")
+@click.option("--check", "compare", is_flag=True, help="Compare the figures with the shipped ones.")
+@click.option("--ship", is_flag=True, help="For maintainers: put the result into the package itself.")
+@quiet_option
+def build(name, output, compare, ship, quiet):
+    """Follow the recipe that makes NAME, from data to card."""
+    from keras_l2feat import files
+    from keras_l2feat.zoo import build as builder
+    from keras_l2feat.zoo.recipe import recipe
+
+    output = files.output_folder(output or Path(f"zoo-{recipe(name).name}"))
+    built = builder.build(name, output, quiet=quiet)
+    if not quiet:
+        for one in built:
+            click.echo(output / one.file)
+    if compare and (differences := builder.check(built)):
+        raise CheckFailed("; ".join(differences) + ".")
+    if compare and not quiet:
+        click.echo("As shipped, within the tolerances of the recipe.")
+    if ship:
+        builder.ship(built, output)
+
+
+@command.command(epilog="Example: l2feat zoo publish mirror")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@quiet_option
+def publish(folder, quiet):
+    """Write a complete mirror to DIR: models, cards, registry and the gallery, for any web server."""
+    from keras_l2feat.zoo.publish import publish as write
+
+    written = write(folder, quiet=quiet)
+    if not quiet:
+        click.echo(f"{len(written)} models in {folder}/; its address goes into KERAS_L2FEAT_ZOO_URL.")
+
+
+@command.command(epilog="Example: l2feat zoo gallery -o zoo.html")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="zoo.html", show_default=True)
+@quiet_option
+def gallery(output, quiet):
+    """Write the gallery, one page with a table to sort, pictures and cards."""
+    from keras_l2feat.zoo.gallery import write_gallery
+    from keras_l2feat.zoo.registry import entries
+
+    write_gallery(output, entries())
+    if not quiet:
+        click.echo(output)

@@ -1,0 +1,107 @@
+"""Checking a model of the zoo against its card: file, figures, certificate, and equivalence to its parent."""
+
+from dataclasses import dataclass
+
+from keras_l2feat import data as datasets
+from keras_l2feat import files
+from keras_l2feat.errors import InputError
+from keras_l2feat.zoo.fetch import fetch
+from keras_l2feat.zoo.measure import metrics
+from keras_l2feat.zoo.registry import entry
+
+__all__ = ["Check", "verify"]
+
+# A figure computed on another machine differs by the rounding of float32 sums; an accuracy by a tie or two at most.
+RELATIVE, ABSOLUTE, PREDICTIONS = 1e-4, 1e-7, 1e-3
+GAP = 0.05  # the certificate's search is seeded, but climbs along rounded paths
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked.
+
+    Attributes:
+        what: for example "test_accuracy".
+        expected, found: as the card says, and as computed now.
+        passed: whether they agree; `None` where it could not be checked, `found` then says why.
+    """
+
+    what: str
+    expected: object
+    found: object
+    passed: bool | None
+
+
+def verify(name, *, quiet=True) -> list[Check]:
+    """Check a model against its card.
+
+    Args:
+        name: of the model.
+        quiet: no progress bar while downloading.
+
+    Returns: every check, in order. Data that are not on this machine leave figures unchecked, and it says so.
+
+    Raises:
+        InputError: no such model, or its file cannot be had.
+        CheckFailed: the file is not the one that the registry describes.
+    """
+    one = entry(name)
+    path = fetch(one, quiet=quiet)
+    checks = [Check("sha256", one.sha256, files.sha256(path), True)]
+    model, facts = files.load_model(path), one.facts
+    checks.append(_equal("parameters", facts.get("parameters"), model.count_params()))
+    try:
+        data = datasets.load(facts["data"])
+    except (KeyError, InputError) as error:
+        reason = f"data not here: {error}" if "data" in facts else "the card names no data"
+        return [*checks, Check("figures", None, reason, None)]
+    checks.append(_equal("data_sha256", facts.get("data_sha256"), data.sha256))
+    found = metrics(model, data, facts["lam"], facts.get("cost"))
+    for figure, expected in facts.get("metrics", {}).items():
+        checks.append(_close(figure, expected, found.get(figure)))
+    if "certificate" in facts:
+        checks += _certificate(facts, model, data)
+    if "parent" in facts:
+        checks += _equivalence(facts, model, data, quiet)
+    return checks
+
+
+def _equal(what, expected, found) -> Check:
+    return Check(what, expected, found, expected == found)
+
+
+def _close(figure, expected, found) -> Check:
+    slack = PREDICTIONS if figure.endswith("accuracy") else ABSOLUTE + RELATIVE * abs(expected)
+    return Check(figure, expected, found, found is not None and abs(found - expected) <= slack)
+
+
+def _certificate(facts, model, data):
+    from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.plateau.insertion import certify
+
+    found = certify(
+        DenseNetwork.from_model(model), data, facts["lam"], cost=facts.get("cost"), seed=facts.get("seed", 0)
+    )
+    for layer, expected in zip(found.layers, facts["certificate"]["gaps"]):
+        passed = abs(layer.gap - expected) <= GAP * (1 + abs(expected))
+        yield Check(f"certificate gap of layer {layer.layer}", expected, layer.gap, passed)
+
+
+def _equivalence(facts, model, data, quiet):
+    """The parent and the model in float64, on the data and on random inputs, against the rounding bound."""
+    import numpy as np
+
+    from keras_l2feat.pruning.certificate import compare
+    from keras_l2feat.pruning.graph import read
+
+    parent = files.load_model(fetch(entry(facts["parent"]), quiet=quiet))
+    inputs = [
+        data.inputs(model, split) for split, x in (("train", data.x_train), ("test", data.x_test)) if x is not None
+    ]
+    stated = facts["equivalence"]
+    allowed = {} if stated["guarantee"] == "exact" else {"only": "data", "bound": stated["bound"]}
+    for one in compare(read(parent), model, data=(data.name, [np.concatenate(inputs)]), facts=allowed):
+        yield Check(f"deviation from {facts['parent']}, {one.inputs}", one.bound, one.max_abs, one.passed)
+        if "changed_predictions" in stated and one.inputs.startswith("data"):
+            limit = stated["changed_predictions"]
+            yield Check("changed predictions", limit, one.changed, one.changed <= limit)
