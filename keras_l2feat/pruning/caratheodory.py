@@ -147,13 +147,14 @@ def _compressed(matrix):
     return np.linalg.qr(matrix, mode="r") if len(matrix) > matrix.shape[1] else matrix
 
 
-def reduce_layer(z, s, w, v, *, kinds=("outputs", "features"), seed=0):
+def reduce_layer(s, w, v, *, z=None, kinds=("outputs", "features"), seed=0):
     """The smallest equivalent of a hidden layer on its data: same `s @ v`, no larger norm.
 
     Args:
-        z, s: (N, n) float64 pre-activations and activations on the data; σ positively homogeneous.
+        s: (N, n) float64 activations on the data; σ positively homogeneous.
         w: (n,) float64, squared norms of the neurons' incoming weights, bias included.
         v: (n, p) float64 outgoing weights, whatever they lead to, without the next bias.
+        z: (N, n) pre-activations, for the kind "covariances".
         kinds: which atoms to try.
         seed: of the random measurements of large problems.
 
@@ -164,7 +165,7 @@ def reduce_layer(z, s, w, v, *, kinds=("outputs", "features"), seed=0):
     n, scale = s.shape[1], np.abs(s @ v).max(initial=0.0)
     live = np.flatnonzero(s.any(axis=0) & v.any(axis=1))  # the others are dead on the data: no atom, only cost
     before, found = _balanced_cost(w, v), []
-    z, s, w, v = z[:, live], s[:, live], w[live], v[live]
+    z, s, w, v = None if z is None else z[:, live], s[:, live], w[live], v[live]
     for kind in kinds:
         keep, combine, span = _combination(kind, z, s, w, v, seed)
         outgoing = combine @ v
@@ -214,7 +215,7 @@ def reduce_network(network, x, *, kinds=("outputs", "features"), seed=0):
         s = network.activate(z)
         incoming, n = weights[layer], z.shape[1]
         kernel, bias = weights[layer + 1][:n], weights[layer + 1][n:]
-        reduction = reduce_layer(z, s, np.einsum("ij,ij->j", incoming, incoming), kernel, kinds=kinds, seed=seed)
+        reduction = reduce_layer(s, np.einsum("ij,ij->j", incoming, incoming), kernel, z=z, kinds=kinds, seed=seed)
         if reduction is not None:
             incoming, kernel = incoming[:, reduction.keep], reduction.mixing @ kernel
         sizes = np.linalg.norm(incoming, axis=0), np.linalg.norm(kernel, axis=1)

@@ -94,7 +94,8 @@ def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
         if tokens is not None or "int" in str(symbolic.dtype):
             inputs.append(generator.integers(0, tokens or 2, (count, *shape)).astype("int32"))
         elif low is not None:
-            inputs.append((low + (high - low) * generator.random((count, *shape))).astype("float32"))
+            inside = np.clip(generator.uniform(-0.25, 1.25, (count, *shape)), 0.0, 1.0)  # a third of them on the faces
+            inputs.append((low + (high - low) * inside).astype("float32"))
         else:
             inputs.append((scale * generator.standard_normal((count, *shape))).astype("float32"))
     return inputs

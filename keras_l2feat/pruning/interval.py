@@ -1,4 +1,4 @@
-"""Bounds on every channel of a model whose inputs stay in a box, and what is redundant there.
+"""Bounds on every channel of a model whose inputs stay in a box, and the plan of what is redundant there.
 
 Two bounds are taken and the tighter kept, channel by channel. Everywhere: interval arithmetic on the graph's operations
 (positions of a channel share one interval; a padded convolution may always see a zero). Where a tensor is computed by
@@ -8,15 +8,17 @@ linear on either side of 0, with sums and concatenations, back to the tensors th
 All in float64. Bounds hold up to its rounding: a unit whose bound is off by that moves outputs by no more than that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.pruning.exact import exact_plan
 from keras_l2feat.pruning.graph import Affine, Concat, Depthwise, Linear, Map, Pass, Product, Source, Spread, Sum
+from keras_l2feat.pruning.groups import Forms, Values
 
-__all__ = ["Box", "box_of_inputs", "boxes"]
+__all__ = ["Box", "box_of_inputs", "boxes", "domain_plan"]
 
 NONDECREASING = frozenset(  # Keras' names; gelu, silu and the like are not
     ["relu6", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "softplus", "sparse_plus", "squareplus"]
@@ -49,16 +51,14 @@ def box_of_inputs(graph, low, high):
 
     Args:
         graph: of the model.
-        low, high: numbers, or arrays that broadcast to one input without its batch axis; or lists, one an input.
+        low, high: numbers, or arrays that broadcast to one input without its batch axis.
 
     Returns: list of `Box`.
 
     Raises:
         InputError: shapes do not fit, a bound is not finite, or a low one is above a high one.
     """
-    several = len(graph.inputs) > 1 and isinstance(low, (list, tuple)) and len(low) == len(graph.inputs)
-    pairs = zip(low, high, strict=True) if several else [(low, high)] * len(graph.inputs)
-    return [_input_box(tensor, *pair) for tensor, pair in zip(graph.inputs, pairs)]
+    return [_input_box(tensor, low, high) for tensor in graph.inputs]
 
 
 def _input_box(tensor, low, high):
@@ -99,6 +99,60 @@ def boxes(graph, inputs) -> dict:
                 box = Box(np.maximum(box.low, low), np.minimum(box.high, high))
         found[id(op.out)] = box
     return found
+
+
+def domain_plan(graph, *, input_range=None, **_):
+    """What is redundant for every input in a box: units that never act there, and linear ones that others make up for.
+
+    An activation whose input never changes sign is linear on the box, so its channels are combined and compared by
+    `exact` as those of a linear layer are.
+
+    Args:
+        graph: the model's `Graph`.
+        input_range: `(low, high)`, as for `box_of_inputs`.
+
+    Returns: a `Plan` with guarantee "domain".
+    """
+    if input_range is None:
+        raise InputError("The guarantee 'domain' needs a range: prune(model, guarantee='domain', input_range=(0, 1)).")
+    low, high = input_range
+    found = boxes(graph, box_of_inputs(graph, low, high))
+    plan = exact_plan(graph, Values(graph, lambda values, op, forms: _inside(values, op, forms, found)))
+    plan.guarantee = "domain"
+    plan.removed = [replace(r, reason="inactive") if r.reason == "dead" else r for r in plan.removed]
+    plan.facts = {
+        "low": np.asarray(low, dtype=np.float64).tolist(),
+        "high": np.asarray(high, dtype=np.float64).tolist(),
+        "unit_bounds": "intervals, and backward linear relaxation (CROWN) on dense layers",
+    }
+    return plan
+
+
+def _inside(values, op, forms, found):
+    """What an operation computes on the box: linear where an activation is stable, constant where it is saturated."""
+    if not isinstance(op, Map) or len(op.inputs) != 1:
+        return forms
+    inward, outward = found[id(op.inputs[0])], found[id(op.out)]
+    both, still = slopes(op, forms.count), outward.low == outward.high
+    slope = np.where(still, 0.0, np.nan)
+    if both is not None:
+        slope = np.where(inward.low >= 0, both[1], np.where(inward.high <= 0, both[0], slope))
+    stable = np.isfinite(slope)
+    if not stable.any():
+        return forms
+    slope = np.where(stable, slope, 0.0)
+    shift = np.where(still & stable, outward.low, 0.0) * (slope == 0)
+    if not slope.any():  # only constants: what was known of the others stays
+        kept = ~stable
+        terms = forms.size * kept, np.where(stable, np.abs(shift), forms.shift)
+        return Forms(forms.rows, forms.matrix * kept, np.where(stable, shift, forms.constant), *terms, forms.labels)
+    old, new = values.joint(values.forms(op.inputs[0])), values.joint(forms)
+    rows = np.union1d(old.rows, new.rows)
+    matrix = np.zeros((len(rows), forms.count))
+    matrix[np.searchsorted(rows, old.rows)] += old.matrix * slope
+    matrix[np.searchsorted(rows, new.rows)] += new.matrix * ~stable
+    mixed = [np.where(stable, getattr(old, name) * np.abs(slope), getattr(new, name)) for name in ("size", "shift")]
+    return Forms(rows, matrix, np.where(stable, old.constant * slope + shift, new.constant), *mixed)
 
 
 # ---- one operation forward: intervals

@@ -13,11 +13,12 @@ from keras_l2feat.pruning.rewrite import rewrite
 
 __all__ = ["GUARANTEES", "prune"]
 
-# Each level runs those before it; a planner is called as planner(graph, data=..., seed=..., quiet=..., **options).
+# Each level runs those before it; a planner is called as planner(graph, inputs=..., data=..., seed=..., quiet=...,
+# **options), with `inputs` the data as arrays, one a model input, or `None`.
 GUARANTEES = {
     "exact": "keras_l2feat.pruning.exact:exact_plan",
     "domain": "keras_l2feat.pruning.interval:domain_plan",
-    "data": "keras_l2feat.pruning.caratheodory:data_plan",
+    "data": "keras_l2feat.pruning.on_data:data_plan",
     "bounded": "keras_l2feat.pruning.near:bounded_plan",
 }
 
@@ -59,10 +60,11 @@ def prune(
     graph = read(model)
     if guarantee not in GUARANTEES:
         raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
-    named = _inputs(graph, data)
+    named = _inputs(graph, data, guarantee)
     current, done, reasons = graph, [], {}
     for planner in _planners(plans, guarantee, options):
-        plan = planner(current, data=data, seed=seed, quiet=quiet, **options)
+        inputs = None if named is None else named[1]
+        plan = planner(current, inputs=inputs, data=data, seed=seed, quiet=quiet, **options)
         if plan:
             _note(current, plan, reasons)
             current = read(rewrite(current, plan))
@@ -110,8 +112,8 @@ def _asked(level, options):
     return level == "domain" and options.get("input_range") is not None
 
 
-def _inputs(graph, data):
-    """`(name, list of arrays)` of whatever stands for data."""
+def _inputs(graph, data, guarantee="exact"):
+    """`(name, list of arrays)` of whatever stands for data; "data" is a promise on the training points alone."""
     if data is None:
         return None
     if isinstance(data, str):
@@ -120,7 +122,7 @@ def _inputs(graph, data):
         data = catalog.load(data)
     if hasattr(data, "x_train"):
         parts = [data.inputs(graph.model)]
-        if data.x_test is not None:
+        if data.x_test is not None and guarantee != "data":
             parts.append(data.inputs(graph.model, "test"))
         return data.name, [np.concatenate(parts)]
     arrays = [np.asarray(a) for a in (data if isinstance(data, (list, tuple)) else [data])]

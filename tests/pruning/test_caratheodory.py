@@ -135,7 +135,7 @@ def test_other_activations_are_refused_by_name():
 @pytest.mark.slow
 def test_stable_at_a_thousand():
     random = np.random.default_rng(13)
-    for points, widths, span in [(100, (10, 1000, 2), 200), (1000, (10, 1000, 1), 1000), (40, (5, 1000, 1000, 1), 820)]:
+    for points, widths, span in [(1000, (10, 1000, 1), 1000), (40, (5, 600, 1000, 1), 820)]:
         network = dense_network(widths, 14)
         x = random.standard_normal((points, widths[0]))
         small, _ = reduce_network(network, x)
@@ -145,5 +145,5 @@ def test_stable_at_a_thousand():
 
 def test_a_layer_that_says_nothing_goes_and_an_empty_one_is_left():
     z = np.zeros((4, 3))
-    assert reduce_layer(z, z, np.ones(3), np.ones((3, 2))).keep.tolist() == []
-    assert reduce_layer(z[:, :0], z[:, :0], np.ones(0), np.ones((0, 2))) is None
+    assert reduce_layer(z, np.ones(3), np.ones((3, 2))).keep.tolist() == []
+    assert reduce_layer(z[:, :0], np.ones(0), np.ones((0, 2))) is None

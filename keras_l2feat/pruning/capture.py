@@ -1,0 +1,50 @@
+"""What layers see when a model runs on data."""
+
+import numpy as np
+
+from keras_l2feat.pruning.evaluate import arranged, float64_enabled
+
+__all__ = ["layer_inputs"]
+
+
+def layer_inputs(model, names, arrays, batch=256):
+    """Run a model on data and hand out what some of its layers are called on, batch after batch.
+
+    Args:
+        model: a built Sequential or Functional model, nested ones included.
+        names: the layers, as `graph.layers` calls them ("outer/inner" in nested models).
+        arrays: the data, one array per model input, (N, ...).
+        batch: points at a time.
+
+    Yields: name → list of float64 arrays (points, ...), one a call of the layer, for each batch.
+    """
+    import keras
+
+    for start in range(0, len(arrays[0]), batch):
+        seen = {name: [] for name in names}
+        with float64_enabled():
+            part = [keras.ops.convert_to_tensor(np.asarray(x[start : start + batch])) for x in arrays]
+            _run(model, keras.tree.flatten(arranged(model, part)), "", seen)
+        yield seen
+
+
+def _run(model, tensors, prefix, seen):
+    import keras
+
+    functional = model._functional if isinstance(model, keras.Sequential) else model
+
+    def watched(operation):
+        name = f"{prefix}{operation.name}"
+        if isinstance(operation, keras.Sequential) or hasattr(operation, "_nodes_by_depth"):
+            return lambda *inputs: _run(operation, keras.tree.flatten(inputs), f"{name}/", seen)
+
+        def call(*arguments, **options):
+            if name in seen:
+                value = keras.ops.convert_to_numpy(arguments[0])
+                seen[name].append(np.asarray(value, dtype=np.float64))
+            return operation(*arguments, **options)
+
+        return call
+
+    precise = [keras.ops.cast(x, s.dtype) for x, s in zip(tensors, functional.inputs)]
+    return functional._run_through_graph(precise, operation_fn=watched)

@@ -1,0 +1,167 @@
+"""The plan that keeps every output on a data set, with norm not larger: `caratheodory` on the channels of a graph.
+
+A *site* is a set of units that may be rescaled, each of which its readers see at one position. The values of its units
+on the data are collected batch by batch into the triangular factor of their QR decomposition, which is all that the
+elimination needs. Sites are reduced from the last to the first: a site's outgoing weights are what later sites left,
+its incoming ones are still the model's own, so no step raises the norm.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.balance import norms
+from keras_l2feat.pruning.capture import layer_inputs
+from keras_l2feat.pruning.caratheodory import DEVIATION, reduce_layer
+from keras_l2feat.pruning.evaluate import outputs, precise
+from keras_l2feat.pruning.graph import Depthwise, Linear
+from keras_l2feat.pruning.plan import Plan, Removal
+
+__all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on"]
+
+
+@dataclass
+class Site:
+    """Units that are reduced together: their numbers (n,), their names (layer, index), and all that reads them."""
+
+    units: np.ndarray
+    names: list
+    readers: list
+
+
+def sites(graph) -> list:
+    """The sites of a graph, in the order in which they are computed."""
+    direct = _read_directly(graph)
+    found, taken = [], set()
+    for layer, units in graph.writers.items():
+        if taken & set(units.tolist()) or graph.rigid[units].any() or len(np.unique(units)) < len(units):
+            continue
+        readers = [r for r in graph.readers.values() if np.isin(r.units, units).any()]
+        whole = [len(r.units) == len(units) and set(r.units.tolist()) == set(units.tolist()) for r in readers]
+        if readers and all(whole) and all(r.name in direct for r in readers):
+            found.append(Site(units, [(layer, index) for index in range(len(units))], readers))
+            taken |= set(units.tolist())
+    return found
+
+
+def _read_directly(graph):
+    """Readers whose input is what their layer is called on: no filter of the layer's own stands between."""
+    filtered = {id(op.out) for op in graph.ops if isinstance(op, Depthwise)}
+    return {
+        op.reader
+        for op in graph.ops
+        if isinstance(op, Linear) and op.reader in graph.layers and id(op.inputs[0]) not in filtered
+    }
+
+
+def values_on(graph, model, found, arrays) -> list:
+    """The values of each site's units on data, in at most n orthonormal coordinates: list of (rows ≤ n, n) float64.
+
+    Args:
+        graph: of the model; model: a copy that computes in float64.
+        found: sites; arrays: one per model input.
+    """
+    factors = [np.zeros((0, len(site.units))) for site in found]
+    names = {reader.layer for site in found for reader in site.readers}
+    for seen in layer_inputs(model, names, arrays):
+        for nth, site in enumerate(found):
+            blocks = [factors[nth]]
+            for reader in site.readers:
+                order = np.argsort(reader.units)[np.argsort(np.argsort(site.units))]
+                for tensor, value in zip(reader.inputs, seen[reader.layer], strict=True):
+                    blocks.append(np.moveaxis(value, tensor.axis, -1).reshape(-1, len(site.units))[:, order])
+            factors[nth] = np.linalg.qr(np.concatenate(_distinct(blocks)), mode="r")
+    return factors
+
+
+def _distinct(blocks):
+    """Without repetitions: two readers of one tensor see the same."""
+    kept = blocks[:1]
+    for block in blocks[1:]:
+        if not any(block.shape == other.shape and np.array_equal(block, other) for other in kept[1:]):
+            kept.append(block)
+    return kept
+
+
+def data_sha256(arrays) -> str:
+    """A hash of arrays: shapes, dtypes and values."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def data_plan(graph, *, inputs, seed=0, **_):
+    """What is redundant on a data set: outputs stay, the norm does not rise, other inputs may see any change.
+
+    Args:
+        graph: the model's `Graph`.
+        inputs: the data, one array per model input, (N, ...).
+        seed: of the random measurements of large sites.
+
+    Returns: a `Plan` with guarantee "data".
+
+    Raises:
+        InputError: there are no data.
+    """
+    if inputs is None:
+        raise InputError("The guarantee 'data' needs data: prune(model, guarantee='data', data=...).")
+    model, found = precise(graph.model), sites(graph)
+    reach = float(np.abs(outputs(model, inputs)).max(initial=0.0))
+    plan = Plan("data")
+    plan.facts = {
+        "only": "data",
+        "points": len(inputs[0]),
+        "data_sha256": data_sha256(inputs),
+        "bound": DEVIATION * reach,
+        "reduced": {},
+    }
+    scale, kept = np.ones(len(graph.pinned)), np.ones(len(graph.pinned), dtype=bool)
+    values = values_on(graph, model, found, inputs) if found else []
+    incoming = norms(graph)[0]
+    for site, s in zip(reversed(found), reversed(values)):
+        outgoing = np.concatenate([_kernel(graph, r, site, scale, kept) for r in site.readers], axis=1)
+        reduction = reduce_layer(s, incoming[site.units] ** 2, outgoing, seed=seed)
+        weights = outgoing
+        if reduction is not None:
+            if not len(reduction.keep):  # a layer keeps one unit
+                reduction = reduction._replace(keep=np.zeros(1, dtype=int), mixing=np.zeros((1, len(site.units))))
+            _write(plan, site, reduction)
+            weights = np.zeros_like(outgoing)
+            weights[reduction.keep] = reduction.mixing @ outgoing
+            kept[np.delete(site.units, reduction.keep)] = False
+            plan.facts["reduced"][site.names[0][0]] = {"by": reduction.kind, "dimension": reduction.span}
+        sizes = incoming[site.units], np.linalg.norm(weights, axis=1)
+        ratio = np.sqrt(np.divide(sizes[1], sizes[0], out=np.ones_like(sizes[0]), where=sizes[0] > 0))
+        scale[site.units] = np.where(ratio > 0, ratio, 1.0)
+    return plan
+
+
+def _kernel(graph, reader, site, scale, kept):
+    """What a reader makes of a site's units, (n, everything else): columns that are gone left out, others rescaled."""
+    kernel = np.asarray(graph.weight(reader.layer, reader.slot.index), dtype=np.float64)
+    if reader.writes is not None:
+        along = [-1 if axis == reader.writes.axis else 1 for axis in range(kernel.ndim)]
+        kernel = kernel * (scale * kept)[reader.writes.units].reshape(along)
+    order = np.argsort(reader.units)[np.argsort(np.argsort(site.units))]
+    return np.moveaxis(kernel, reader.slot.axis, 0).reshape(len(order), -1)[order]
+
+
+def _write(plan, site, reduction):
+    keep, mixing = reduction.keep, reduction.mixing
+    gone = np.setdiff1d(np.arange(len(site.units)), keep)
+    for unit in gone.tolist():
+        into = tuple(
+            (*site.names[k], float(f)) for k, f in zip(keep.tolist(), mixing[:, unit]) if f and mixing.shape[0] <= 8
+        )
+        plan.removed.append(Removal(*site.names[unit], reason="redundant on the data", into=into))
+    for reader in site.readers:
+        position = np.argsort(reader.units)[np.argsort(np.argsort(site.units))].tolist()
+        moves = plan.transfers.setdefault(reader.name, [])
+        for row, target in enumerate(keep.tolist()):
+            sources = np.union1d(np.flatnonzero(mixing[row]), target)  # listed, or it would map to itself
+            moves.extend((position[source], position[target], float(mixing[row, source])) for source in sources)
