@@ -48,12 +48,14 @@ class ColumnSolution:
         u: (C, d), what each column's neuron is, norm included.
         bias: (k,), b; zeros for β = 0.
         outputs: (N, k).
+        gradient: (N, k), ∂C/∂Z there, by the program's dual; for "exact" the multipliers of the fit.
     """
 
     value: float
     u: np.ndarray
     bias: np.ndarray
     outputs: np.ndarray
+    gradient: np.ndarray
 
 
 def solve_columns(a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0.0)) -> ColumnSolution:
@@ -65,7 +67,7 @@ def solve_columns(a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slope
         signs: (C, N) ±1 (0: the point's side does not matter), one row a column.
         outgoing: (C, k) unit vectors v_c.
         lam: λ > 0.
-        cost: "squared" or "crossentropy".
+        cost: "squared", "crossentropy", or "exact": C = 0 if the outputs are y, else ∞.
         beta: amount of bias of the output layer.
         slopes: of σ right and left of 0.
 
@@ -125,6 +127,7 @@ def solve_columns(a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slope
         x[:u].reshape(columns, d),
         x[u + t : known] if bias else np.zeros(outputs),
         x[known : known + z].reshape(points, outputs),
+        np.array(answer.z)[:z].reshape(points, outputs),
     )
 
 
@@ -149,8 +152,12 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
         quadratic[known:] = 2 / points
         objective[known:] = -2 / points * y.ravel()
         return quadratic, objective, [], [], [], float(np.vdot(y, y)) / points
+    if cost == "exact":
+        zeros = np.zeros(known + z)
+        fit = _at(sparse.eye(z), known, known + z)
+        return zeros, zeros.copy(), [fit], [np.ravel(np.asarray(y, dtype=np.float64))], [clarabel.ZeroConeT(z)], 0.0
     if cost != "crossentropy":
-        raise bad_argument("cost", "'squared' or 'crossentropy'", cost)
+        raise bad_argument("cost", "'squared', 'crossentropy' or 'exact'", cost)
     # log Σ_k exp z_ik ≤ m_i  ⇔  Σ_k e_ik ≤ 1 and (z_ik − m_i, 1, e_ik) in the exponential cone
     labels = np.asarray(y, dtype=np.int64)
     width = known + z + points + z
