@@ -100,21 +100,16 @@ def ship(built, folder) -> None:
 
 
 def _stored(making):
-    """The trained model in the dtype in which it is saved, compiled for the data's task."""
+    """The trained model in the dtype in which it is saved, without an optimizer's state."""
     import keras
 
     try:
         network = DenseNetwork.from_model(making.model)
     except InputError:  # not a chain of dense layers: it was trained in its own dtype
-        model = making.model
-    else:
-        model = network.to_model(dtype=making.recipe.dtype, lam=making.recipe.lam, name=making.model.name)
-    if making.data.classes is not None:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile("adam", loss, metrics=["accuracy"])
-    else:
-        model.compile("adam", "mse")
-    return model
+        model = keras.models.clone_model(making.model)
+        model.set_weights(making.model.get_weights())
+        return model
+    return network.to_model(dtype=making.recipe.dtype, lam=making.recipe.lam, name=making.model.name)
 
 
 def _facts(making, role, model) -> dict:
@@ -142,7 +137,8 @@ def _facts(making, role, model) -> dict:
     widths = [layer.units if hasattr(layer, "units") else layer.filters for layer in model.layers if layer.weights]
     facts |= {"depth": len(widths), "widths": [math.prod(model.input_shape[1:]), *widths]}
     if making.curve:
-        facts["plateau"] = {"start": _starts(making.curve), "curve": [[*curve] for curve in making.curve]}
+        curve = {"-".join(map(str, widths)): loss for widths, loss in making.curve}
+        facts["plateau"] = {"start": _starts(making.curve), "curve": curve}
     if chosen.certificate:
         facts["certificate"] = _certificate(chosen, data, model)
     return facts

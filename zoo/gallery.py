@@ -99,12 +99,12 @@ def _card(one) -> str:
 
 def _curve(one) -> str:
     """Loss against the number of hidden neurons, with the start of the plateau at each ε."""
-    points = [(sum(widths), loss) for widths, loss in fact(one.facts, "plateau.curve") or []]
-    if len(points) < 2:
-        return ""
-    best = {}  # training goes on from one recipe step to the next: the last and least loss of each width counts
-    for width, loss in points:
+    best = {}
+    for widths, loss in (fact(one.facts, "plateau.curve") or {}).items():
+        width = sum(map(int, widths.split("-")))
         best[width] = min(loss, best.get(width, math.inf))
+    if len(best) < 2:
+        return ""
     widths = sorted(best)
     least, most = min(best.values()), max(best.values())
 
