@@ -94,13 +94,13 @@ class DenseNetwork:
         a = np.asarray(a, dtype=np.float64)
         return np.concatenate([a, np.full((len(a), 1), self.beta)], axis=1) if self.beta > 0 else a
 
-    def forward(self, x):
-        """All representations on data `x` of shape `(N, n_0)`.
+    def forward(self, x, *, augmented=False):
+        """All representations on data `x` of shape `(N, n_0)`, or on A_0 itself where `augmented`.
 
         Returns: lists `Z = [Z_1 … Z_L]`, each `(N, n_l)`, and `A = [A_0 … A_{L-1}]`, each `(N, n_l + 1)` (no bias
         column when β = 0), float64.
         """
-        a = [self.augment(x)]
+        a = [np.asarray(x, dtype=np.float64) if augmented else self.augment(x)]
         z = []
         for weight in self.weights:
             z.append(a[-1] @ weight)
@@ -123,12 +123,12 @@ class DenseNetwork:
         value, a, upstream = self.backward(x, output_gradient)
         return value, [below.T @ above for below, above in zip(a, upstream)]
 
-    def backward(self, x, output_gradient):
-        """Back-propagation to the representations: arguments as for `gradients`.
+    def backward(self, x, output_gradient, *, augmented=False):
+        """Back-propagation to the representations: arguments as for `gradients`; `x` is A_0 where `augmented`.
 
         Returns: the value, the list A = [A_0 … A_{L-1}], and the gradients with respect to Z_1 … Z_L, each `(N, n_l)`.
         """
-        z, a = self.forward(x)
+        z, a = self.forward(x, augmented=augmented)
         value, upstream = output_gradient(z[-1])
         gradients = [upstream]
         for layer in range(self.depth - 1, 0, -1):

@@ -17,11 +17,11 @@ from keras_l2feat.kernels.insertion import slopes as slopes_of
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
 from keras_l2feat.theory.programs import solve_columns
+from keras_l2feat.training.covariance import tidy
 
 __all__ = ["Optimum", "global_optimum"]
 
 ENTERING = 20  # columns that may join in a round
-NEAR_W, NEAR_V = 0.999, 0.9  # cosines from which incoming and outgoing directions count as near
 NEGLIGIBLE = 1e-7  # a column whose neuron is this part of the largest is not used
 
 
@@ -112,7 +112,7 @@ def global_optimum(
         rounds += 1
         neurons = _network(solution, outgoing, activation, beta)
         best = min(
-            best, *((loss(network), network) for network in (neurons, _merged(neurons))), key=lambda pair: pair[0]
+            best, *((loss(network), network) for network in (neurons, tidy(neurons, loss))), key=lambda pair: pair[0]
         )
         _, g = value_and_gradient(solution.outputs, y)
         found = price(g, best[1].weights[0], rounds)
@@ -127,9 +127,8 @@ def global_optimum(
         norms = np.concatenate([np.linalg.norm(solution.u, axis=1), np.full(len(signs) - columns, np.inf)])
         used = norms > NEGLIGIBLE * norms[:columns].max(initial=0.0)
         signs, outgoing = signs[used], outgoing[used]
-    sparse = _merged(best[1])
-    if loss(sparse) - bound <= max(best[0] - bound, tolerance * abs(best[0])):
-        best = loss(sparse), sparse
+    sparse = tidy(best[1], loss, slack=tolerance / 10)
+    best = loss(sparse), sparse
     return Optimum(best[0], bound, best[1], enumerated, rounds, len(signs))
 
 
@@ -142,30 +141,6 @@ def _columns(a, g, directions, activation):
     helps = np.where(g @ outgoing.T < 0, 1, -1)
     signs = np.where(heights > 1e-9 * scale, 1, np.where(heights < -1e-9 * scale, -1, helps))
     return signs.T.astype(np.int8), outgoing
-
-
-def _merged(network):
-    """The network with near neurons, in w and in v, replaced by the best rank-one part of their Σ w vᵀ.
-
-    Priced directions close in on an optimal one from its sides; this puts a neuron in their midst.
-    """
-    below, above = network.weights
-    width = below.shape[1]
-    norms = np.linalg.norm(below, axis=0)
-    unit, free = below / norms, np.ones(width, dtype=bool)
-    outgoing = above[:width] / np.linalg.norm(above[:width], axis=1, keepdims=True)
-    neurons = []
-    for index in np.argsort(-norms):
-        if free[index]:
-            near = free & (unit[:, index] @ unit > NEAR_W) & (outgoing @ outgoing[index] > NEAR_V)
-            left, values, right = np.linalg.svd(below[:, near] @ above[:width][near], full_matrices=False)
-            size = np.sqrt(values[0]) * np.sign(left[:, 0] @ unit[:, index])
-            neurons.append((size * left[:, 0], size * right[0]))
-            free &= ~near
-    if not neurons:
-        return network
-    below, heads = (np.array(part) for part in zip(*neurons))
-    return network.with_weights((below.T, np.concatenate([heads, above[width:]])))
 
 
 def _joined(*groups):

@@ -1,0 +1,354 @@
+"""Direct optimization of the covariance form by conditional gradients (Frank-Wolfe), neuron by neuron.
+
+    L_k = C(Z_L) + λ Σ_l tr[K_l (K^σ_{l-1})⁺],  (K_l, K^σ_l) in the conical hull of {(x xᵀ, σ(x)σ(x)ᵀ)}
+
+No projection onto that cone is known, but the linear oracle is the insertion score's maximum (`kernels.insertion`):
+every round asks it for the neurons whose atoms lower the loss fastest, and then takes a step. An iterate is a conical
+combination of atoms x_i = A w_i with weights μ_i, which is a network with ‖w_i‖² = μ_i and v_i the least norm weights
+that reach Z; so iterates are kept as networks. For L = 2, where L_k is jointly convex, min over μ with fixed atoms is
+
+    min_V C(Φ V + β 1 bᵀ) + 2λ Σ_i ‖v_i‖ + λ‖b‖²,   Φ = σ(A w_i),
+
+and the gap of the oracle bounds the distance to the global minimum over all widths. [Jacot et al. 2022, §3.2]
+
+At a minimum the M of the oracle, K^σ M = Z, is −G/(2λ), G = ∂C/∂Z; M is fixed by K^σ only up to its kernel, and G is
+its one choice that sees what atoms outside the image of K^σ are worth. So G is what the oracle gets.
+"""
+
+import time
+from functools import partial
+
+import numpy as np
+from scipy import optimize
+
+from keras_l2feat import progress
+from keras_l2feat.costs import cost_with_gradient
+from keras_l2feat.data import load
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.kernels.arrangement import row_space
+from keras_l2feat.kernels.insertion import Enumeration, enumerable, insertion_maximum, slopes
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.dual import dual_bound
+from keras_l2feat.training import lbfgs
+from keras_l2feat.training.balance import balance
+from keras_l2feat.training.fitting import Fit
+from keras_l2feat.training.group_lasso import group_lasso
+
+__all__ = ["fit", "merge_near", "tidy"]
+
+ENTERING = 10  # neurons that may join a layer in a round of the corrective method
+NEAR_W, NEAR_V = (0.999, 0.99999, 1 - 1e-8), 0.9  # cosines from which incoming and outgoing directions are near
+DEAD = 1e-6  # a neuron whose norm is this part of its layer's largest is left out if the loss does not mind
+SIZE = 1e-2  # norm of an entering neuron's weights, relative to its layer's largest
+SETTLED = 1e-10  # relative decrease at which a corrective step is done
+
+
+def fit(
+    data,
+    *,
+    lam,
+    depth=2,
+    widths=None,
+    cost=None,
+    activation="relu",
+    beta=1.0,
+    method="corrective",
+    tolerance=1e-4,
+    max_rounds=100,
+    slide=100,
+    seconds=None,
+    seed=0,
+    quiet=False,
+) -> Fit:
+    """Minimize the covariance form by conditional gradients.
+
+    "corrective" solves, after each answer of the oracle, for the best combination of all atoms (convex), then lets them
+    slide (L-BFGS on the weights), and merges those that met. "plain" only takes the best step towards the new atom and
+    the best scale of what was there: the textbook method, slow in the end.
+
+    For L = 2 the start is the empty network and the end the global minimum over all widths up to `tolerance` (as far as
+    the oracle's search sees, or proved where it enumerates). For L > 2 the loss is convex in each layer's pair alone:
+    the rounds go through the layers, from a random narrow network.
+
+    Args:
+        data: a `Dataset`, its name, or a pair (x, y) of arrays.
+        lam: λ > 0.
+        depth: L ≥ 2.
+        widths: for L > 2, hidden widths of the random start, by default 4 each.
+        cost: "crossentropy" or "squared", by default that of the data.
+        activation: name of a positively homogeneous σ.
+        beta: amount of bias.
+        method: "corrective" or "plain" (L = 2 only).
+        tolerance: stop when the certificate's gap is at most this: for L = 2 (loss − lower bound) / loss, else
+            max_w s(w) / 2λ − 1 over the layers.
+        max_rounds: calls of the oracle at most (in each layer).
+        slide: L-BFGS iterations on all weights in a round; 0 is the pure method for L = 2.
+        seconds: wall-clock budget.
+        seed: of searches and the start.
+        quiet: no progress bar.
+
+    Returns: a `Fit` with a `DenseNetwork`; `history` has "loss", "seconds", "gap", "neurons" by round, and for L = 2
+        "lower_bound". `reason` is "converged", "max_rounds", "seconds", "stalled" (the oracle's neurons no longer lower
+        the loss) or "interrupted".
+
+    Raises:
+        InputError: an argument is out of range, or σ is not homogeneous.
+    """
+    slopes(activation)
+    if not lam > 0:
+        raise bad_argument("lam", "positive", lam)
+    if depth < 2:
+        raise bad_argument("depth", "at least 2", depth)
+    if method not in {"corrective", "plain"}:
+        raise bad_argument("method", "'corrective' or 'plain'", method)
+    if method == "plain" and depth > 2:
+        raise bad_argument("method", "'corrective' for more than two layers", method)
+    problem = _Problem(data, lam, cost, activation, beta, seed)
+    network = problem.start(depth, widths or (4,) * (depth - 1))
+    result = Fit(network, reason="max_rounds", history={"loss": [], "seconds": [], "gap": [], "neurons": []})
+    began = time.monotonic()
+    if depth > 2:
+        network = problem.slide(network, 10 * slide)
+    bound = -np.inf
+    bar = progress.bar(total=max_rounds, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round")
+    try:
+        for round_ in range(max_rounds + 1):
+            value, a, gradients = problem.backward(network)
+            loss = value + lam * network.squared_norm
+            answers = [
+                problem.oracle(network, layer, a[layer - 1], gradients[layer], ENTERING, round_)
+                for layer in range(1, depth)
+            ]
+            gap = max(answer.score for answer in answers) / (2 * lam) - 1
+            if depth == 2:
+                bound = max(bound, dual_bound(problem.cost, gradients[1], problem.y, answers[0].score, lam, beta))
+                gap = (loss - bound) / loss if loss > 0 else 0.0
+                result.history.setdefault("lower_bound", []).append(bound)
+            moment = time.monotonic() - began
+            for key, number in zip(("loss", "seconds", "gap", "neurons"), (loss, moment, gap, sum(network.hidden))):
+                result.history[key].append(number)
+            if loss < result.loss:
+                result.loss, result.network = loss, network
+            result.iterations = round_
+            bar.set_postfix(loss=f"{loss:.6g}", gap=f"{gap:.2g}", refresh=False)
+            bar.update()
+            if gap <= tolerance:
+                result.reason = "converged"
+                break
+            if seconds is not None and moment > seconds:
+                result.reason = "seconds"
+                break
+            if round_ == max_rounds:
+                break
+            if method == "plain":
+                network = problem.plain_step(network, answers[0], gradients[1])
+            else:
+                network = problem.corrective_step(network, answers, a, gradients, slide)
+            if not problem.loss(network) < loss:
+                result.reason = "stalled"
+                break
+    except KeyboardInterrupt:
+        result.reason = "interrupted"
+    bar.close()
+    result.network = problem.decode(result.network)
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def merge_near(network: DenseNetwork, layer: int = 1, near: float = NEAR_W[0]) -> DenseNetwork:
+    """Replace groups of near neurons of a hidden layer, in w and in v, by the best rank-one part of their Σ w vᵀ.
+
+    Atoms that the oracle adds close in on the best one from its sides; this puts one in their midst. Aligned neurons
+    merge exactly. The result is balanced, without dead neurons; its loss may be higher: compare.
+
+    Args:
+        network: a `DenseNetwork` with a positively homogeneous σ.
+        layer: which hidden layer.
+        near: cosine of incoming weights from which they are near.
+    """
+    below, above = network.weights[layer - 1], network.weights[layer]
+    width = below.shape[1]
+    norms = np.linalg.norm(below, axis=0) * np.linalg.norm(above[:width], axis=1)
+    alive = np.flatnonzero(norms > 0)
+    unit = below[:, alive] / np.linalg.norm(below[:, alive], axis=0)
+    heads = above[alive] / np.linalg.norm(above[alive], axis=1, keepdims=True)
+    free, incoming, outgoing = np.ones(len(alive), dtype=bool), [], []
+    for index in np.argsort(-norms[alive]):
+        if free[index]:
+            group = free & (unit[:, index] @ unit > near) & (heads @ heads[index] > NEAR_V)
+            left, values, right = np.linalg.svd(below[:, alive[group]] @ above[alive[group]], full_matrices=False)
+            size = np.sqrt(values[0]) * np.sign(left[:, 0] @ unit[:, index])
+            incoming.append(size * left[:, 0])
+            outgoing.append(size * right[0])
+            free &= ~group
+    weights = list(network.weights)
+    weights[layer - 1] = np.array(incoming).reshape(-1, len(below)).T
+    weights[layer] = np.concatenate([np.array(outgoing).reshape(-1, above.shape[1]), above[width:]])
+    return network.with_weights(weights)
+
+
+def tidy(network: DenseNetwork, loss, slack: float = 1e-12) -> DenseNetwork:
+    """Leave out dead neurons and merge near ones, the coarsest merge that keeps the loss.
+
+    Args:
+        loss: takes a network, returns its loss.
+        slack: by how much, relative, the loss may rise in a step.
+    """
+    limit = loss(network)
+    limit += slack * abs(limit)
+    for layer in range(1, network.depth):
+        for change in (_without_dead, *(partial(merge_near, near=near) for near in NEAR_W)):
+            changed = change(network, layer)
+            if changed.hidden != network.hidden and loss(changed) <= limit:
+                network = changed
+                if change is not _without_dead:
+                    break
+    return network
+
+
+class _Problem:
+    """One data set at one λ, with the inputs in a basis of their row space, and the steps of the method."""
+
+    def __init__(self, data, lam, cost, activation, beta, seed):
+        if isinstance(data, tuple):
+            x, y = data
+            whole = np.ndim(y) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
+            cost = cost or ("crossentropy" if whole else "squared")
+        else:
+            data = load(data)
+            x, y, cost = data.x_train, data.y_train, cost or data.cost
+        x = np.asarray(x, dtype=np.float64)
+        self.cost, self.y, self.lam, self.seed = cost, y, lam, seed
+        self.outputs = int(np.max(y)) + 1 if cost == "crossentropy" else np.size(y) // len(x)
+        self.with_gradient = partial(cost_with_gradient(cost), y=y)
+        self.empty = DenseNetwork((np.zeros((x.shape[1] + (beta > 0), 0)),), activation, beta)
+        a = self.empty.augment(x)
+        self.basis = row_space(a)
+        self.a = a @ self.basis
+        self.enumeration = Enumeration(self.a, activation) if enumerable(self.a) else None
+
+    def start(self, depth, widths):
+        """The empty network for L = 2, a random one otherwise, with W_1 in the basis."""
+        rows = int(self.empty.beta > 0)
+        if depth == 2:
+            shapes = [(self.a.shape[1], 0), (rows, self.outputs)]
+            return self.empty.with_weights(np.zeros(shape) for shape in shapes)
+        if len(widths) != depth - 1:
+            raise bad_argument("widths", f"{depth - 1} hidden widths", widths)
+        random = DenseNetwork.random(
+            (len(self.basis) - rows, *widths, self.outputs),
+            activation=self.empty.activation,
+            beta=self.empty.beta,
+            seed=self.seed,
+        )
+        return random.with_weights((self.basis.T @ random.weights[0], *random.weights[1:]))
+
+    def decode(self, network):
+        return network.with_weights((self.basis @ network.weights[0], *network.weights[1:]))
+
+    def backward(self, network):
+        """C, A_0 … and ∂C/∂Z_1 …, for a network whose W_1 is in the basis."""
+        return network.backward(self.a, self.with_gradient, augmented=True)
+
+    def loss(self, network):
+        return self.backward(network)[0] + self.lam * network.squared_norm
+
+    def oracle(self, network, layer, a, gradient, count, round_):
+        """The best atoms of a layer."""
+        if layer == 1 and self.enumeration is not None:
+            return self.enumeration.maximum(gradient, count=count, above=2 * self.lam)
+        live = network.weights[layer - 1]
+        live = live[:, np.linalg.norm(live, axis=0) > 0]
+        return insertion_maximum(
+            gradient,
+            a,
+            activation=network.activation,
+            live=live,
+            count=count,
+            method="search",
+            seed=self.seed + 1000 * layer + round_,
+        )
+
+    def slide(self, network, iterations):
+        """L-BFGS on all weights."""
+
+        def value_and_gradient(weights):
+            moved = network.with_weights(weights)
+            value, a, upstream = self.backward(moved)
+            value += self.lam * moved.squared_norm
+            return value, [x.T @ g + 2 * self.lam * w for x, g, w in zip(a, upstream, moved.weights)]
+
+        result = lbfgs.minimize(
+            value_and_gradient, network.weights, max_iterations=iterations, tolerance=SETTLED, quiet=True
+        )
+        return network.with_weights(balance(result.arrays, network.activation))
+
+    def corrective_step(self, network, answers, a, gradients, slide):
+        """Add what the oracle named, solve for the best combination, slide, merge."""
+        candidates = network
+        for layer, answer in enumerate(answers, start=1):
+            incoming = answer.directions[:, answer.scores > 2 * self.lam]
+            pulled = gradients[layer].T @ network.activate(a[layer - 1] @ incoming)
+            outgoing = -(pulled / np.linalg.norm(pulled, axis=0)).T
+            size = SIZE * max(np.linalg.norm(network.weights[layer - 1], axis=0).max(initial=0.0), 1e-2)
+            candidates = candidates.with_neurons(layer, size * incoming, size * outgoing)
+        if network.depth == 2:
+            candidates = self.tidy(self.combine(candidates))
+        if slide:
+            candidates = self.tidy(self.slide(candidates, slide))
+        return candidates
+
+    def combine(self, network):
+        """The best combination of the atoms of a two-layer network: its directions w stay."""
+        directions = network.weights[0] / np.linalg.norm(network.weights[0], axis=0)
+        atoms = network.activate(self.a @ directions)
+        heads, bias = group_lasso(atoms, self.y, self.lam, cost=self.cost, beta=network.beta)
+        sizes = np.sqrt(np.linalg.norm(heads, axis=1))
+        return network.with_weights((directions * sizes, np.concatenate([heads / sizes[:, None], bias])))
+
+    def tidy(self, network):
+        """Without neurons that do nothing, and near ones merged, where the loss does not rise."""
+        return tidy(network, self.loss)
+
+    def plain_step(self, network, answer, gradients):
+        """The best scale of the network's atoms together with the best size of one new atom."""
+        w = answer.directions[:, :1]
+        atom = network.activate(self.a @ w)
+        head = -(gradients.T @ atom).T
+        head /= np.linalg.norm(head)
+        below, above = network.weights
+        width = below.shape[1]
+        old = network.activate(self.a @ below) @ above[:width]
+        new, ones = atom @ head, network.beta * np.ones((len(old), 1))
+        price = 2 * np.sum(np.linalg.norm(below, axis=0) * np.linalg.norm(above[:width], axis=1))
+
+        def value_and_gradient(point):
+            scale, size, bias = point[0], point[1], point[2:]
+            value, g = self.with_gradient(scale * old + size * new + ones * (bias if len(bias) else 0.0))
+            value += self.lam * (scale * price + 2 * size + bias @ bias)
+            slope = [np.vdot(g, old) + self.lam * price, np.vdot(g, new) + 2 * self.lam]
+            return value, np.concatenate([slope, (ones.T @ g)[0] + 2 * self.lam * bias if len(bias) else []])
+
+        bias = above[width:].ravel()
+        point = optimize.minimize(
+            value_and_gradient,
+            np.concatenate([[1.0, 0.0], bias]),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, None)] * 2 + [(None, None)] * len(bias),
+            options={"ftol": 1e-15, "gtol": 1e-12},
+        ).x
+        scale, size = np.sqrt(point[:2])
+        heads = [scale * above[:width], size * head, point[2:].reshape(-1, above.shape[1])]
+        return network.with_weights((np.concatenate([scale * below, size * w], axis=1), np.concatenate(heads)))
+
+
+def _without_dead(network, layer):
+    below, above = network.weights[layer - 1], network.weights[layer]
+    width = below.shape[1]
+    norms = np.linalg.norm(below, axis=0) * np.linalg.norm(above[:width], axis=1)
+    kept = norms > DEAD * norms.max(initial=0.0)
+    weights = list(network.weights)
+    weights[layer - 1] = below[:, kept]
+    weights[layer] = np.concatenate([above[:width][kept], above[width:]])
+    return network.with_weights(weights)
