@@ -1,64 +1,75 @@
 """Rescaling units so that what they read weighs as much as what they write: the function stays, Σ‖W‖² never grows.
 
 At a stationary point of the L2-regularized loss ‖w_in‖ = ‖v_out‖ for every unit of a homogeneous activation
-[Jacot et al. 2022; theory §5], so a merged unit is brought there.
+[Jacot et al. 2022; theory §5], so a merged unit is brought there. A layer's balance moves that of the next ones, so the
+factors are found by sweeps over the squared weights, which contract; the weights are touched once.
 """
 
 import numpy as np
 
 __all__ = ["balance", "norms"]
 
-SWEEPS = 100  # a layer's balance moves that of the next ones; the sweeps contract
+SWEEPS = 100
 SETTLED = 1e-9  # largest change of log scale after which a sweep is the last
 
 
-def norms(graph, weights=None):
+def norms(graph):
     """How large each unit's incoming (bias included) and outgoing weights are.
-
-    Args:
-        graph: a model's `Graph`.
-        weights: float64 arrays by (layer, index) to use in place of the model's own.
 
     Returns: ‖w_in‖, ‖v_out‖, (units,) float64; both 0 where a unit has none.
     """
-    weights = _weights(graph) if weights is None else weights
-    squares = {"write": np.zeros(len(graph.pinned)), "read": np.zeros(len(graph.pinned))}
-    for slot in graph.slots.values():
-        if slot.role in squares:
-            weight = weights[slot.layer, slot.index]
-            other = tuple(axis for axis in range(weight.ndim) if axis != slot.axis)
-            np.add.at(squares[slot.role], slot.units, (weight**2).sum(axis=other))
-    return np.sqrt(squares["write"]), np.sqrt(squares["read"])
+    return _norms(_squares(graph), np.ones(len(graph.pinned)))
 
 
 def balance(graph) -> None:
     """Rescale, in place, every unit between whose weights only positively homogeneous operations lie.
 
-    Raises nothing: units that cannot be rescaled, or whose weights vanish on a side, stay as they are.
+    Units that cannot be rescaled, or whose weights vanish on a side, stay as they are.
     """
-    weights = _weights(graph)
-    changed = set()
+    squares = _squares(graph)
+    scale = np.ones(len(graph.pinned))
     for _ in range(SWEEPS):
-        inward, outward = norms(graph, weights)
-        scale = np.ones(len(inward))
+        inward, outward = _norms(squares, scale)
         free = ~graph.rigid & (inward > 0) & (outward > 0)
-        scale[free] = np.sqrt(outward[free] / inward[free])
-        for slot in graph.slots.values():
-            factor = scale[slot.units]
-            if slot.role not in ("write", "read") or (factor == 1).all():
-                continue
-            key = slot.layer, slot.index
-            shape = [-1 if axis == slot.axis else 1 for axis in range(weights[key].ndim)]
-            weights[key] = weights[key] * (factor if slot.role == "write" else 1 / factor).reshape(shape)
-            changed.add(key)
-        if np.abs(np.log(scale)).max(initial=0.0) < SETTLED:
+        step = np.sqrt(outward[free] / inward[free])
+        scale[free] *= step
+        if np.abs(np.log(step)).max(initial=0.0) < SETTLED:
             break
-    for layer, index in changed:  # rounded once
-        variable = graph.layers[layer].weights[index]
-        variable.assign(weights[layer, index].astype(graph.weight(layer, index).dtype))
+    for (layer, index), (write, read, _) in squares.items():
+        weight = np.array(graph.weight(layer, index))
+        factor = np.ones([1] * weight.ndim)
+        for slot, change in ((write, scale), (read, 1 / scale)):
+            if slot is not None:
+                shape = [-1 if axis == slot.axis else 1 for axis in range(weight.ndim)]
+                factor = factor * change[slot.units].reshape(shape)
+        if (factor != 1).any():
+            np.multiply(weight, factor, out=weight, casting="unsafe")  # in float64, rounded once
+            graph.layers[layer].weights[index].assign(weight)
 
 
-def _weights(graph):
-    """The weights that write or read units, as float64 by (layer, index)."""
-    keys = {(slot.layer, slot.index) for slot in graph.slots.values() if slot.role in ("write", "read")}
-    return {key: np.asarray(graph.weight(*key), dtype=np.float64) for key in keys}
+def _squares(graph):
+    """(layer, index) → its slots that write and read units, and its squares summed over all other axes."""
+    found = {}
+    for slot in graph.slots.values():
+        if slot.role in ("write", "read"):
+            found.setdefault((slot.layer, slot.index), {})[slot.role] = slot
+    squares = {}
+    for key, slots in found.items():
+        weight = graph.weight(*key)
+        axes = list(range(weight.ndim))
+        kept = [slots[role].axis for role in ("write", "read") if role in slots]
+        squares[key] = slots.get("write"), slots.get("read"), np.einsum(weight, axes, weight, axes, kept)
+    return squares
+
+
+def _norms(squares, scale):
+    """Norms of the units' weights once units have been rescaled."""
+    inward, outward = np.zeros(len(scale)), np.zeros(len(scale))
+    for write, read, square in squares.values():
+        up = None if write is None else scale[write.units] ** 2
+        down = None if read is None else scale[read.units] ** -2.0
+        if write is not None:
+            np.add.at(inward, write.units, up * (square if read is None else square @ down.astype(square.dtype)))
+        if read is not None:
+            np.add.at(outward, read.units, down * (square if write is None else up.astype(square.dtype) @ square))
+    return np.sqrt(inward), np.sqrt(outward)

@@ -21,42 +21,66 @@ from keras_l2feat.pruning.groups import ROUNDINGS, Values
 
 __all__ = ["a_priori", "perturbed", "sampled"]
 
+DEPTH = 12  # linear operations; beyond, the a-priori bound is astronomical and not computed
 SAFETY = 4.0
 DRAWS = 3
 GRID = 4001
 
 
-def a_priori(graph, sizes):
-    """Bound on the deviation of each output channel for inputs of bounded size.
+def a_priori(graph, sizes) -> list:
+    """Bound on the deviation of any output for inputs of bounded size.
 
     Args:
         graph: of the original model.
-        sizes: the largest |x| for each of the model's inputs, numbers.
+        sizes: for each case the largest |x| of each of the model's inputs.
 
-    Returns: the largest bound over all outputs, infinite if a layer on the way is not understood.
+    Returns: the largest bound over all outputs, one a case; infinite if a layer on the way is not understood, or there
+        are more than `DEPTH`.
     """
+    if sum(isinstance(op, (g.Linear, g.Depthwise)) for op in graph.ops) > DEPTH:
+        return [np.inf] * len(sizes)
     dtype = Values.coarsest(graph)
+    cases = np.asarray(sizes, dtype=np.float64).reshape(len(sizes), len(graph.inputs))
     reach = {}
-    for tensor, size in zip(graph.inputs, sizes):
-        reach[id(tensor)] = np.full(len(tensor.units), float(size)), np.zeros(len(tensor.units))
-    for op in graph.ops:
-        if id(op.out) not in reach:
-            reach[id(op.out)] = _reach(op, dtype, *[reach[id(tensor)] for tensor in op.inputs])
-    return max(float(np.max(reach[id(tensor)][1], initial=0.0)) for tensor in graph.outputs)
+    for column, tensor in enumerate(graph.inputs):
+        size = np.tile(cases[:, column], (len(tensor.units), 1))
+        reach[id(tensor)] = size, np.zeros_like(size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for op in graph.ops:
+            if id(op.out) not in reach:
+                reach[id(op.out)] = _reach(op, dtype, *[reach[id(tensor)] for tensor in op.inputs])
+        worst = np.max([reach[id(tensor)][1].max(axis=0) for tensor in graph.outputs], axis=0)
+    return [float(bound) if np.isfinite(bound) else np.inf for bound in worst]
 
 
-def sampled(graph, precise_model, inputs, seed):
-    """Largest move of the outputs on `inputs` when every weight is off by ± what storing explains, times `SAFETY`."""
+def sampled(graph, precise_model, sets, seed) -> list:
+    """How far the outputs move when every weight is off by ± what storing explains, times `SAFETY`.
+
+    Args:
+        precise_model: the original in float64; left as it was.
+        sets: list of inputs, each a list of arrays.
+
+    Returns: the largest move over all outputs and `DRAWS` draws, one a set.
+    """
     before = precise_model.get_weights()
-    reference = outputs(precise_model, inputs)
-    moved = 0.0
+    amount = tolerance(Values.coarsest(graph), 1, ROUNDINGS)
+    joined = [np.concatenate(arrays) for arrays in zip(*sets)] if len({s[0].shape[1:] for s in sets}) == 1 else None
+    ends = np.cumsum([len(inputs[0]) for inputs in sets])[:-1]
+
+    def answers():
+        if joined is None:
+            return [outputs(precise_model, inputs) for inputs in sets]
+        return np.split(outputs(precise_model, joined), ends)
+
+    reference = answers()
+    moved = np.zeros(len(sets))
     try:
         for draw in range(DRAWS):
-            precise_model.set_weights(perturbed(before, tolerance(Values.coarsest(graph), 1, ROUNDINGS), seed + draw))
-            moved = max(moved, float(np.abs(outputs(precise_model, inputs) - reference).max(initial=0.0)))
+            precise_model.set_weights(perturbed(before, amount, seed + draw))
+            moved = np.maximum(moved, [np.abs(a - b).max(initial=0.0) for a, b in zip(answers(), reference)])
     finally:
         precise_model.set_weights(before)
-    return SAFETY * moved
+    return [float(SAFETY * m) for m in moved]
 
 
 def perturbed(weights, amount, seed):
@@ -70,66 +94,72 @@ def perturbed(weights, amount, seed):
 
 @functools.singledispatch
 def _reach(op, dtype, *inputs):
-    """(a, e): how large each channel gets, and by how much it may be off."""
+    """(a, e): how large each channel gets, and by how much it may be off; both (channels, cases)."""
     raise TypeError(op)
 
 
 @_reach.register
 def _(op: g.Source, dtype, *inputs):
-    count = len(op.out.units)
+    shape = len(op.out.units), inputs[0][0].shape[1] if inputs else 1
     if op.lipschitz is not None and inputs:
-        size, error = (float(np.max(v)) for v in inputs[0])
-        return np.full(count, max(1.0, size)), np.full(count, op.lipschitz * error)
-    return np.full(count, np.inf), np.full(count, np.inf)
+        size, error = (v.max(axis=0) for v in inputs[0])
+        return np.tile(np.maximum(1.0, size), (shape[0], 1)), np.tile(op.lipschitz * error, (shape[0], 1))
+    return np.full(shape, np.inf), np.full(shape, np.inf)
 
 
 @_reach.register
-def _(op: g.Linear, dtype, x=None):
+def _(op: g.Linear, dtype, x):
     kernel = op.kernel()
-    bias = np.zeros(kernel.shape[2]) if op.bias is None else op.bias()
-    if op.reader is None:
-        x = np.ones(kernel.shape[1]) / kernel.shape[1], np.zeros(kernel.shape[1])
-        largest = np.abs(kernel).max(axis=(0, 1))
-        return largest, tolerance(dtype, 1, ROUNDINGS) * np.linalg.norm(kernel[0], axis=0)
-    eta = tolerance(dtype, kernel.shape[0] * kernel.shape[1], ROUNDINGS)
+    taps, inputs, outputs = kernel.shape
+    if op.reader is None:  # one row of a table
+        largest, off = (np.abs(kernel).max(axis=(0, 1)) * scale for scale in (1.0, tolerance(dtype, 1, ROUNDINGS)))
+        return tuple(np.tile(v[:, None], (1, x[0].shape[1])) for v in (largest, off))
+    bias = np.zeros(outputs) if op.bias is None else op.bias()
     absolute = np.abs(kernel).sum(axis=0).T
     norm = np.sqrt(np.einsum("tio,tio->o", kernel, kernel) + bias**2)
-    fresh = eta * norm * np.sqrt(kernel.shape[0] * (x[0] @ x[0]) + 1)
-    return absolute @ x[0] + np.abs(bias), absolute @ x[1] + fresh
+    seen = np.sqrt(taps * np.einsum("ik,ik->k", x[0], x[0]) + 1)
+    fresh = tolerance(dtype, taps * inputs, ROUNDINGS) * np.outer(norm, seen)
+    return absolute @ x[0] + np.abs(bias)[:, None], absolute @ x[1] + fresh
 
 
 @_reach.register
 def _(op: g.Depthwise, dtype, x):
     kernel = op.kernel()
     taps, _, multiplier = kernel.shape
-    absolute = np.abs(kernel).sum(axis=0).reshape(-1)
-    bias = np.zeros(len(absolute)) if op.bias is None else np.abs(op.bias())
-    size, error = (np.repeat(v, multiplier) for v in x)
+    absolute = np.abs(kernel).sum(axis=0).reshape(-1, 1)
+    bias = np.zeros_like(absolute) if op.bias is None else np.abs(op.bias())[:, None]
+    size, error = (np.repeat(v, multiplier, axis=0) for v in x)
     out = absolute * size + bias
-    return out, absolute * error + tolerance(dtype, taps, ROUNDINGS) * out * np.sqrt(taps)
+    return out, absolute * error + tolerance(dtype, taps, ROUNDINGS) * np.sqrt(taps) * out
 
 
 @_reach.register
 def _(op: g.Affine, dtype, x):
     scale, _, terms = op.coefficients()
-    out = np.abs(scale) * x[0] + terms
-    return out, np.abs(scale) * x[1] + tolerance(dtype, 2, ROUNDINGS) * out
+    out = np.abs(scale)[:, None] * x[0] + terms[:, None]
+    return out, np.abs(scale)[:, None] * x[1] + tolerance(dtype, 2, ROUNDINGS) * out
 
 
 @_reach.register
 def _(op: g.Map, dtype, *inputs):
     size, error = (np.max([v[k] for v in inputs], axis=0) for k in (0, 1))
-    if op.function is None:
-        return op.slope * size, op.slope * error
-    top = float(np.max(size))
+    slope, start = op.slope, 0.0
+    if op.function is not None:
+        slope = np.array([_steepest(op.function, top) for top in size.max(axis=0)])
+        start = abs(float(op.function(np.zeros(1))[0]))
+    return start + slope * size, slope * error
+
+
+def _steepest(function, top):
+    """Largest slope of an activation on [-top, top], by differences on a grid, finer where activations bend."""
     if not np.isfinite(top):
-        return np.full_like(size, np.inf), np.full_like(size, np.inf)
-    grid = np.concatenate([np.linspace(-top, top, GRID), np.linspace(-8, 8, GRID)])  # the second: where they bend
-    values = op.function(grid)
-    slopes = np.abs(np.diff(values) / np.where(np.diff(grid) == 0, 1.0, np.diff(grid)))
-    slopes[GRID - 1] = 0.0
-    steepest = float(slopes.max()) * 1.01
-    return np.abs(float(op.function(np.zeros(1))[0])) + steepest * size, steepest * error
+        return np.inf
+    near = min(top, 10.0)
+    grid = np.union1d(np.linspace(-top, top, GRID), np.linspace(-near, near, GRID))
+    grid = grid[np.r_[True, np.diff(grid) > 1e-9 * max(top, 1.0)]]
+    if len(grid) < 2:
+        return 1.0
+    return 1.01 * float(np.abs(np.diff(function(grid)) / np.diff(grid)).max())
 
 
 @_reach.register

@@ -14,7 +14,9 @@ from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
 __all__ = ["Certificate", "Evaluation", "certify", "compare"]
 
 SCALES = (0.01, 1.0, 100.0)
-COUNT = 64
+COUNT = 64  # random inputs of each scale, FEW at least: as many as BUDGET operations allow
+FEW = 8
+BUDGET = 10**10
 USEFUL = 1e-3  # an a-priori bound above this part of the outputs says nothing: the bound is sampled
 
 
@@ -158,40 +160,48 @@ def compare(graph, pruned, *, data=None, seed=0, facts=None) -> list:
     Returns: list of `Evaluation`: on the data, then on random inputs.
     """
     facts = facts or {}
-    before, after = precise(graph.model), precise(pruned)
-    found = []
+    sets = []
     if data is not None:
-        found.append(_evaluate(graph, before, after, f"data {data[0]}", data[1], facts, seed))
-    if facts.get("only") == "data":
-        return found
-    box = {k: np.asarray(facts[k]) for k in ("low", "high") if k in facts}
-    tokens = all(graph.tokens(tensor) is not None for tensor in graph.inputs)
-    for scale in (1.0,) if box or tokens else SCALES:
-        inputs = random_inputs(graph, COUNT, seed, scale=scale, **box)
-        label = "random in the domain" if box else f"random, scale {scale:g}"
-        found.append(_evaluate(graph, before, after, label, inputs, facts, seed))
-    return found
-
-
-def _evaluate(graph, before, after, label, inputs, facts, seed):
-    old, new = outputs(before, inputs), outputs(after, inputs)
-    deviation = np.abs(new - old)
-    largest, reach = float(deviation.max(initial=0.0)), float(np.abs(old).max(initial=0.0))
-    rigorous = a_priori(graph, [np.abs(x).max(initial=0.0) for x in inputs])
-    bound, kind = rigorous, "a priori"
-    if not bound <= USEFUL * reach:
-        few = [x[:COUNT] for x in inputs]
-        bound, kind = min(bound, sampled(graph, before, few, seed)), "sampled"
+        sets.append((f"data {data[0]}", data[1]))
+    if facts.get("only") != "data":
+        sets += _random_sets(graph, seed, {k: np.asarray(facts[k]) for k in ("low", "high") if k in facts})
+    before, after = precise(graph.model), precise(pruned)
+    old = [outputs(before, inputs) for _, inputs in sets]
+    new = [outputs(after, inputs) for _, inputs in sets]
+    rigorous = a_priori(graph, [[np.abs(x).max(initial=0.0) for x in inputs] for _, inputs in sets])
+    bounds = [(bound, "a priori") for bound in rigorous]
+    vague = [k for k, bound in enumerate(rigorous) if not bound <= USEFUL * _reach(old[k])]
+    if vague:
+        few = [[x[:FEW] for x in sets[k][1]] for k in vague]
+        for k, bound in zip(vague, sampled(graph, before, few, seed)):
+            bounds[k] = (min(bound, rigorous[k]), "sampled")
     if facts.get("bound"):
-        bound, kind = bound + facts["bound"], facts.get("bound_kind", kind)
-    changed = 0
-    if old.shape[1] > 1 and len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2:
-        changed = int((old.argmax(axis=1) != new.argmax(axis=1)).sum())
-    if not np.isfinite(old).all():
-        same = bool((np.isfinite(old) == np.isfinite(new)).all())
-        finite = np.isfinite(deviation)
-        largest = float(deviation[finite].max(initial=0.0)) if same else np.inf
-        reach = float(np.abs(old[np.isfinite(old)]).max(initial=0.0))
-    return Evaluation(
-        label, len(old), largest, largest / reach if reach else largest, float(bound), kind, rigorous, changed
-    )
+        bounds = [(bound + facts["bound"], facts.get("bound_kind", kind)) for bound, kind in bounds]
+    classes = len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2
+    return [
+        _evaluation(label, *rest, classes)
+        for (label, _), *rest in zip(sets, old, new, [b for b, _ in bounds], [k for _, k in bounds], rigorous)
+    ]
+
+
+def _random_sets(graph, seed, box):
+    """Labels and inputs: fewer where a model takes long."""
+    count = int(np.clip(BUDGET // max(graph.flops(), 1), FEW, COUNT))
+    tokens = all(graph.tokens(tensor) is not None for tensor in graph.inputs)
+    if box:
+        return [("random in the domain", random_inputs(graph, count, seed, **box))]
+    scales = (1.0,) if tokens else SCALES
+    return [(f"random, scale {scale:g}", random_inputs(graph, count, seed, scale=scale)) for scale in scales]
+
+
+def _reach(values):
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+
+
+def _evaluation(label, old, new, bound, kind, rigorous, classes):
+    finite = np.isfinite(old)
+    largest = float(np.abs(new - old)[finite].max(initial=0.0)) if (finite == np.isfinite(new)).all() else np.inf
+    reach = _reach(old)
+    changed = int((old.argmax(axis=1) != new.argmax(axis=1)).sum()) if classes and old.shape[1] > 1 else 0
+    relative = largest / reach if reach else largest
+    return Evaluation(label, len(old), largest, relative, float(bound), kind, float(rigorous), changed)

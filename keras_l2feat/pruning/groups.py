@@ -26,6 +26,7 @@ __all__ = ["Forms", "Reading", "Values"]
 
 ONE = 0  # the atom of the constant 1, where it is seen through something that does not keep it constant
 ZERO, CONSTANT = -1, -2  # instead of a leader
+INDEPENDENT = 1e-6  # smallest eigenvalue of unit columns' Gram matrix from which they are surely independent
 ROUNDINGS = 4  # of an entry: split and balanced (2), times the factor of what it reads, and the sum over them (2)
 
 
@@ -211,32 +212,41 @@ class Values:
 
     def applied(self, kernel, reading, geometry, folds, bias) -> Forms:
         """What a kernel (taps, inputs, outputs) makes of a reading."""
-        taps, inputs, outputs = kernel.shape
+        taps, _, outputs = kernel.shape
         direct = np.flatnonzero((reading.atoms >= 0) & (reading.scales != 0))
         used = np.unique(np.concatenate([reading.atoms[direct], reading.basis]))
         place = np.searchsorted(used, reading.atoms[direct])
-        if len(used) == inputs == len(direct) and (reading.scales == 1).all():
-            total = terms = kernel[:, np.argsort(place)]
-        else:
-            total, terms = np.zeros((2, taps, len(used), outputs))
-            rows = reading.scales[direct, None] * kernel[:, direct]
-            np.add.at(total, (slice(None), place), rows)
-            np.add.at(terms, (slice(None), place), np.abs(rows))
-            if len(reading.dependents):
-                mixed, rows = np.searchsorted(used, reading.basis), kernel[:, reading.dependents]
-                total[:, mixed] += reading.mix @ rows
-                terms[:, mixed] += np.abs(reading.mix) @ np.abs(rows)
+        total = np.zeros((taps, len(used), outputs))
+        first = np.unique(place, return_index=True)[1]
+        total[:, place[first]] = reading.scales[direct[first], None] * kernel[:, direct[first]]
+        again = np.setdiff1d(np.arange(len(place)), first)
+        several = np.union1d(place[again], np.searchsorted(used, reading.basis))  # atoms that are summed up
+        terms = np.abs(total[:, several])
+        if len(again):
+            rows = reading.scales[direct[again], None] * kernel[:, direct[again]]
+            np.add.at(total, (slice(None), place[again]), rows)
+            np.add.at(terms, (slice(None), np.searchsorted(several, place[again])), np.abs(rows))
+        if len(reading.dependents):
+            mixed, rows = np.searchsorted(used, reading.basis), kernel[:, reading.dependents]
+            total[:, mixed] += reading.mix @ rows
+            terms[:, np.searchsorted(several, mixed)] += np.abs(reading.mix) @ np.abs(rows)
+        size = np.einsum("tio,tio->o", total, total)
+        if len(several):
+            summed = total[:, several]
+            size = size + np.einsum("tio,tio->o", terms, terms) - np.einsum("tio,tio->o", summed, summed)
         constant = np.einsum("tio,i->to", kernel, reading.constants)
         shift = np.einsum("tio,i->to", np.abs(kernel), reading.terms)
         rows = used if geometry is None else np.concatenate([self.seen((geometry, tap), used) for tap in range(taps)])
-        total, terms = total.reshape(-1, outputs), terms.reshape(-1, outputs)
+        total = total.reshape(-1, outputs)
         if not folds and reading.constants.any():  # at the border a constant is none
             rows = np.concatenate([rows, np.concatenate([self.seen((geometry, tap), [ONE]) for tap in range(taps)])])
-            total, terms = np.concatenate([total, constant]), np.concatenate([terms, shift])
+            total = np.concatenate([total, constant])
+            size = size + np.einsum("to,to->o", shift, shift)
             constant, shift = np.zeros((2, 1, outputs))
         bias = np.zeros(outputs) if bias is None else bias
-        size = np.sqrt(np.einsum("ij,ij->j", terms, terms))
-        return Forms(rows, total, constant.sum(axis=0) + bias, size, shift.sum(axis=0) + np.abs(bias))
+        return Forms(
+            rows, total, constant.sum(axis=0) + bias, np.sqrt(np.maximum(size, 0.0)), shift.sum(axis=0) + np.abs(bias)
+        )
 
     def monomials(self, atoms, scales, constants=None, terms=None) -> Forms:
         """Channels that are multiples of one atom each."""
@@ -271,6 +281,8 @@ def _dependence(columns, free, bound):
     empty = np.zeros(0, dtype=int)
     norms = np.linalg.norm(columns, axis=0)
     unit = columns / norms
+    if rows >= count and np.linalg.eigvalsh(unit.T @ unit)[0] > INDEPENDENT:
+        return empty, empty, np.zeros((0, 0))
     work, pivots, directions = unit.copy(), [], np.zeros((rows, 0))
     threshold = bound * np.sqrt(count)  # a combination carries the rounding of all its columns
     for _ in range(min(rows, count)):
