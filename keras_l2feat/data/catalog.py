@@ -7,7 +7,7 @@ from keras_l2feat.data.arrays import from_npz
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.data.mnist import mnist
 from keras_l2feat.data.teacher import teacher
-from keras_l2feat.data.toys import bipartite, linear, one_dim
+from keras_l2feat.data.toys import bipartite, linear, one_dim, one_hot, two_points
 from keras_l2feat.errors import InputError
 
 __all__ = ["load", "names", "register"]
@@ -77,3 +77,5 @@ register("teacher", teacher)
 register("bipartite", bipartite)
 register("one-dim", one_dim)
 register("linear", linear)
+register("one-hot", one_hot)
+register("two-points", two_points)

@@ -5,7 +5,7 @@ import numpy as np
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import bad_argument
 
-__all__ = ["bipartite", "linear", "one_dim"]
+__all__ = ["bipartite", "linear", "one_dim", "one_hot", "two_points"]
 
 
 def bipartite(*, n=4, name=None) -> Dataset:
@@ -18,6 +18,25 @@ def bipartite(*, n=4, name=None) -> Dataset:
     half = n // 2
     y = np.block([[half * np.eye(half), np.ones((half, half))], [np.ones((half, half)), half * np.eye(half)]])
     return _toy(name or f"bipartite:n={n}", np.eye(n), y, f"bipartite(n={n})")
+
+
+def one_hot(*, classes=3, n=9, name=None) -> Dataset:
+    """X = I and one-hot targets, `(n, n)` and `(n, classes)`, class sizes as even as can be.
+
+    Two layers of ReLU without bias need one neuron per class; the least Σ‖W‖² is 2 Σ √(class size) [Jacot et al. 2022].
+    """
+    if not 1 <= classes <= n:
+        raise bad_argument("classes", f"between 1 and n = {n}", classes)
+    y = np.eye(classes)[np.arange(n) * classes // n]
+    return _toy(name or f"one-hot:classes={classes},n={n}", np.eye(n), y, f"one_hot(classes={classes}, n={n})")
+
+
+def two_points(*, name=None) -> Dataset:
+    """X = (1, −1), Y = (1, 1), where a minimum of the weights may be none of the covariances.
+
+    [Jacot et al. 2022, Prop. 19]
+    """
+    return _toy(name or "two-points", np.array([[1.0], [-1.0]]), np.ones((2, 1)), "two_points()")
 
 
 def one_dim(*, n=10, seed=0, name=None) -> Dataset:

@@ -27,7 +27,13 @@ def test_one_dim_is_spaced_and_seeded():
     assert toy.sha256 == data.load("one-dim:n=5,seed=3").sha256 != data.load("one-dim:n=5,seed=4").sha256
 
 
-@pytest.mark.parametrize("name", ["bipartite:n=3", "one-dim:n=0", "linear:n=3,rank=4"])
+@pytest.mark.parametrize("name", ["bipartite:n=3", "one-dim:n=0", "linear:n=3,rank=4", "one-hot:classes=4,n=3"])
 def test_what_makes_no_sense_is_refused(name):
     with pytest.raises(InputError, match="Received"):
         data.load(name)
+
+
+def test_one_hot_classes_are_even():
+    toy = data.load("one-hot:classes=3,n=7")
+    np.testing.assert_array_equal(toy.y_train.sum(axis=1), 1)
+    assert sorted(toy.y_train.sum(axis=0)) == [2, 2, 3]
