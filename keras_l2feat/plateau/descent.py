@@ -20,6 +20,8 @@ __all__ = ["descent"]
 STAGE = 0.85  # widths between two that are recorded fall by this factor
 STAGE_ITERATIONS = 40  # short polish after each step, by which candidates are compared
 NARROW = 12  # from this width down several ways to lose a neuron are tried, not only the one that looks cheapest
+CHANCE = 4  # from this width down it matters which minimum chance leads to: fresh starts compete
+FRESH = 24  # how many
 CHOICES = 4  # cheapest neurons of each layer that are tried then
 BEAM = 4  # networks kept at each narrow width
 DISTINCT = 1e-4  # networks whose losses differ relatively by less count as one
@@ -49,7 +51,7 @@ def descent(
 
     Repeats: take out the cheapest neurons of each layer, the rest refitted (`plateau.removal`); balance; polish by
     L-BFGS. Where networks are narrow and every neuron counts, several choices of neurons are tried at once and the
-    best few go on.
+    best few go on; the very narrowest (4 and below) also compete with fresh random starts.
 
     Args:
         data: a `data.Dataset`.
@@ -82,14 +84,20 @@ def descent(
         raise bad_argument("depth", "at least 2", depth)
     began = time.monotonic()
     objective = Objective(data, lam, cost=cost, activation=activation, beta=beta, dtype=dtype, batch_size=batch_size)
-    network = DenseNetwork.random(
-        (data.x_train.shape[1], *(start,) * (depth - 1), data.outputs), activation=activation, beta=beta, seed=seed
-    )
+
+    def fresh(hidden, seed):
+        sizes = (data.x_train.shape[1], *hidden, data.outputs)
+        return objective.encode(DenseNetwork.random(sizes, activation=activation, beta=beta, seed=seed))
+
     options = {"max_iterations": iterations, "tolerance": tolerance}
     trials = []
 
     def record(nets):
-        nets = polished(objective, nets, **options)
+        hidden = _hidden_widths(nets[0])
+        if max(hidden) <= CHANCE:
+            rivals = [fresh(hidden, (seed, index)) for index in range(FRESH)]
+            nets = nets + _polished(objective, rivals, max_iterations=iterations // 2, tolerance=tolerance)[:beam]
+        nets = _polished(objective, nets, **options)[:beam]
         trial = measure(
             objective.decode(nets[0]),
             data,
@@ -107,7 +115,9 @@ def descent(
 
     steps = _steps_per_layer if per_layer else functools.partial(_steps_together, recorded=widths)
     with progress.bar(description="descent", total=(start - widths[-1]) * (depth - 1), quiet=quiet) as bar:
-        nets = polished(objective, [objective.encode(network)], max_iterations=3 * iterations, tolerance=tolerance)
+        nets = _polished(
+            objective, [fresh((start,) * (depth - 1), seed)], max_iterations=3 * iterations, tolerance=tolerance
+        )
         if per_layer or start == widths[0]:
             nets = record(nets)
         while max(_hidden_widths(nets[0])) > widths[-1]:
@@ -119,7 +129,7 @@ def descent(
     return trials
 
 
-def polished(objective, nets, **options) -> list:
+def _polished(objective, nets, **options) -> list:
     """The networks (weights, all of one shape) balanced, polished by L-BFGS together, best first."""
     results = minimize_many(objective, [balance(net, objective.activation) for net in nets], **options)
     return [result.arrays for result in sorted(results, key=lambda result: result.value)]
