@@ -27,12 +27,14 @@ DRAWS = 3
 GRID = 4001
 
 
-def a_priori(graph, sizes) -> list:
+def a_priori(graph, sizes, seen=None) -> list:
     """Bound on the deviation of any output for inputs of bounded size.
 
     Args:
         graph: of the original model.
         sizes: for each case the largest |x| of each of the model's inputs.
+        seen: `(op, error) -> error`, both (channels, cases): what an operation sees of its input's error, where units
+            were replaced by something else.
 
     Returns: the largest bound over all outputs, one a case; infinite if a layer on the way is not understood, or there
         are more than `DEPTH`.
@@ -48,7 +50,10 @@ def a_priori(graph, sizes) -> list:
     with np.errstate(over="ignore", invalid="ignore"):
         for op in graph.ops:
             if id(op.out) not in reach:
-                reach[id(op.out)] = _reach(op, dtype, *[reach[id(tensor)] for tensor in op.inputs])
+                values = [reach[id(tensor)] for tensor in op.inputs]
+                if seen is not None and values:
+                    values[0] = values[0][0], seen(op, values[0][1])
+                reach[id(op.out)] = _reach(op, dtype, *values)
         worst = np.max([reach[id(tensor)][1].max(axis=0) for tensor in graph.outputs], axis=0)
     return [float(bound) if np.isfinite(bound) else np.inf for bound in worst]
 

@@ -128,7 +128,8 @@ def certify(graph, pruned, plans, *, data=None, seed=0) -> Certificate:
         graph: of the original; `graph.model` is the original.
         pruned: the smaller model.
         plans: the plans that led to it, in order. Their `facts` say what the guarantee allows:
-            "bound": added to the rounding bound; "bound_kind": its name; "low", "high": the box that inputs are drawn
+            "tolerance": takes the place of the rounding bound; "bound": added to it; "bound_kind": its name;
+            "low", "high": the box that inputs are drawn
             from instead of Gaussians; "only": "data" where nothing is promised elsewhere.
         data: `(name, inputs)` with one array per model input, or `None`.
         seed: of the random inputs.
@@ -175,7 +176,9 @@ def compare(graph, pruned, *, data=None, seed=0, facts=None) -> list:
         few = [[x[:FEW] for x in sets[k][1]] for k in vague]
         for k, bound in zip(vague, sampled(graph, before, few, seed)):
             bounds[k] = (min(bound, rigorous[k]), "sampled")
-    if facts.get("bound"):
+    if "tolerance" in facts:
+        bounds = [(facts["tolerance"], "tolerance")] * len(sets)
+    elif facts.get("bound"):
         bounds = [(bound + facts["bound"], facts.get("bound_kind", kind)) for bound, kind in bounds]
     classes = len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2
     return [

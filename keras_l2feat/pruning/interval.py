@@ -46,19 +46,20 @@ class Box:
     places: tuple | None = None
 
 
-def box_of_inputs(graph, low, high):
+def box_of_inputs(graph, low, high, only=None):
     """The box of each input of a model.
 
     Args:
         graph: of the model.
         low, high: numbers, or arrays that broadcast to one input without its batch axis.
+        only: number of the one input that is meant; all by default.
 
     Returns: list of `Box`.
 
     Raises:
         InputError: shapes do not fit, a bound is not finite, or a low one is above a high one.
     """
-    return [_input_box(tensor, low, high) for tensor in graph.inputs]
+    return [_input_box(tensor, low, high) for k, tensor in enumerate(graph.inputs) if only in (None, k)]
 
 
 def _input_box(tensor, low, high):

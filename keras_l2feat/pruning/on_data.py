@@ -1,9 +1,9 @@
 """The plan that keeps every output on a data set, with norm not larger: `caratheodory` on the channels of a graph.
 
-A *site* is a set of units that may be rescaled, each of which its readers see at one position. The values of its units
-on the data are collected batch by batch into the triangular factor of their QR decomposition, which is all that the
-elimination needs. Sites are reduced from the last to the first: a site's outgoing weights are what later sites left,
-its incoming ones are still the model's own, so no step raises the norm.
+A *site* is a set of units that may be rescaled; here, each of them is seen by its readers at one position. The values
+of its units on the data are collected batch by batch into the triangular factor of their QR decomposition, which is all
+that the elimination needs. Sites are reduced from the last to the first: a site's outgoing weights are what later sites
+left, its incoming ones are still the model's own, so no step raises the norm.
 """
 
 import hashlib
@@ -24,26 +24,43 @@ __all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on"]
 
 @dataclass
 class Site:
-    """Units that are reduced together: their numbers (n,), their names (layer, index), and all that reads them."""
+    """Units that are looked at together.
+
+    Attributes:
+        units: (n,) numbers; names: (layer, index) of each.
+        readers: all readers of them, each with the positions (n, m) at which it reads each unit.
+    """
 
     units: np.ndarray
     names: list
     readers: list
 
 
-def sites(graph) -> list:
-    """The sites of a graph, in the order in which they are computed."""
+def sites(graph, fixed=None) -> list:
+    """The sites of a graph, in the order in which they are computed: layers none of whose units is `fixed`."""
+    fixed = graph.rigid if fixed is None else fixed
     direct = _read_directly(graph)
     found, taken = [], set()
     for layer, units in graph.writers.items():
-        if taken & set(units.tolist()) or graph.rigid[units].any() or len(np.unique(units)) < len(units):
+        if taken & set(units.tolist()) or fixed[units].any() or len(np.unique(units)) < len(units):
             continue
         readers = [r for r in graph.readers.values() if np.isin(r.units, units).any()]
-        whole = [len(r.units) == len(units) and set(r.units.tolist()) == set(units.tolist()) for r in readers]
+        counts = [np.unique(r.units, return_counts=True)[1] for r in readers]
+        whole = [
+            len(c) == len(units) and (c == c[0]).all() and np.isin(r.units, units).all()
+            for c, r in zip(counts, readers)
+        ]
         if readers and all(whole) and all(r.name in direct for r in readers):
-            found.append(Site(units, [(layer, index) for index in range(len(units))], readers))
+            names = [(layer, index) for index in range(len(units))]
+            found.append(Site(units, names, [(r, _positions(r, units)) for r in readers]))
             taken |= set(units.tolist())
     return found
+
+
+def _positions(reader, units):
+    """Where a reader reads each unit, (n, m) int."""
+    ascending = np.argsort(reader.units, kind="stable").reshape(len(units), -1)
+    return ascending[np.argsort(np.argsort(units))]
 
 
 def _read_directly(graph):
@@ -56,22 +73,25 @@ def _read_directly(graph):
     }
 
 
-def values_on(graph, model, found, arrays) -> list:
-    """The values of each site's units on data, in at most n orthonormal coordinates: list of (rows ≤ n, n) float64.
+def values_on(graph, model, found, arrays, *, ones=False) -> list:
+    """The values of each site's units on data, in few orthonormal coordinates: list of (rows ≤ n, n) float64.
 
     Args:
         graph: of the model; model: a copy that computes in float64.
         found: sites; arrays: one per model input.
+        ones: with the constant 1 as a last column.
     """
-    factors = [np.zeros((0, len(site.units))) for site in found]
-    names = {reader.layer for site in found for reader in site.readers}
+    factors = [np.zeros((0, len(site.units) + ones)) for site in found]
+    names = {reader.layer for site in found for reader, _ in site.readers}
     for seen in layer_inputs(model, names, arrays):
         for nth, site in enumerate(found):
             blocks = [factors[nth]]
-            for reader in site.readers:
-                order = np.argsort(reader.units)[np.argsort(np.argsort(site.units))]
+            for reader, positions in site.readers:
                 for tensor, value in zip(reader.inputs, seen[reader.layer], strict=True):
-                    blocks.append(np.moveaxis(value, tensor.axis, -1).reshape(-1, len(site.units))[:, order])
+                    rows = np.moveaxis(value, tensor.axis, -1).reshape(-1, positions.size)
+                    blocks.append(np.moveaxis(rows[:, positions], 1, -1).reshape(-1, len(site.units)))
+            if ones:
+                blocks[1:] = [np.column_stack([block, np.ones(len(block))]) for block in blocks[1:]]
             factors[nth] = np.linalg.qr(np.concatenate(_distinct(blocks)), mode="r")
     return factors
 
@@ -110,7 +130,8 @@ def data_plan(graph, *, inputs, seed=0, **_):
     """
     if inputs is None:
         raise InputError("The guarantee 'data' needs data: prune(model, guarantee='data', data=...).")
-    model, found = precise(graph.model), sites(graph)
+    model = precise(graph.model)
+    found = [site for site in sites(graph) if all(positions.shape[1] == 1 for _, positions in site.readers)]
     reach = float(np.abs(outputs(model, inputs)).max(initial=0.0))
     plan = Plan("data")
     plan.facts = {
@@ -124,7 +145,7 @@ def data_plan(graph, *, inputs, seed=0, **_):
     values = values_on(graph, model, found, inputs) if found else []
     incoming = norms(graph)[0]
     for site, s in zip(reversed(found), reversed(values)):
-        outgoing = np.concatenate([_kernel(graph, r, site, scale, kept) for r in site.readers], axis=1)
+        outgoing = np.concatenate([_kernel(graph, *reader, scale, kept) for reader in site.readers], axis=1)
         reduction = reduce_layer(s, incoming[site.units] ** 2, outgoing, seed=seed)
         weights = outgoing
         if reduction is not None:
@@ -141,14 +162,13 @@ def data_plan(graph, *, inputs, seed=0, **_):
     return plan
 
 
-def _kernel(graph, reader, site, scale, kept):
-    """What a reader makes of a site's units, (n, everything else): columns that are gone left out, others rescaled."""
+def _kernel(graph, reader, positions, scale, kept):
+    """What a reader makes of a site's units, (n, everything else): columns that are gone are 0, others rescaled."""
     kernel = np.asarray(graph.weight(reader.layer, reader.slot.index), dtype=np.float64)
     if reader.writes is not None:
         along = [-1 if axis == reader.writes.axis else 1 for axis in range(kernel.ndim)]
         kernel = kernel * (scale * kept)[reader.writes.units].reshape(along)
-    order = np.argsort(reader.units)[np.argsort(np.argsort(site.units))]
-    return np.moveaxis(kernel, reader.slot.axis, 0).reshape(len(order), -1)[order]
+    return np.moveaxis(kernel, reader.slot.axis, 0)[positions].reshape(len(positions), -1)
 
 
 def _write(plan, site, reduction):
@@ -159,8 +179,8 @@ def _write(plan, site, reduction):
             (*site.names[k], float(f)) for k, f in zip(keep.tolist(), mixing[:, unit]) if f and mixing.shape[0] <= 8
         )
         plan.removed.append(Removal(*site.names[unit], reason="redundant on the data", into=into))
-    for reader in site.readers:
-        position = np.argsort(reader.units)[np.argsort(np.argsort(site.units))].tolist()
+    for reader, positions in site.readers:
+        position = positions[:, 0].tolist()
         moves = plan.transfers.setdefault(reader.name, [])
         for row, target in enumerate(keep.tolist()):
             sources = np.union1d(np.flatnonzero(mixing[row]), target)  # listed, or it would map to itself

@@ -64,7 +64,7 @@ def prune(
     current, done, reasons = graph, [], {}
     for planner in _planners(plans, guarantee, options):
         inputs = None if named is None else named[1]
-        plan = planner(current, inputs=inputs, data=data, seed=seed, quiet=quiet, **options)
+        plan = planner(current, inputs=inputs, data=data, balanced=balance, seed=seed, quiet=quiet, **options)
         if plan:
             _note(current, plan, reasons)
             current = read(rewrite(current, plan))
