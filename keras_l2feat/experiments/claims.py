@@ -1,0 +1,65 @@
+"""What a paper claims next to what was computed, and whether they agree."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from keras_l2feat.files import atomic_path
+
+__all__ = ["Claims", "write_csv"]
+
+_AGREES = {
+    "=": lambda computed, claimed, slack: abs(computed - claimed) <= slack,
+    "≤": lambda computed, claimed, slack: computed <= claimed + slack,
+    "≥": lambda computed, claimed, slack: computed >= claimed - slack,
+    "<": lambda computed, claimed, slack: computed < claimed,
+    ">": lambda computed, claimed, slack: computed > claimed,
+}
+
+
+@dataclass
+class Claims:
+    """Rows of claimed and computed numbers, in order."""
+
+    rows: list = field(default_factory=list)
+
+    def check(self, what: str, claimed: float, computed: float, *, relation="=", tolerance=1e-4) -> bool:
+        """Add a row: `computed relation claimed`, up to `tolerance` relative to `claimed` (absolute if that is 0)."""
+        slack = tolerance * (abs(claimed) or 1.0)
+        agrees = bool(_AGREES[relation](computed, claimed, slack))
+        self.rows.append(
+            {"what": what, "relation": relation, "claimed": claimed, "computed": computed, "agrees": agrees}
+        )
+        return agrees
+
+    @property
+    def agreed(self) -> str:
+        """`All 7 claims agree.`, or which do not."""
+        failed = [row["what"] for row in self.rows if not row["agrees"]]
+        if not failed:
+            return f"All {len(self.rows)} claims agree."
+        return f"{len(self.rows) - len(failed)} of {len(self.rows)} claims agree; not: {'; '.join(failed)}."
+
+    def table(self) -> str:
+        """A Markdown table."""
+        lines = ["| what | claimed | computed | agrees |", "|---|---|---|---|"]
+        for row in self.rows:
+            relation = "" if row["relation"] == "=" else row["relation"] + " "
+            agrees = "yes" if row["agrees"] else "**no**"
+            lines.append(
+                f"| {row['what']} | {relation}{_number(row['claimed'])} | {_number(row['computed'])} | {agrees} |"
+            )
+        return "\n".join(lines)
+
+
+def write_csv(rows, path) -> None:
+    """Write a list of dicts as CSV, whole or not at all."""
+    with atomic_path(Path(path)) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def _number(value) -> str:
+    if float(value).is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.8g}"
