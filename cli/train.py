@@ -1,0 +1,153 @@
+"""`l2feat train`: an L2-regularized network, trained on full batches."""
+
+import click
+
+from keras_l2feat.cli.options import Widths, json_option, load_data, quiet_option, seed_option, write_json_result
+from keras_l2feat.errors import InputError
+
+# form: module of keras_l2feat.training whose `fit(network, data, *, lam, max_iterations, seconds, seed, quiet)`
+# returns a `training.Fit`
+FORMS = {"representation": "representation", "covariance": "covariance"}
+
+
+@click.command(
+    epilog="Example: l2feat train mnist-1k --widths 50,50 --lam 1e-3 -o wide.keras",
+    short_help="Train an L2-regularized network on full batches.",
+)
+@click.argument("data", metavar="DATA")
+@click.option("--widths", type=Widths(), default="50,50", show_default=True, help="Hidden widths, as in 50,50.")
+@click.option("--lam", type=click.FloatRange(0), default=1e-3, show_default=True, help="Amount λ of the L2 penalty.")
+@click.option("--beta", type=click.FloatRange(0), default=1.0, show_default=True, help="Amount of bias β.")
+@click.option("--activation", default="relu", show_default=True, help="Activation of the hidden layers.")
+@click.option(
+    "--method",
+    type=click.Choice(["lbfgs", "adam"]),
+    default="lbfgs",
+    show_default=True,
+    help="L-BFGS, or the paper's Adam then gradient descent.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["weights", *FORMS]),
+    default="weights",
+    show_default=True,
+    help="Optimize the weights, the hidden representations, or their covariances.",
+)
+@click.option("--align", type=float, metavar="ANGLE", help="Snap neurons within ANGLE radians onto common rays.")
+@click.option("--iterations", type=click.IntRange(1), default=3000, show_default=True, help="At most so many.")
+@click.option("--tolerance", type=click.FloatRange(0), default=1e-6, show_default=True, help="Relative decrease.")
+@click.option("--seconds", type=click.FloatRange(0), help="Wall-clock budget.")
+@click.option("--batch-size", type=click.IntRange(1), help="Points in memory at a time; gradients stay full batch.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", help="Of the saved model.")
+@click.option("-o", "--out", required=True, metavar="OUT.keras", help="Where the model goes.")
+@json_option
+@seed_option
+@quiet_option
+def command(
+    data,
+    widths,
+    lam,
+    beta,
+    activation,
+    method,
+    form,
+    align,
+    iterations,
+    tolerance,
+    seconds,
+    batch_size,
+    dtype,
+    out,
+    json_path,
+    seed,
+    quiet,
+):
+    """Train a fully connected network on DATA and write it to OUT.keras.
+
+    DATA is a name (mnist-1k, mnist-789-42, mnist, teacher) or an .npz file with x_train, y_train[, x_test, y_test].
+    Ctrl-C ends training; the best network so far is written.
+    """
+    if not out.endswith(".keras"):
+        raise InputError(f"Option '-o' must name a file that ends in .keras. Received: {out!r}.")
+    data = load_data(data)
+    from keras_l2feat.files import save_model
+    from keras_l2feat.models import mlp
+    from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.plateau.trial import measure
+    from keras_l2feat.training import fit
+
+    model = mlp(
+        data.x_train.shape[1],
+        widths,
+        data.outputs,
+        activation=activation,
+        beta=beta,
+        lam=lam,
+        dtype=dtype,
+        seed=seed,
+    )
+    if form == "weights":
+        fitted = fit(
+            model,
+            data,
+            method=method,
+            max_iterations=iterations,
+            tolerance=tolerance,
+            seconds=seconds,
+            batch_size=batch_size,
+            callbacks=_callbacks(align),
+            quiet=quiet,
+        )
+    else:
+        fitted = _fit_form(form, model, data, lam, iterations, seconds, seed, quiet)
+    trial = measure(DenseNetwork.from_model(model), data, lam, method=form, seed=seed, seconds=fitted.seconds)
+    save_model(model, out)
+    result = {
+        "data": data.name,
+        "widths": list(widths),
+        "lam": lam,
+        "beta": beta,
+        "form": form,
+        "loss": trial.loss,
+        "test_loss": None if data.x_test is None else trial.test_loss,
+        "test_accuracy": trial.test_accuracy if trial.test_accuracy == trial.test_accuracy else None,
+        "iterations": fitted.iterations,
+        "seconds": fitted.seconds,
+        "reason": fitted.reason,
+        "output": out,
+    }
+    write_json_result(result, json_path)
+    if not quiet and json_path != "-":
+        click.echo(
+            f"loss {trial.loss:.6g} (λ term included), test loss {trial.test_loss:.4g}, "
+            f"test accuracy {trial.test_accuracy:.4g}"
+        )
+        click.echo(f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), written to {out}")
+
+
+def _callbacks(align):
+    if align is None:
+        return ()
+    from keras_l2feat.callbacks import AlignNeurons
+
+    return (AlignNeurons(angle=align),)
+
+
+def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
+    """Train in another form of the loss and put the weights into the model."""
+    import importlib
+
+    from keras_l2feat.network import DenseNetwork
+
+    module = importlib.import_module(f"keras_l2feat.training.{FORMS[form]}")
+    fitted = module.fit(
+        DenseNetwork.from_model(model),
+        data,
+        lam=lam,
+        max_iterations=iterations,
+        seconds=seconds,
+        seed=seed,
+        quiet=quiet,
+    )
+    fitted.network.into_model(model)
+    return fitted

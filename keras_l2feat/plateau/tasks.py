@@ -1,0 +1,193 @@
+"""Many runs: each is a task with result files of its own, so that a sweep can be killed at any moment and go on.
+
+A task's trials are computed in a process of this machine (joblib) or on a Dask cluster; the results come back to the
+caller, which alone writes, each file whole or not at all. A task whose files are all there is not run again.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from keras_l2feat import progress
+from keras_l2feat.errors import InputError
+from keras_l2feat.files import atomic_path, output_folder
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.plateau.trial import Trial
+
+__all__ = ["Task", "read_trial", "run_task", "run_tasks", "write_trial"]
+
+RETRIES = 5  # of a task whose Dask worker died
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work: all trials of one descent or growth, or the seeds of one width of a sweep.
+
+    Attributes:
+        method: "descent", "growth" or "sweep".
+        lam: λ.
+        widths: the widths to record; one width for a sweep.
+        seeds: of the runs; several for a sweep, whose seeds are one batched computation.
+        points: use the first so many training points; None for all.
+        certify: add the insertion certificate to each trial.
+        options: further arguments of the method, as sorted `(name, value)` pairs.
+    """
+
+    method: str
+    lam: float
+    widths: tuple
+    seeds: tuple = (0,)
+    points: int | None = None
+    certify: bool = False
+    options: tuple = ()
+
+    def key(self, data) -> str:
+        """A file name that changes with everything the result depends on."""
+        text = json.dumps([asdict(self), data.sha256], sort_keys=True)
+        width = f"-w{self.widths[0]}" if self.method == "sweep" else ""
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"{self.method}-lam{self.lam:g}{width}-{digest}"
+
+
+def run_task(task, data) -> list:
+    """Compute a task's trials, in this process.
+
+    Args:
+        task: the `Task`.
+        data: the `data.Dataset`, before `points` are taken.
+    """
+    from keras_l2feat.plateau import descent, growth, independent_trials
+
+    data = data if task.points is None else data.head(task.points)
+    options = dict(task.options)
+    if task.method == "descent":
+        trials = descent(data, task.lam, task.widths, seed=task.seeds[0], quiet=True, **options)
+    elif task.method == "growth":
+        trials = growth(data, task.lam, width_limit=max(task.widths), seed=task.seeds[0], quiet=True, **options)
+    else:
+        trials = independent_trials(data, task.lam, task.widths[0], task.seeds, **options)
+    if task.certify:
+        cost = options.get("cost")
+        trials = [trial if trial.gap == trial.gap else trial.certified(data, cost=cost) for trial in trials]
+    return trials
+
+
+def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> list:
+    """Run what is not done yet and read the results of all.
+
+    Args:
+        tasks: list of `Task`s.
+        data: the `data.Dataset`.
+        folder: where result files go, made if it is missing.
+        jobs: processes on this machine.
+        scheduler: address of a Dask scheduler, "tcp://…", to use in their place; its workers need this package.
+        quiet: no progress bar.
+
+    Returns: for each task the list of its `Trial`s, in the order of `tasks`.
+    """
+    folder = output_folder(folder)
+    for leftover in folder.glob(".*.npz"):  # of a run that was killed while it wrote
+        leftover.unlink()
+    names = [task.key(data) for task in tasks]
+    pending = [(task, name) for task, name in zip(tasks, names) if _stored(folder, name) is None]
+    best = {}
+    with progress.bar(total=len(pending), description="tasks", quiet=quiet, unit="task") as bar:
+        for (task, name), trials in _results(pending, data, jobs, scheduler):
+            _store(folder, name, trials)
+            least = min(trial.loss for trial in trials)
+            best[task.lam] = min(least, best.get(task.lam, np.inf))
+            bar.set_postfix({f"best at λ={lam:g}": f"{loss:.5g}" for lam, loss in best.items()}, refresh=False)
+            bar.update()
+    return [_stored(folder, name) for name in names]
+
+
+def _results(pending, data, jobs, scheduler):
+    """Yield `((task, name), trials)` as they are finished."""
+    if not pending:
+        return
+    if scheduler is not None:
+        yield from _on_cluster(pending, data, scheduler)
+    elif jobs == 1 or len(pending) == 1:
+        for task, name in pending:
+            yield (task, name), run_task(task, data)
+    else:
+        import joblib
+
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # the processes inherit it
+        with joblib.parallel_config("loky", inner_max_num_threads=threads):
+            work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
+                joblib.delayed(_indexed)(index, task, data) for index, (task, _) in enumerate(pending)
+            )
+            for index, trials in work:
+                yield pending[index], trials
+
+
+def _indexed(index, task, data):
+    return index, run_task(task, data)
+
+
+def _on_cluster(pending, data, scheduler):
+    try:
+        from dask.distributed import Client, as_completed
+    except ImportError as error:
+        raise InputError(
+            f"Argument 'scheduler' needs Dask: pip install 'keras-l2feat[cluster]'. Received: {scheduler!r}"
+        ) from error
+    try:
+        client = Client(scheduler, timeout="30s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(f"No Dask scheduler answers at {scheduler!r}: {error}") from error
+    with client:
+        shared = client.scatter(data, broadcast=True)
+        futures = {
+            client.submit(run_task, task, shared, key=name, pure=False, retries=RETRIES): (task, name)
+            for task, name in pending
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _store(folder, name, trials):
+    """One file a trial; the last to be written says how many there are."""
+    for index, trial in enumerate(trials[1:], start=1):
+        write_trial(folder / f"{name}.{index}.npz", trial)
+    write_trial(folder / f"{name}.0.npz", trials[0], count=len(trials))
+
+
+def _stored(folder, name):
+    """The trials of a finished task, or None."""
+    first = folder / f"{name}.0.npz"
+    if not first.exists():
+        return None
+    with np.load(first, allow_pickle=False) as archive:
+        count = int(archive["count"])
+    return [read_trial(folder / f"{name}.{index}.npz") for index in range(count)]
+
+
+def write_trial(path, trial, *, count=1) -> None:
+    """Write a trial, weights included, to an `.npz` file, whole or not at all."""
+    values = {field.name: getattr(trial, field.name) for field in fields(Trial) if field.name != "network"}
+    network = trial.network
+    description = {**values, "activation": network.activation, "beta": network.beta}
+    weights = {f"weight_{layer}": weight for layer, weight in enumerate(network.weights, start=1)}
+    with atomic_path(Path(path)) as temporary:
+        try:
+            np.savez(temporary, description=json.dumps(description), count=count, **weights)
+        except OSError as error:
+            raise InputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+
+
+def read_trial(path) -> Trial:
+    """Read what `write_trial` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        description = json.loads(str(archive["description"]))
+        count = sum(name.startswith("weight_") for name in archive.files)
+        weights = [archive[f"weight_{layer}"] for layer in range(1, count + 1)]
+    network = DenseNetwork(tuple(weights), description.pop("activation"), description.pop("beta"))
+    description["widths"] = tuple(description["widths"])
+    return Trial(**description, network=network)

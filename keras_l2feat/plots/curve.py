@@ -1,0 +1,86 @@
+"""Loss against width, the plateau marked [the picture of Jacot et al. 2022, Fig. 2]."""
+
+import math
+
+from keras_l2feat.plateau.curve import curve, plateau_starts
+
+__all__ = ["draw_curve", "draw_sparsity"]
+
+
+def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
+    """Draw the trials of a `plateau.curve.table` into matplotlib `axes`.
+
+    Full lines: least training loss (with the λ term) up to each width. Dashed: test loss (without it) of that network.
+    Dots: single trials. Dotted vertical: where the plateau starts at tolerance `epsilon`. The certificate gap is
+    written at the trials that have one.
+    """
+    import seaborn as sns
+
+    palette = sns.color_palette("colorblind")
+    lines = curve(frame)
+    for color, ((method, lam), group) in zip(palette * 4, lines.groupby(["method", "lam"])):
+        trials = frame[(frame["method"] == method) & (frame["lam"] == lam)]
+        axes.plot(group["width"], group["loss"], color=color, label=f"{method}, λ = {lam:g}, train")
+        axes.scatter(trials["width"], trials["loss"], s=12, color=color, alpha=0.6, linewidths=0)
+        if test and group["test_loss"].notna().any():
+            axes.plot(group["width"], group["test_loss"], "--", color=color, label="test, without λ term")
+        if starts:
+            start = plateau_starts(trials["width"], trials["loss"], epsilons=(epsilon,))[0]
+            axes.axvline(start.width, color=color, linestyle=":", linewidth=1.2)
+            axes.annotate(
+                f" {start.width}",
+                (start.width, 1.0),
+                xycoords=("data", "axes fraction"),
+                va="top",
+                color=color,
+                fontsize=9,
+            )
+        for _, trial in trials[trials["gap"].notna()].iterrows():
+            axes.annotate(
+                f"{100 * trial['gap']:.0f} %",
+                (trial["width"], trial["loss"]),
+                xytext=(0, -11),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color=color,
+            )
+    axes.set(xscale="log", yscale="log", xlabel="width", ylabel="loss", title=title)
+    ticks = [w for w in (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500) if w <= frame["width"].max() * 1.05]
+    axes.set_xticks([w for w in ticks if w >= frame["width"].min()], minor=False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda *_: "")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}" if _narrow(lines["loss"]) else lambda *_: "")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def draw_sparsity(axes, rows, *, epsilon=0.01):
+    """Width at which the plateau starts against λ, one line for each N.
+
+    Args:
+        rows: a frame with columns lam, n, width, low, high.
+    """
+    import seaborn as sns
+
+    palette = sns.color_palette("colorblind")
+    for color, (n, group) in zip(palette * 4, rows.groupby("n")):
+        group = group.sort_values("lam")
+        axes.plot(group["lam"], group["width"], "o-", color=color, label=f"N = {n}")
+        if (group["low"] < group["high"]).any():
+            axes.fill_between(group["lam"], group["low"], group["high"], color=color, alpha=0.2, linewidth=0)
+    axes.set(
+        xscale="log",
+        xlabel="λ",
+        ylabel="width at which the plateau starts",
+        title=f"How sparse is the task? (ε = {100 * epsilon:g} %)",
+    )
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+
+
+def _narrow(values) -> bool:
+    """Whether values span so little that a log axis has no major tick among them."""
+    return math.log10(values.max() / values.min()) < 1.0
