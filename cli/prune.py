@@ -59,6 +59,7 @@ class Range(click.ParamType):
 @click.option("--polish", is_flag=True, help="With bounded and --data: fine-tune after merging.")
 @click.option("--keep-loss", metavar="0.1%", help="With --polish: how much the loss may rise.")
 @click.option("--keep-accuracy", is_flag=True, help="With --polish: the accuracy may not fall.")
+@click.option("--lam", type=float, metavar="X", help="With --polish: amount of L2; by default what the layers carry.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, write no model.")
 @click.option("--plan", "plan_path", metavar="FILE.json", help="Write what was removed as a plan.")
 @click.option("--apply-plan", metavar="FILE.json", help="Carry out a plan instead of looking for one.")
@@ -159,8 +160,8 @@ def _check_level(guarantee, data, options):
         raise InputError(f"Option '--tolerance' must be positive. Received: {options['tolerance']}.")
     if "tolerance" in options and guarantee != "bounded":
         raise InputError("Option '--tolerance' belongs to '--guarantee bounded'.")
-    if {"keep_loss", "keep_accuracy"} & set(options) and "polish" not in options:
-        raise InputError("Options '--keep-loss' and '--keep-accuracy' need '--polish'.")
+    if {"keep_loss", "keep_accuracy", "lam"} & set(options) and "polish" not in options:
+        raise InputError("Options '--keep-loss', '--keep-accuracy' and '--lam' need '--polish'.")
     if "polish" in options and (guarantee != "bounded" or data is None):
         raise InputError("Option '--polish' needs '--guarantee bounded' and '--data'.")
 

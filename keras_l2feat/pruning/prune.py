@@ -9,9 +9,10 @@ from keras_l2feat.pruning.balance import balance as balance_units
 from keras_l2feat.pruning.certificate import certify
 from keras_l2feat.pruning.graph import read
 from keras_l2feat.pruning.measure import costs
+from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 
-__all__ = ["GUARANTEES", "prune"]
+__all__ = ["GUARANTEES", "named_inputs", "prune"]
 
 # Each level runs those before it; a planner is called as planner(graph, inputs=..., data=..., seed=..., quiet=...,
 # **options), with `inputs` the data as arrays, one a model input, or `None`.
@@ -39,7 +40,8 @@ def prune(
         seed: of every draw.
         quiet: no progress bars.
         certificate: verify the result; without, the certificate is `None`.
-        **options: of the level: `input_range` (domain), `tolerance` (bounded).
+        **options: of the level: `input_range` (domain); `tolerance` (bounded), or instead of it `polish=True` with
+            `keep_loss="0.1%"`, `keep_accuracy=True`, `lam` (see `polish.polish`), with data: outputs then change.
 
     Returns: `(pruned, certificate)`. If nothing is redundant, `pruned` is `model` itself.
 
@@ -60,7 +62,8 @@ def prune(
     graph = read(model)
     if guarantee not in GUARANTEES:
         raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
-    named = _inputs(graph, data, guarantee)
+    data = _loaded(data)
+    named = named_inputs(model, data, guarantee)
     current, done, reasons = graph, [], {}
     for planner in _planners(plans, guarantee, options):
         inputs = None if named is None else named[1]
@@ -70,6 +73,11 @@ def prune(
             current = read(rewrite(current, plan))
         if plan or plan.facts:
             done.append(plan)
+    if options.get("polish"):
+        current, rounds, records = _polished(current, data, quiet=quiet, **options)
+        for before, plan in rounds:
+            _note(before, plan, reasons)
+        done += [plan for _, plan in rounds] + [Plan(guarantee, facts={"only": "data", "polish": records})]
     pruned = current.model
     if any(plan.removed for plan in done) and balance:
         balance_units(current)
@@ -99,6 +107,8 @@ def _planners(plans, guarantee, options):
         return [lambda graph, plan=plan, **_: plan for plan in plans]
     levels = list(GUARANTEES)
     wanted = [level for level in levels[: levels.index(guarantee)] if level == "exact" or _asked(level, options)]
+    if options.get("polish") and options.get("tolerance") is None:
+        wanted, guarantee = wanted[:-1], wanted[-1]
     return [_planner(level) for level in [*wanted, guarantee]]
 
 
@@ -112,25 +122,34 @@ def _asked(level, options):
     return level == "domain" and options.get("input_range") is not None
 
 
-def _inputs(graph, data, guarantee="exact"):
+def _polished(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, quiet=True, **_):
+    from keras_l2feat.pruning.polish import polish
+
+    return polish(graph, data, keep_loss=keep_loss, keep_accuracy=keep_accuracy, lam=lam, quiet=quiet)
+
+
+def _loaded(data):
+    """A data set by name is loaded."""
+    if not isinstance(data, str):
+        return data
+    from keras_l2feat import data as catalog
+
+    return catalog.load(data)
+
+
+def named_inputs(model, data, guarantee="exact"):
     """`(name, list of arrays)` of whatever stands for data; "data" is a promise on the training points alone."""
     if data is None:
         return None
-    if isinstance(data, str):
-        from keras_l2feat import data as catalog
-
-        data = catalog.load(data)
     if hasattr(data, "x_train"):
-        parts = [data.inputs(graph.model)]
+        parts = [data.inputs(model)]
         if data.x_test is not None and guarantee != "data":
-            parts.append(data.inputs(graph.model, "test"))
+            parts.append(data.inputs(model, "test"))
         return data.name, [np.concatenate(parts)]
     arrays = [np.asarray(a) for a in (data if isinstance(data, (list, tuple)) else [data])]
-    if len(arrays) != len(graph.model.inputs):
-        raise InputError(
-            f"Model {graph.model.name!r} has {len(graph.model.inputs)} inputs. Received: {len(arrays)} arrays."
-        )
-    for array, tensor in zip(arrays, graph.model.inputs):
+    if len(arrays) != len(model.inputs):
+        raise InputError(f"Model {model.name!r} has {len(model.inputs)} inputs. Received: {len(arrays)} arrays.")
+    for array, tensor in zip(arrays, model.inputs):
         expected = tuple(tensor.shape[1:])
         if len(array.shape) != len(tensor.shape) or any(e not in (None, s) for e, s in zip(expected, array.shape[1:])):
             raise InputError(f"Input {tensor.name!r} has the shape {(None, *expected)}. Received: {array.shape}.")

@@ -1,6 +1,6 @@
 """A certificate as a text table."""
 
-__all__ = ["table"]
+__all__ = ["columns", "table"]
 
 SHOWN_LAYERS = 60  # of a model with more, those that lost nothing are left out
 
@@ -13,7 +13,7 @@ def table(certificate) -> str:
     for layer in layers if len(layers) <= SHOWN_LAYERS else lost:
         why = ", ".join(f"{count} {reason}" for reason, count in layer["removed"].items())
         rows.append((layer["name"], str(layer["units_before"]), str(layer["units_after"]), why))
-    lines = _aligned(rows)
+    lines = columns(rows)
     if len(layers) > SHOWN_LAYERS:
         lines.append(f"({len(layers) - len(lost)} other layers lose nothing)")
     lines.append("")
@@ -28,7 +28,7 @@ def table(certificate) -> str:
         if before is not None:
             ratio = f"{before / after:.2f} times less" if after and before > after else ""
             costs.append((label, form(before), form(after), ratio))
-    lines += _aligned(costs)
+    lines += columns(costs)
     lines.append("")
     for name, reason in certificate.barriers.items():
         lines.append(f"Left alone around {name}: {reason}.")
@@ -37,14 +37,26 @@ def table(certificate) -> str:
         verdict = "ok" if e.passed else "FAILED"
         bound = f"{e.bound:.2g} ({e.bound_kind})"
         checks.append((f"{e.inputs} ({e.count})", f"{e.max_abs:.2g}", f"{e.max_rel:.2g}", bound, verdict))
-    lines += _aligned(checks)
+    lines += columns(checks)
     lines += [f"Predictions changed: {e.changed} of {e.count}." for e in certificate.evaluations if "data" in e.inputs]
+    lines += _polish(certificate.facts.get("polish", ()))
     lines.append("")
     if not lost:
         lines.append(_nothing(certificate))
     verdict = "verified" if certificate.verified else "NOT verified"
     lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
     return "\n".join(lines)
+
+
+def _polish(records):
+    """Loss and accuracy at each width that was tried."""
+    rows = [("units after polishing", "loss", "accuracy", "on test points", "")]
+    for record in records:
+        shares = ["" if record[k] is None else f"{record[k]:.2%}" for k in ("accuracy", "test_accuracy")]
+        verdict = "" if record["kept"] else "taken back"
+        widths = ", ".join(str(count) for count in record["units"].values())
+        rows.append((widths, f"{record['loss']:.6g}", shares[0], shares[1], verdict))
+    return ["", *aligned(rows)] if records else []
 
 
 def _nothing(certificate):
@@ -59,12 +71,11 @@ def _whole(number):
     return f"{number:,}"
 
 
-def _aligned(rows):
+def columns(rows, left=None) -> list:
+    """Rows of text cells as lines with aligned columns; those of `left` to the left, by default all but 1 and 2."""
+    left = {0, *range(3, len(rows[0]))} if left is None else left
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:3], widths[1:3])]
-        cells += [cell.ljust(width) for cell, width in zip(row[3:], widths[3:])]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    return [
+        "  ".join(c.ljust(w) if n in left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,62 @@
+"""`l2feat diff`: are two models equivalent, and where do they differ?"""
+
+import click
+
+from keras_l2feat.cli.options import (
+    data_option,
+    json_option,
+    load_data,
+    load_source,
+    quiet_option,
+    seed_option,
+    write_json_result,
+)
+from keras_l2feat.errors import CheckFailed
+
+
+@click.command(
+    epilog="Example: l2feat diff zoo:mnist-1k-wide small.keras --data mnist-1k", short_help="Compare two models."
+)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@data_option(text="Compare them on this data set too: a name such as mnist-1k, or an .npz file.")
+@json_option
+@seed_option
+@quiet_option
+def command(first, second, data, json_path, seed, quiet):
+    """Compare the outputs of two models in float64. A and B are .keras files or zoo:NAME.
+
+    They are called equivalent if every difference is one that rounding the stored weights explains. The exit code is 0
+    if they are, 1 if they differ.
+    """
+    models = load_source(first), load_source(second)
+    data = load_data(data)
+
+    from keras_l2feat.pruning.diff import diff
+    from keras_l2feat.pruning.prune import named_inputs
+    from keras_l2feat.pruning.table import columns
+
+    result = diff(*models, named_inputs(models[0], data), seed=seed)
+    write_json_result({"sources": [first, second], **result}, json_path)
+    if not quiet and json_path != "-":
+        rows = [("layer", "A", "B", "largest weight difference")]
+        for layer in result["layers"]:
+            units = ["–" if n is None else str(n) for n in layer["units"]]
+            gap = layer["max_weight_difference"]
+            rows.append((layer["name"], *units, "other shape" if gap is None else f"{gap:.2g}"))
+        rows.append(("parameters", *map(str, result["parameters"]), ""))
+        click.echo("\n".join(columns(rows, left=(0, 3))))
+        click.echo()
+        checks = [("compared on", "max |Δ|", "relative", "bound", "predictions changed")]
+        for e in result["evaluations"]:
+            checks.append(
+                (
+                    f"{e['inputs']} ({e['count']})",
+                    *(f"{e[key]:.2g}" for key in ("max_abs", "max_rel", "bound")),
+                    str(e["changed"]),
+                )
+            )
+        click.echo("\n".join(columns(checks)))
+        click.echo("\nEquivalent." if result["equivalent"] else "\nNot equivalent.")
+    if not result["equivalent"]:
+        raise CheckFailed("the models differ by more than rounding explains.")

@@ -1,0 +1,51 @@
+"""`l2feat expand`: an equivalent wider model."""
+
+import click
+
+from keras_l2feat.cli.options import (
+    Widths,
+    json_option,
+    load_source,
+    quiet_option,
+    seed_option,
+    source_argument,
+    write_json_result,
+)
+from keras_l2feat.errors import CheckFailed, InputError
+
+
+@click.command(
+    epilog="Example: l2feat expand zoo:mnist-1k-small --widths 50,50 -o wide.keras",
+    short_help="Write an equivalent wider model by splitting neurons.",
+)
+@source_argument
+@click.option("-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model.")
+@click.option("--widths", type=Widths(), help="New widths of the layers that can be widened, in order.")
+@click.option("--factor", type=click.IntRange(1), help="Instead: how many times as wide.")
+@json_option
+@seed_option
+@quiet_option
+def command(source, output, widths, factor, json_path, seed, quiet):
+    """Split neurons of SOURCE into aligned copies: the same function with more neurons, the inverse of `prune`.
+
+    Where neurons can be rescaled, the copies keep the balance and the norm of the weights.
+    """
+    if not output.endswith(".keras"):
+        raise InputError(f"Option '-o' takes the name of a '.keras' file. Received: {output!r}.")
+    model = load_source(source)
+
+    from keras_l2feat.files import save_model
+    from keras_l2feat.pruning.diff import diff
+    from keras_l2feat.pruning.expand import expand
+
+    wide = expand(model, widths, factor=factor, seed=seed)
+    result = diff(model, wide, seed=seed)
+    if not result["equivalent"]:
+        raise CheckFailed("the wider model differs by more than rounding explains.")
+    save_model(wide, output)
+    write_json_result({"source": source, "output": output, **result}, json_path)
+    if not quiet and json_path != "-":
+        for layer in result["layers"]:
+            click.echo(f"{layer['name']}: {layer['units'][0]} → {layer['units'][1]} units")
+        worst = max(e["max_rel"] for e in result["evaluations"])
+        click.echo(f"Largest relative deviation {worst:.2g}. Written: {output}.")

@@ -1,0 +1,90 @@
+"""What there is to see in a model before anything is pruned: rays, angles, balance, and what would go."""
+
+import numpy as np
+
+from keras_l2feat.activations import Scaling
+from keras_l2feat.pruning.aligned import near_aligned_pairs
+from keras_l2feat.pruning.balance import norms
+from keras_l2feat.pruning.exact import exact_plan
+from keras_l2feat.pruning.graph import Linear, read
+
+__all__ = ["ANGLES", "inspect"]
+
+ANGLES = (1e-6, 1e-3, 1e-2, 1e-1)  # radians, at which rays are counted
+LIMIT = 4096  # units of a layer that are compared with each other
+
+
+def inspect(model, *, quiet=True) -> dict:
+    """Look at the units of every layer.
+
+    Args:
+        model: a built Sequential or Functional Keras model.
+        quiet: no progress bar.
+
+    Returns: JSON-able: `layers`, a list with, by layer, `name`, `units`, `alive` (units with weights on both sides),
+        `rays` (angle in radians → number of groups of units within that angle of each other, incoming weights with
+        bias), `smallest_angle`, `median_angle` (of a unit to its nearest), `imbalance` (largest |log(‖w_in‖/‖v_out‖)|
+        of units that can be rescaled), `would_go` (reason → units, exact); and `barriers`.
+    """
+    graph = read(model)
+    plan = exact_plan(graph)
+    why = {graph.unit(r.layer, r.unit): r.reason for r in plan.removed}
+    inward, outward = norms(graph)
+    layers = []
+    for op in graph.ops:
+        if not isinstance(op, Linear) or op.reader not in graph.writers:
+            continue
+        units = op.out.units
+        alive = (inward[units] > 0) & (outward[units] > 0)
+        alive |= graph.pinned[units]
+        free = alive & ~graph.rigid[units]
+        gone = {}
+        for reason in (why[u] for u in units.tolist() if u in why):
+            gone[reason] = gone.get(reason, 0) + 1
+        ratio = np.abs(np.log(inward[units[free]] / outward[units[free]]))
+        layers.append(
+            {
+                "name": op.reader,
+                "units": len(units),
+                "alive": int(alive.sum()),
+                **_rays(op, quiet),
+                "imbalance": float(ratio.max()) if len(ratio) else None,
+                "would_go": gone,
+            }
+        )
+    return {"model": model.name, "layers": layers, "barriers": dict(graph.barriers)}
+
+
+def _rays(op, quiet):
+    kernel = op.kernel()
+    vectors = kernel.reshape(-1, kernel.shape[2]).T
+    if op.bias is not None:
+        vectors = np.column_stack([vectors, op.bias()])
+    vectors = vectors[np.linalg.norm(vectors, axis=1) > 0][:LIMIT]
+    count = len(vectors)
+    near = {}
+    if count > 1:
+        first, second, chord = near_aligned_pairs(vectors, Scaling.POSITIVE, 1.5, quiet=quiet)
+        angle = 2 * np.arcsin(np.clip(chord / 2, 0, 1))
+        nearest = np.full(count, np.pi)
+        np.minimum.at(nearest, first, angle)
+        np.minimum.at(nearest, second, angle)
+        near = {"smallest_angle": float(nearest.min()), "median_angle": float(np.median(nearest))}
+        rays = {f"{a:g}": _components(count, first[angle <= a], second[angle <= a]) for a in ANGLES}
+    else:
+        rays = {f"{a:g}": count for a in ANGLES}
+    return {"rays": rays, "smallest_angle": None, "median_angle": None, **near}
+
+
+def _components(count, first, second):
+    parent = list(range(count))
+
+    def find(unit):
+        while parent[unit] != unit:
+            parent[unit] = parent[parent[unit]]
+            unit = parent[unit]
+        return unit
+
+    for a, b in zip(first.tolist(), second.tolist()):
+        parent[find(a)] = find(b)
+    return sum(find(unit) == unit for unit in range(count))
