@@ -39,7 +39,13 @@ __all__ = ["fit", "merge_near", "tidy"]
 ENTERING = 10  # neurons that may join a layer in a round of the corrective method
 NEAR_W, NEAR_V = (0.999, 0.99999, 1 - 1e-8), 0.9  # cosines from which incoming and outgoing directions are near
 DEAD = 1e-6  # a neuron whose norm is this part of its layer's largest is left out if the loss does not mind
-SIZE = 1e-2  # norm of an entering neuron's weights, relative to its layer's largest
+SIZES = (
+    0.3,
+    0.1,
+    0.03,
+    0.01,
+    0.001,
+)  # norms of entering neurons' weights that are tried, relative to their layer's largest
 SETTLED = 1e-10  # relative decrease at which a corrective step is done
 
 
@@ -74,7 +80,7 @@ def fit(
         data: a `Dataset`, its name, or a pair (x, y) of arrays.
         lam: λ > 0.
         depth: L ≥ 2.
-        widths: for L > 2, hidden widths of the random start, by default 4 each.
+        widths: for L > 2, hidden widths of the random start, by default 10 each.
         cost: "crossentropy" or "squared", by default that of the data.
         activation: name of a positively homogeneous σ.
         beta: amount of bias.
@@ -104,7 +110,7 @@ def fit(
     if method == "plain" and depth > 2:
         raise bad_argument("method", "'corrective' for more than two layers", method)
     problem = _Problem(data, lam, cost, activation, beta, seed)
-    network = problem.start(depth, widths or (4,) * (depth - 1))
+    network = problem.start(depth, widths or (10,) * (depth - 1))
     result = Fit(network, reason="max_rounds", history={"loss": [], "seconds": [], "gap": [], "neurons": []})
     began = time.monotonic()
     if depth > 2:
@@ -285,18 +291,30 @@ class _Problem:
 
     def corrective_step(self, network, answers, a, gradients, slide):
         """Add what the oracle named, solve for the best combination, slide, merge."""
-        candidates = network
-        for layer, answer in enumerate(answers, start=1):
+        for layer, answer in reversed(list(enumerate(answers, start=1))):
             incoming = answer.directions[:, answer.scores > 2 * self.lam]
+            if not incoming.size:
+                continue
             pulled = gradients[layer].T @ network.activate(a[layer - 1] @ incoming)
             outgoing = -(pulled / np.linalg.norm(pulled, axis=0)).T
-            size = SIZE * max(np.linalg.norm(network.weights[layer - 1], axis=0).max(initial=0.0), 1e-2)
-            candidates = candidates.with_neurons(layer, size * incoming, size * outgoing)
+            # neurons that joined the layer above just now take nothing yet
+            outgoing = np.pad(outgoing, ((0, 0), (0, network.weights[layer].shape[1] - outgoing.shape[1])))
+            largest = np.linalg.norm(network.weights[layer - 1], axis=0).max(initial=SIZES[-1])
+            sizes = [t * largest for t in SIZES]
+            if network.depth == 2:
+                network = network.with_neurons(layer, sizes[0] * incoming, sizes[0] * outgoing)
+            else:  # together or the best alone, whatever lowers the loss most
+                trials = [
+                    network.with_neurons(layer, t * incoming[:, :count], t * outgoing[:count])
+                    for t in sizes
+                    for count in (len(outgoing), 1)
+                ]
+                network = min(trials, key=self.loss)
         if network.depth == 2:
-            candidates = self.tidy(self.combine(candidates))
+            network = self.tidy(self.combine(network))
         if slide:
-            candidates = self.tidy(self.slide(candidates, slide))
-        return candidates
+            network = self.tidy(self.slide(network, slide))
+        return network
 
     def combine(self, network):
         """The best combination of the atoms of a two-layer network: its directions w stay."""
