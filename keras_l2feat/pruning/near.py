@@ -25,7 +25,7 @@ from keras_l2feat.pruning.on_data import data_sha256, sites, values_on
 from keras_l2feat.pruning.plan import BIAS, Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite
 
-__all__ = ["bounded_plan"]
+__all__ = ["bounded_plan", "cheapest_plan"]
 
 PROBE = 8  # a site's gain is tried on this part of its units
 
@@ -68,7 +68,7 @@ def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanc
     local = [_Local(graph, site, box[1]) for site in found]
     judge = _Bound(graph, box, local) if inputs is None else _Measured(graph, inputs, balanced)
     errors = _measured_errors(graph, found, inputs) if inputs is not None else [each.pairs() for each in local]
-    steps = _common_order(found, [_order(graph, n, s, e) for n, (s, e) in enumerate(zip(found, errors))], judge, local)
+    steps = _common_order(found, [_order(graph, n, s, e) for n, (s, e) in enumerate(zip(found, errors))], judge)
     with bar(total=int(np.log2(len(steps) + 1)) + 1, description="bounded", quiet=quiet, unit="trial") as progress:
         fitting, failing = 0, len(steps) + 1
         while failing - fitting > 1:
@@ -89,6 +89,22 @@ def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanc
     else:
         plan.facts.update(only="data", points=len(inputs[0]), data_sha256=data_sha256(inputs))
     return plan
+
+
+def cheapest_plan(graph, inputs, share) -> Plan:
+    """The cheapest removals as measured on data, a share of all units that can go, and at least one.
+
+    Args:
+        graph: the model's `Graph`; inputs: data, one array per model input; share: in (0, 1].
+
+    Returns: a `Plan` with guarantee "bounded", empty if nothing can go.
+    """
+    found = sites(graph, graph.pinned)
+    if not found:
+        return Plan("bounded")
+    orders = [_order(graph, n, s, e) for n, (s, e) in enumerate(zip(found, _measured_errors(graph, found, inputs)))]
+    steps = _common_order(found, orders, _Measured(graph, inputs, False))
+    return _plan(found, steps[: max(1, int(share * len(steps)))])
 
 
 def _box(graph, inputs, input_range):
@@ -288,7 +304,7 @@ def _order(graph, number, site, errors):
     return steps
 
 
-def _common_order(found, orders, judge, local):
+def _common_order(found, orders, judge):
     """All sites' steps, by cost times the site's gain."""
     gains = []
     for steps in orders:

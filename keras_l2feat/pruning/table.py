@@ -56,7 +56,7 @@ def _polish(records):
         verdict = "" if record["kept"] else "taken back"
         widths = ", ".join(str(count) for count in record["units"].values())
         rows.append((widths, f"{record['loss']:.6g}", shares[0], shares[1], verdict))
-    return ["", *aligned(rows)] if records else []
+    return ["", *columns(rows)] if records else []
 
 
 def _nothing(certificate):

@@ -1,0 +1,117 @@
+"""Merge, then train the small network on: fewer neurons at nearly the same loss.
+
+Near-aligned neurons that long training would have brought onto one ray are merged early, and L2-regularized full-batch
+training repairs what that costs. Rounds go on as long as the target holds: each removes a share of the units, cheapest
+first, and polishes; a round that misses the target is taken back and tried with half the share.
+
+The rest of `pruning` runs on every backend; training needs TensorFlow, which is imported when a round begins.
+"""
+
+import math
+
+import numpy as np
+
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.progress import bar
+from keras_l2feat.pruning.evaluate import outputs
+from keras_l2feat.pruning.graph import read
+from keras_l2feat.pruning.near import cheapest_plan
+from keras_l2feat.pruning.rewrite import clone, rewrite
+
+__all__ = ["percentage", "polish"]
+
+SHARE = 0.25  # of the units that are left, in the first round
+ITERATIONS = 200  # of training after each round
+
+
+def percentage(text) -> float:
+    """`"0.1%"` or `0.001` as the number 0.001.
+
+    Raises:
+        InputError: neither.
+    """
+    try:
+        value = float(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else float(text)
+    except (TypeError, ValueError):
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise bad_argument("keep_loss", "a part such as 0.1% or 0.001", text)
+    return value
+
+
+def polish(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, iterations=ITERATIONS, quiet=True):
+    """Remove units and train on, in rounds, to a target.
+
+    Args:
+        graph: of the model to start from.
+        data: a `data.Dataset`; training sees its training points.
+        keep_loss: by which part the loss C + λ Σ‖W‖² may rise, a number or "0.1%". By default 0.1 %, or anything where
+            only the accuracy is to be kept.
+        keep_accuracy: whether the accuracy (on the test points, where there are some) may not fall.
+        lam: λ; by default what the layers carry.
+        iterations: L-BFGS steps after each round.
+        quiet: no progress bar.
+
+    Returns: the graph of the polished model; the rounds that were kept, `(graph, plan)` each; and a list of records
+        `{"units", "loss", "accuracy", "test_accuracy", "kept"}`, the start first.
+
+    Raises:
+        InputError: the data have no labels, or keep_accuracy without classes.
+    """
+    if not hasattr(data, "x_train"):
+        raise InputError("Polishing needs a data set with labels: a data.Dataset, or its name.")
+    if keep_accuracy and data.classes is None:
+        raise InputError(f"Argument 'keep_accuracy' needs classes. Data set {data.name!r} has regression targets.")
+    room = percentage(keep_loss) if keep_loss is not None else math.inf if keep_accuracy else 0.001
+    loss = _train(clone(graph.model, _copy)[0], data, lam, 1).history["loss"][0]
+    records = [_record(graph, loss, data, kept=True)]
+    kept, rounds, share = graph, [], SHARE
+    inputs = [data.inputs(graph.model)]
+    with bar(description="polish", quiet=quiet, unit="round") as progress:
+        while True:
+            plan = cheapest_plan(kept, inputs, share)
+            if not plan:
+                break
+            model = rewrite(kept, plan)
+            fitted = _train(model, data, lam, iterations)
+            tried = read(model)
+            record = _record(tried, fitted.loss, data, kept=False)
+            progress.update()
+            progress.set_postfix(units=sum(record["units"].values()), loss=record["loss"])
+            record["kept"] = record["loss"] <= (1 + room) * loss and not (
+                keep_accuracy and _accuracy(record) < _accuracy(records[0])
+            )
+            records.append(record)
+            if record["kept"]:
+                rounds.append((kept, plan))
+                kept = tried
+            elif len(plan.removed) == 1:
+                break
+            else:
+                share *= len(plan.removed) // 2 / len(plan.removed)
+    return kept, rounds, records
+
+
+def _copy(layer):
+    return layer.__class__.from_config(layer.get_config())
+
+
+def _train(model, data, lam, iterations):
+    from keras_l2feat.training import fit
+
+    return fit(model, data, lam=lam, max_iterations=iterations, quiet=True)
+
+
+def _accuracy(record):
+    return record["accuracy"] if record["test_accuracy"] is None else record["test_accuracy"]
+
+
+def _record(graph, loss, data, *, kept):
+    shares = {"accuracy": None, "test_accuracy": None}
+    if data.classes is not None:
+        for name, split, labels in (("accuracy", "train", data.y_train), ("test_accuracy", "test", data.y_test)):
+            if labels is not None:
+                scores = outputs(graph.model, [data.inputs(graph.model, split)])
+                shares[name] = float(np.mean(scores.argmax(axis=1) == labels))
+    units = {layer: len(units) for layer, units in graph.writers.items()}
+    return {"units": units, "loss": float(loss), **shares, "kept": kept}
