@@ -2,7 +2,13 @@
 
 from keras_l2feat.kernels.covariance import covariance_cost, covariance_inverse
 from keras_l2feat.kernels.insertion import insertion_ascent, insertion_maximum
-from keras_l2feat.kernels.projection import least_norm_weights, project, weights_from_representations
+from keras_l2feat.kernels.projection import (
+    column_coordinates,
+    coordinate_weights,
+    least_norm_weights,
+    project,
+    weights_from_representations,
+)
 from keras_l2feat.kernels.representation import append_bias, representation_cost
 from keras_l2feat.kernels.ridge import mean_square, rank_tolerance, ridge_solution
 from keras_l2feat.kernels.streaming import Gram, StreamedCost, accumulate_gram, streamed_representation_cost
@@ -12,6 +18,8 @@ __all__ = [
     "StreamedCost",
     "accumulate_gram",
     "append_bias",
+    "column_coordinates",
+    "coordinate_weights",
     "covariance_cost",
     "covariance_inverse",
     "insertion_ascent",

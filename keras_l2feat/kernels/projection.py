@@ -9,7 +9,7 @@ from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.representation import append_bias
 from keras_l2feat.kernels.ridge import as_matrices, mean_square, rank_tolerance, read_ridge, ridge_solution
 
-__all__ = ["least_norm_weights", "project", "weights_from_representations"]
+__all__ = ["column_coordinates", "coordinate_weights", "least_norm_weights", "project", "weights_from_representations"]
 
 
 def least_norm_weights(z, a, ridge=0.0, *, relative=False):
@@ -51,6 +51,37 @@ def project(z, a, ridge=0.0, *, relative=False):
     """
     z, a = as_matrices(z, a)
     return tf.matmul(a, least_norm_weights(z, a, ridge, relative=relative))
+
+
+def coordinate_weights(v, a, ridge, *, relative=False):
+    """W = R⁻¹V, where RᵀR = AᵀA + ρI is a Cholesky factorization: weights from coordinates of Z in col(A).
+
+    As ρ → 0 the columns of A R⁻¹ are an orthonormal basis of col(A), and V = RW are the coordinates of Z = A W in it:
+    a representation that satisfies col(Z) ⊂ col(A) by construction. As ρ → ∞ they are the weights, up to scale. A
+    gradient step in V is one in W preconditioned by (AᵀA + ρI)⁻¹.
+
+    Args:
+        v: (..., n, k) float32 or float64.
+        a: (..., N, n) of the same dtype, with its bias column.
+        ridge, relative: ρ > 0, as for `least_norm_weights`.
+
+    Returns: (..., n, k) tensor, differentiable.
+    """
+    return tf.linalg.triangular_solve(_gram_root(a, ridge, relative), v, adjoint=True)
+
+
+def column_coordinates(w, a, ridge, *, relative=False):
+    """V = RW, the inverse of `coordinate_weights`; shapes and arguments alike."""
+    return tf.matmul(_gram_root(a, ridge, relative), w, transpose_a=True)
+
+
+def _gram_root(a, ridge, relative):
+    """The lower factor Rᵀ of AᵀA + ρI."""
+    ridge = read_ridge(ridge, a.dtype, mean_square(a) if relative else None)
+    if ridge is None:
+        raise bad_argument("ridge", "positive", 0)
+    gram = tf.matmul(a, a, transpose_a=True)
+    return tf.linalg.cholesky(gram + ridge[..., None, None] * tf.eye(tf.shape(gram)[-1], dtype=a.dtype))
 
 
 def weights_from_representations(x, representations, activation, *, beta=1.0, ridge=0.0, relative=False):

@@ -27,6 +27,10 @@ def covariances(dtype):
     return [tf.matmul(x, x, transpose_b=True) for x in wide(dtype)]
 
 
+def square(dtype):
+    return draw(5, 3, dtype=dtype), draw(5, 5, dtype=dtype, seed=1)
+
+
 def network(dtype):
     return draw(6, 3, dtype=dtype), draw(6, 4, dtype=dtype, seed=1), draw(6, 2, dtype=dtype, seed=2)
 
@@ -40,6 +44,8 @@ KERNELS = {
     "least_norm_weights": (lambda z, a: kernels.least_norm_weights(z, a, 0.1), tall),
     "least_norm_weights, exact": (kernels.least_norm_weights, tall),
     "project": (lambda z, a: kernels.project(z, a, 0.1), wide),
+    "coordinate_weights": (lambda v, a: kernels.coordinate_weights(v, a, 0.1), square),
+    "column_coordinates": (lambda w, a: kernels.column_coordinates(w, a, 0.1), square),
     "covariance_cost": (lambda k, s: kernels.covariance_cost(k, s, 0.1), covariances),
     "covariance_cost, exact": (kernels.covariance_cost, covariances),
     "weights_from_representations": (

@@ -5,7 +5,13 @@ import pytest
 import tensorflow as tf
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.kernels import least_norm_weights, project, weights_from_representations
+from keras_l2feat.kernels import (
+    column_coordinates,
+    coordinate_weights,
+    least_norm_weights,
+    project,
+    weights_from_representations,
+)
 from keras_l2feat.network import DenseNetwork
 
 
@@ -102,3 +108,13 @@ def test_leading_dimensions_and_bad_input():
         weights_from_representations(z[0], [], tf.nn.relu)
     with pytest.raises(InputError, match="'ridge' must be"):
         project(z, a, -1.0)
+
+
+def test_coordinates_in_an_orthonormal_basis_of_the_columns():
+    a, w = draw(9, 4), draw(4, 3, seed=1)
+    v = column_coordinates(w, a, 1e-12)
+    np.testing.assert_allclose(coordinate_weights(v, a, 1e-12), w, atol=1e-10)
+    assert np.sum(v.numpy() ** 2) == pytest.approx(np.sum((a @ w) ** 2))  # an isometry from V to Z
+    np.testing.assert_allclose(coordinate_weights(column_coordinates(w, a, 3.0, relative=True), a, 3.0, relative=True), w)
+    with pytest.raises(InputError, match="'ridge' must be positive"):
+        coordinate_weights(v, a, 0)
