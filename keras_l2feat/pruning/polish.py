@@ -16,7 +16,8 @@ from keras_l2feat.progress import bar
 from keras_l2feat.pruning.evaluate import outputs
 from keras_l2feat.pruning.graph import read
 from keras_l2feat.pruning.near import cheapest_plan
-from keras_l2feat.pruning.rewrite import clone, rewrite
+from keras_l2feat.pruning.plan import Plan
+from keras_l2feat.pruning.rewrite import rewrite
 
 __all__ = ["percentage", "polish"]
 
@@ -63,7 +64,7 @@ def polish(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, iterat
     if keep_accuracy and data.classes is None:
         raise InputError(f"Argument 'keep_accuracy' needs classes. Data set {data.name!r} has regression targets.")
     room = percentage(keep_loss) if keep_loss is not None else math.inf if keep_accuracy else 0.001
-    loss = _train(clone(graph.model, _copy)[0], data, lam, 1).history["loss"][0]
+    loss = _train(rewrite(graph, Plan()), data, lam, 1).history["loss"][0]
     records = [_record(graph, loss, data, kept=True)]
     kept, rounds, share = graph, [], SHARE
     inputs = [data.inputs(graph.model)]
@@ -90,10 +91,6 @@ def polish(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, iterat
             else:
                 share *= len(plan.removed) // 2 / len(plan.removed)
     return kept, rounds, records
-
-
-def _copy(layer):
-    return layer.__class__.from_config(layer.get_config())
 
 
 def _train(model, data, lam, iterations):

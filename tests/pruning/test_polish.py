@@ -1,0 +1,68 @@
+"""Polishing: the target is held, the network shrinks, and what does not fit is named."""
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from keras_l2feat import data, models, training  # noqa: E402
+from keras_l2feat.errors import InputError  # noqa: E402
+from keras_l2feat.pruning import prune  # noqa: E402
+from keras_l2feat.pruning.polish import percentage  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Few digits, strong L2: a handful of rays are enough."""
+    points = data.load("mnist-789-42")
+    model = models.mlp(784, (10, 8), 3, lam=1e-2)
+    training.fit(model, points, max_iterations=150, quiet=True)
+    return model, points
+
+
+def loss_of(model, points):
+    return training.fit(model, points, max_iterations=1, quiet=True).history["loss"][0]
+
+
+@pytest.mark.slow
+def test_the_loss_stays_and_the_network_shrinks(trained):
+    model, points = trained
+    before = [w.copy() for w in model.get_weights()]
+    pruned, certificate = prune(model, "bounded", points, polish=True, keep_loss="1%")
+    records = certificate.to_json()["facts"]["polish"]
+    assert records[0]["kept"]
+    assert records[0]["units"] == {"hidden_1": 10, "hidden_2": 8, "output": 3}
+    kept = [record for record in records if record["kept"]]
+    assert all(record["loss"] <= 1.01 * records[0]["loss"] for record in kept)
+    assert not all(record["kept"] for record in records)  # it went on until the target was missed
+    assert [layer["units_after"] for layer in certificate.layers] == list(kept[-1]["units"].values())
+    assert sum(kept[-1]["units"].values()) <= 12
+    assert loss_of(pruned, points) == pytest.approx(kept[-1]["loss"], rel=1e-4)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+
+
+@pytest.mark.slow
+def test_the_accuracy_is_kept(trained):
+    model, points = trained
+    _, certificate = prune(model, "bounded", points, polish=True, keep_accuracy=True)
+    records = certificate.facts["polish"]
+    kept = [record for record in records if record["kept"]]
+    key = "accuracy" if records[0]["test_accuracy"] is None else "test_accuracy"
+    assert all(record[key] >= records[0][key] for record in kept)
+    assert any(layer["units_after"] < layer["units_before"] for layer in certificate.layers)
+
+
+def test_percentages():
+    assert [percentage(text) for text in ("0.1%", "5%", 0.001, "0.25")] == [0.001, 0.05, 0.001, 0.25]
+    for bad in ("much", "-1%", None, "nan"):
+        with pytest.raises(InputError, match="'keep_loss' must be a part"):
+            percentage(bad)
+
+
+def test_what_it_needs_is_asked_for():
+    model = models.mlp(4, (3,), 2, lam=1e-2)
+    with pytest.raises(InputError, match="data set with labels"):
+        prune(model, "bounded", np.zeros((3, 4)), polish=True)
+    regression = data.Dataset("r", np.zeros((3, 4), "float32"), np.zeros((3, 2), "float32"))
+    with pytest.raises(InputError, match="'keep_accuracy' needs classes"):
+        prune(model, "bounded", regression, polish=True, keep_accuracy=True)
