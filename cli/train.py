@@ -100,11 +100,12 @@ def command(
         )
     else:
         fitted = _fit_form(form, model, data, lam, iterations, seconds, seed, quiet)
+        model = _holding(fitted.network, model, dtype, lam)
     trial = measure(DenseNetwork.from_model(model), data, lam, method=form, seed=seed, seconds=fitted.seconds)
     save_model(model, out)
     result = {
         "data": data.name,
-        "widths": list(widths),
+        "widths": list(fitted.network.hidden if form != "weights" else widths),
         "lam": lam,
         "beta": beta,
         "form": form,
@@ -134,13 +135,13 @@ def _callbacks(align):
 
 
 def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
-    """Train in another form of the loss and put the weights into the model."""
+    """Train in another form of the loss, from the model's weights."""
     import importlib
 
     from keras_l2feat.network import DenseNetwork
 
     module = importlib.import_module(f"keras_l2feat.training.{FORMS[form]}")
-    fitted = module.fit(
+    return module.fit(
         DenseNetwork.from_model(model),
         data,
         lam=lam,
@@ -149,5 +150,13 @@ def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
         seed=seed,
         quiet=quiet,
     )
-    fitted.network.into_model(model)
-    return fitted
+
+
+def _holding(network, model, dtype, lam):
+    """`model` with the weights of `network`, or a new model where that has found widths of its own."""
+    from keras_l2feat.network import DenseNetwork
+
+    if network.widths != DenseNetwork.from_model(model).widths:
+        return network.to_model(dtype=dtype, lam=lam)
+    network.into_model(model)
+    return model

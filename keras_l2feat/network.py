@@ -154,7 +154,9 @@ class DenseNetwork:
         generator = np.random.default_rng(seed)
         weights = []
         for rows, columns in itertools.pairwise(widths):
-            weight = generator.standard_normal((rows, columns)) * (np.sqrt(2 / rows) if scale is None else scale)
+            weight = generator.standard_normal((rows, columns)) * (
+                np.sqrt(2 / max(rows, 1)) if scale is None else scale
+            )
             if beta > 0:
                 weight = np.concatenate([weight, np.zeros((1, columns))])
             weights.append(weight)

@@ -50,75 +50,71 @@ SETTLED = 1e-10  # relative decrease at which a corrective step is done
 
 
 def fit(
+    network: DenseNetwork,
     data,
     *,
     lam,
-    depth=2,
-    widths=None,
     cost=None,
-    activation="relu",
-    beta=1.0,
     method="corrective",
     tolerance=1e-4,
-    max_rounds=100,
+    max_iterations=100,
     slide=100,
     seconds=None,
     seed=0,
     quiet=False,
 ) -> Fit:
-    """Minimize the covariance form by conditional gradients.
+    """Minimize the covariance form by conditional gradients, from a network that may be empty.
 
     "corrective" solves, after each answer of the oracle, for the best combination of all atoms (convex), then lets them
     slide (L-BFGS on the weights), and merges those that met. "plain" only takes the best step towards the new atom and
     the best scale of what was there: the textbook method, slow in the end.
 
-    For L = 2 the start is the empty network and the end the global minimum over all widths up to `tolerance` (as far as
-    the oracle's search sees, or proved where it enumerates). For L > 2 the loss is convex in each layer's pair alone:
-    the rounds go through the layers, from a random narrow network.
+    For L = 2 the end is the global minimum over all widths up to `tolerance`, proved where the oracle enumerates, as
+    far as its search sees otherwise. For L > 2 the loss is convex in each layer's pair alone: every round goes through
+    the layers, and the end depends on the start, which must not be empty (10 random neurons a layer do well).
 
     Args:
+        network: where to start; its depth, σ and β are kept, its widths are not. `DenseNetwork.random((n_0, 0, n_2))`
+            is the empty start.
         data: a `Dataset`, its name, or a pair (x, y) of arrays.
         lam: λ > 0.
-        depth: L ≥ 2.
-        widths: for L > 2, hidden widths of the random start, by default 10 each.
         cost: "crossentropy" or "squared", by default that of the data.
-        activation: name of a positively homogeneous σ.
-        beta: amount of bias.
         method: "corrective" or "plain" (L = 2 only).
         tolerance: stop when the certificate's gap is at most this: for L = 2 (loss − lower bound) / loss, else
             max_w s(w) / 2λ − 1 over the layers.
-        max_rounds: calls of the oracle at most (in each layer).
+        max_iterations: rounds at most.
         slide: L-BFGS iterations on all weights in a round; 0 is the pure method for L = 2.
         seconds: wall-clock budget.
-        seed: of searches and the start.
+        seed: of searches.
         quiet: no progress bar.
 
-    Returns: a `Fit` with a `DenseNetwork`; `history` has "loss", "seconds", "gap", "neurons" by round, and for L = 2
-        "lower_bound". `reason` is "converged", "max_rounds", "seconds", "stalled" (the oracle's neurons no longer lower
-        the loss) or "interrupted".
+    Returns: a `Fit` with a new `DenseNetwork`; `history` has "loss", "seconds", "gap", "neurons" by round, and for
+        L = 2 "lower_bound". `reason` is "converged", "max_iterations", "seconds", "stalled" (the oracle's neurons no
+        longer lower the loss) or "interrupted".
 
     Raises:
         InputError: an argument is out of range, or σ is not homogeneous.
     """
-    slopes(activation)
+    depth, beta = network.depth, network.beta
+    slopes(network.activation)
     if not lam > 0:
         raise bad_argument("lam", "positive", lam)
-    if depth < 2:
-        raise bad_argument("depth", "at least 2", depth)
+    if depth < 2 or (depth > 2 and not all(network.hidden)):
+        raise bad_argument("network", "of two layers, or deeper with neurons in each", network.widths)
     if method not in {"corrective", "plain"}:
         raise bad_argument("method", "'corrective' or 'plain'", method)
     if method == "plain" and depth > 2:
         raise bad_argument("method", "'corrective' for more than two layers", method)
-    problem = _Problem(data, lam, cost, activation, beta, seed)
-    network = problem.start(depth, widths or (10,) * (depth - 1))
-    result = Fit(network, reason="max_rounds", history={"loss": [], "seconds": [], "gap": [], "neurons": []})
+    problem = _Problem(network, data, lam, cost, seed)
+    network = problem.encode(network)
+    result = Fit(network, reason="max_iterations", history={"loss": [], "seconds": [], "gap": [], "neurons": []})
     began = time.monotonic()
-    if depth > 2:
+    if depth > 2:  # a point from which single neurons make sense
         network = problem.slide(network, 10 * slide)
     bound = -np.inf
-    bar = progress.bar(total=max_rounds, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round")
+    bar = progress.bar(total=max_iterations, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round")
     try:
-        for round_ in range(max_rounds + 1):
+        for round_ in range(max_iterations + 1):
             value, a, gradients = problem.backward(network)
             loss = value + lam * network.squared_norm
             answers = [
@@ -144,7 +140,7 @@ def fit(
             if seconds is not None and moment > seconds:
                 result.reason = "seconds"
                 break
-            if round_ == max_rounds:
+            if round_ == max_iterations:
                 break
             if method == "plain":
                 network = problem.plain_step(network, answers[0], gradients[1])
@@ -215,7 +211,7 @@ def tidy(network: DenseNetwork, loss, slack: float = 1e-12) -> DenseNetwork:
 class _Problem:
     """One data set at one λ, with the inputs in a basis of their row space, and the steps of the method."""
 
-    def __init__(self, data, lam, cost, activation, beta, seed):
+    def __init__(self, network, data, lam, cost, seed):
         if isinstance(data, tuple):
             x, y = data
             whole = np.ndim(y) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
@@ -225,29 +221,20 @@ class _Problem:
             x, y, cost = data.x_train, data.y_train, cost or data.cost
         x = np.asarray(x, dtype=np.float64)
         self.cost, self.y, self.lam, self.seed = cost, y, lam, seed
-        self.outputs = int(np.max(y)) + 1 if cost == "crossentropy" else np.size(y) // len(x)
+        self.outputs = network.widths[-1]
         self.with_gradient = partial(cost_with_gradient(cost), y=y)
-        self.empty = DenseNetwork((np.zeros((x.shape[1] + (beta > 0), 0)),), activation, beta)
-        a = self.empty.augment(x)
+        a = network.augment(x)
+        fits = int(np.max(y)) < self.outputs if cost == "crossentropy" else np.size(y) == len(x) * self.outputs
+        if network.widths[0] != x.shape[1] or not fits:
+            raise bad_argument("network", f"from {x.shape[1]} inputs to the outputs of the data", network.widths)
         self.basis = row_space(a)
         self.a = a @ self.basis
-        self.enumeration = Enumeration(self.a, activation) if enumerable(self.a) else None
+        self.enumeration = Enumeration(self.a, network.activation) if enumerable(self.a) else None
 
-    def start(self, depth, widths):
-        """The empty network for L = 2, a random one otherwise, with W_1 in the basis."""
-        rows = int(self.empty.beta > 0)
-        if depth == 2:
-            shapes = [(self.a.shape[1], 0), (rows, self.outputs)]
-            return self.empty.with_weights(np.zeros(shape) for shape in shapes)
-        if len(widths) != depth - 1:
-            raise bad_argument("widths", f"{depth - 1} hidden widths", widths)
-        random = DenseNetwork.random(
-            (len(self.basis) - rows, *widths, self.outputs),
-            activation=self.empty.activation,
-            beta=self.empty.beta,
-            seed=self.seed,
-        )
-        return random.with_weights((self.basis.T @ random.weights[0], *random.weights[1:]))
+    def encode(self, network):
+        """The network with W_1 in the basis, balanced."""
+        weights = [self.basis.T @ network.weights[0], *network.weights[1:]]
+        return network.with_weights(balance(weights, network.activation))
 
     def decode(self, network):
         return network.with_weights((self.basis @ network.weights[0], *network.weights[1:]))
@@ -320,7 +307,7 @@ class _Problem:
         """The best combination of the atoms of a two-layer network: its directions w stay."""
         directions = network.weights[0] / np.linalg.norm(network.weights[0], axis=0)
         atoms = network.activate(self.a @ directions)
-        heads, bias = group_lasso(atoms, self.y, self.lam, cost=self.cost, beta=network.beta)
+        heads, bias = group_lasso(atoms, self.y, self.lam, outputs=self.outputs, cost=self.cost, beta=network.beta)
         sizes = np.sqrt(np.linalg.norm(heads, axis=1))
         return network.with_weights((directions * sizes, np.concatenate([heads / sizes[:, None], bias])))
 

@@ -12,7 +12,7 @@ STAGES = 13  # 0.2^13 = 8e-10: the part of C(0) that the smoothing may add to th
 STEPS = 12  # Newton steps a stage; two or three are usual
 
 
-def group_lasso(atoms, y, lam, *, cost="squared", beta=0.0):
+def group_lasso(atoms, y, lam, *, outputs, cost="squared", beta=0.0):
     """min C(Φ V + β 1 bᵀ) + 2λ Σ_i ‖v_i‖ + λ‖b‖².
 
     ‖v‖ is smoothed to √(‖v‖² + ε²), ε is lowered in stages and the minimum followed by damped Newton steps, each a
@@ -22,6 +22,7 @@ def group_lasso(atoms, y, lam, *, cost="squared", beta=0.0):
         atoms: Φ, (N, m).
         y: targets, as for `costs.cost_with_gradient`.
         lam: λ > 0.
+        outputs: k.
         cost: "squared" or "crossentropy".
         beta: amount of bias β.
 
@@ -29,7 +30,6 @@ def group_lasso(atoms, y, lam, *, cost="squared", beta=0.0):
     """
     atoms = np.asarray(atoms, dtype=np.float64)
     points, count = atoms.shape
-    outputs = int(np.max(y)) + 1 if cost == "crossentropy" else np.size(y) // points
     with_gradient = cost_with_gradient(cost)
     design = np.concatenate([atoms, np.full((points, int(beta > 0)), beta)], axis=1)
     # Σ‖v_i‖ is at most C(0) / 2λ
