@@ -19,11 +19,12 @@ __all__ = ["descent"]
 
 STAGE = 0.85  # widths between two that are recorded fall by this factor
 STAGE_ITERATIONS = 40  # short polish after each step, by which candidates are compared
+CHANCE_ITERATIONS = 200  # the same at widths up to CHANCE, where networks show late what they are worth
 NARROW = 12  # from this width down several ways to lose a neuron are tried, not only the one that looks cheapest
 CHANCE = 4  # from this width down it matters which minimum chance leads to: fresh starts compete
-FRESH = 24  # how many
-CHOICES = 4  # cheapest neurons of each layer that are tried then
-BEAM = 4  # networks kept at each narrow width
+FRESH = 16  # how many
+CHOICES = 3  # cheapest neurons of each layer that are tried then
+BEAM = 3  # networks kept at each narrow width
 DISTINCT = 1e-4  # networks whose losses differ relatively by less count as one
 
 
@@ -96,7 +97,7 @@ def descent(
         hidden = _hidden_widths(nets[0])
         if max(hidden) <= CHANCE:
             rivals = [fresh(hidden, (seed, index)) for index in range(FRESH)]
-            nets = nets + _polished(objective, rivals, max_iterations=iterations // 2, tolerance=tolerance)[:beam]
+            nets = nets + _polished(objective, rivals, max_iterations=CHANCE_ITERATIONS, tolerance=0)[:beam]
         nets = _polished(objective, nets, **options)[:beam]
         trial = measure(
             objective.decode(nets[0]),
@@ -138,11 +139,12 @@ def _polished(objective, nets, **options) -> list:
 def _shrunk(objective, nets, targets, beam):
     """The best networks of the target widths that come from `nets`, after a short polish; all of one shape."""
     candidates = {target: [c for net in nets for c in _candidates(objective, net, target)] for target in targets}
+    iterations = STAGE_ITERATIONS if max(map(max, targets)) > CHANCE else CHANCE_ITERATIONS
     rounds = {
         target: minimize_many(
             objective,
             [balance(net, objective.activation) for net in starts],
-            max_iterations=STAGE_ITERATIONS,
+            max_iterations=iterations,
             tolerance=0,
         )
         for target, starts in candidates.items()

@@ -1,7 +1,5 @@
 """Loss against width, the plateau marked [the picture of Jacot et al. 2022, Fig. 2]."""
 
-import math
-
 from keras_l2feat.plateau.curve import curve, plateau_starts
 
 __all__ = ["draw_curve", "draw_sparsity"]
@@ -51,8 +49,7 @@ def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}" if _narrow(lines["loss"]) else lambda *_: "")
-    axes.grid(alpha=0.25)
+    axes.yaxis.set_minor_formatter(lambda *_: "")
     axes.legend(fontsize=8, frameon=False)
 
 
@@ -77,10 +74,4 @@ def draw_sparsity(axes, rows, *, epsilon=0.01):
         title=f"How sparse is the task? (ε = {100 * epsilon:g} %)",
     )
     axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-
-
-def _narrow(values) -> bool:
-    """Whether values span so little that a log axis has no major tick among them."""
-    return math.log10(values.max() / values.min()) < 1.0

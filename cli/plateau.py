@@ -1,0 +1,168 @@
+"""`l2feat plateau`: from which width on does the regularized loss no longer fall?"""
+
+import math
+
+import click
+
+from keras_l2feat.cli.options import json_option, load_data, quiet_option, seed_option, write_json_result
+from keras_l2feat.errors import InputError
+
+COUNT = 12  # widths between the two ends of a range
+
+
+class WidthRange(click.ParamType):
+    """`2:100`, `2:100:20` or `2,5,10`: widths to record, ascending; a range is spaced evenly on a log scale."""
+
+    name = "widths"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            if ":" in value:
+                low, high, *count = (int(part) for part in value.split(":"))
+                count = count[0] if count else COUNT
+                ratio = (high / low) ** (1 / max(count - 1, 1))
+                widths = {round(low * ratio**step) for step in range(count)} | {low, high}
+            else:
+                widths = {int(part) for part in value.split(",")}
+        except (ValueError, ZeroDivisionError):
+            widths = {0}
+        if min(widths) < 1:
+            self.fail(f"a range as in 2:100, or numbers with commas between. Received: {value!r}")
+        return tuple(sorted(widths))
+
+
+class Numbers(click.ParamType):
+    """`1e-3,1e-4`: positive numbers with commas between, as a tuple."""
+
+    name = "numbers"
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(self.kind(part) for part in value.split(","))
+        except ValueError:
+            numbers = (0,)
+        if not all(0 < number < math.inf for number in numbers):
+            self.fail(f"positive numbers with commas between are expected. Received: {value!r}")
+        return numbers
+
+
+@click.command(
+    epilog="Example: l2feat plateau mnist-1k --lam 1e-3,1e-4 --widths 2:100 --certify -o results/mine",
+    short_help="Find the width from which the regularized loss no longer falls.",
+)
+@click.argument("data", metavar="DATA")
+@click.option("--lam", type=Numbers(float), default="1e-3", show_default=True, help="λ, one or several.")
+@click.option("--widths", type=WidthRange(), default="2:100", show_default=True, help="LOW:HIGH[:COUNT] or a list.")
+@click.option(
+    "--method",
+    type=click.Choice(["descent", "growth", "sweep"]),
+    default="descent",
+    show_default=True,
+    help="From above, from below, or independent trials.",
+)
+@click.option("--depth", type=click.IntRange(2), default=3, show_default=True, help="Number of weight matrices.")
+@click.option("--per-layer", is_flag=True, help="Descent: let each layer find its own width.")
+@click.option("--trials", type=click.IntRange(1), default=None, help="Seeds: 3 for a sweep, 1 otherwise.")
+@click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
+@click.option("--epsilon", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Plateau tolerance.")
+@click.option("--iterations", type=click.IntRange(1), help="L-BFGS iterations at each width.")
+@click.option("--batch-size", type=click.IntRange(1), help="Points in memory at a time; gradients stay full batch.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
+@click.option("--scheduler", metavar="tcp://…", help="Run on an existing Dask cluster.")
+@click.option("--dry-run", is_flag=True, help="Print the tasks and an estimate of their time.")
+@click.option("--sweep-lam", is_flag=True, help="Also plot where the plateau starts against λ and N.")
+@click.option("--points", type=Numbers(int), help="N for --sweep-lam; by default a quarter, half and all of the data.")
+@click.option("-o", "--out", metavar="DIR", help="Folder for curve.csv, curve.json, curve.png and model.keras.")
+@json_option
+@seed_option
+@quiet_option
+def command(
+    data,
+    lam,
+    widths,
+    method,
+    depth,
+    per_layer,
+    trials,
+    certify,
+    epsilon,
+    iterations,
+    batch_size,
+    jobs,
+    scheduler,
+    dry_run,
+    sweep_lam,
+    points,
+    out,
+    json_path,
+    seed,
+    quiet,
+):
+    """Train networks on DATA at many widths, print where the plateau of the loss starts, and keep the best.
+
+    A run that was stopped, however it was, goes on where it was when it is started again with the same arguments.
+    """
+    if out is None and not dry_run:
+        raise InputError("Option '-o DIR' is needed: the folder for the results.")
+    if per_layer and method != "descent":
+        raise InputError(f"Option '--per-layer' needs --method descent. Received: --method {method}.")
+    dataset = load_data(data)
+    from keras_l2feat.plateau import study
+
+    options = {"depth": depth, "per_layer": per_layer or None, "iterations": iterations, "batch_size": batch_size}
+    options = {name: value for name, value in options.items() if value is not None}
+    counts = (None,)
+    if sweep_lam:
+        total = len(dataset.x_train)
+        counts = tuple(sorted(points or {max(1, total // 4), max(1, total // 2), total}))
+        if max(counts) > total:
+            raise InputError(f"Option '--points' must be at most N = {total}. Received: {max(counts)}.")
+    elif points:
+        raise InputError("Option '--points' needs --sweep-lam.")
+    seeds = tuple(range(seed, seed + (trials or (3 if method == "sweep" else 1))))
+    tasks = study.plan(method, lam, widths, seeds, points=counts, certify=certify, options=options)
+    if dry_run:
+        seconds = 0.0
+        for task in tasks:
+            estimate = study.estimate(task, dataset)
+            seconds += estimate
+            click.echo(f"{task.key(dataset):<40} widths {_short(task.widths)} about {estimate:.0f} s")
+        click.echo(f"{len(tasks)} tasks, about {seconds / jobs:.0f} s on {jobs} process{'es' * (jobs > 1)}")
+        return
+    found = study.run(
+        tasks, dataset, out, epsilon=epsilon, sweep_lam=sweep_lam, jobs=jobs, scheduler=scheduler, quiet=quiet
+    )
+    _draw(found, out, dataset.name, epsilon)
+    result = found.result
+    write_json_result(result, json_path)
+    if not quiet and json_path != "-":
+        for line in study.summary(result):
+            click.echo(line)
+        click.echo(f"Written to {out}/")
+
+
+def _draw(found, out, name, epsilon):
+    from pathlib import Path
+
+    from keras_l2feat.plots.curve import draw_curve, draw_sparsity
+    from keras_l2feat.plots.style import canvas, save
+
+    with canvas(width=6.4, height=4.4) as (figure, axes):
+        draw_curve(axes, found.frame, epsilon=epsilon, title=f"{name}: loss against width")
+        for suffix in (".png", ".svg"):
+            save(figure, Path(out) / f"curve{suffix}")
+    if found.sparsity is not None:
+        with canvas(width=5.4, height=4.0) as (figure, axes):
+            draw_sparsity(axes, found.sparsity, epsilon=epsilon)
+            save(figure, Path(out) / "sparsity.png")
+
+
+def _short(widths):
+    return ",".join(map(str, widths)) if len(widths) < 4 else f"{widths[0]}…{widths[-1]} ({len(widths)})"

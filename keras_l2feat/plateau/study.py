@@ -1,0 +1,151 @@
+"""A whole study of one data set: tasks, their results, where the plateau starts, tables and the best model."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from keras_l2feat.files import save_model, write_json
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.plateau.curve import EPSILONS, plateau_starts, table, write_csv
+from keras_l2feat.plateau.tasks import Task, run_tasks
+from keras_l2feat.training.gradient import Objective
+
+__all__ = ["Study", "best_at_start", "estimate", "plan", "run", "summary"]
+
+ITERATIONS = {"descent": 400, "growth": 400, "sweep": 3000}  # what each method does at a width unless told
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    Attributes:
+        result: the content of curve.json.
+        frame: the content of curve.csv, see `plateau.curve.table`.
+        sparsity: columns lam, n, width, low, high; None unless it was asked for.
+    """
+
+    result: dict
+    frame: pd.DataFrame
+    sparsity: pd.DataFrame | None = None
+
+
+def plan(method, lams, widths, seeds, *, points=(None,), certify=False, options=None) -> list:
+    """The tasks of a study: a descent or growth for each λ, N and seed; for a sweep one for each λ, N and width."""
+    settings = tuple(sorted((options or {}).items()))
+    tasks = []
+    for lam in lams:
+        for count in points:
+            if method == "sweep":
+                tasks += [Task(method, lam, (w,), tuple(seeds), count, certify, settings) for w in widths]
+            else:
+                tasks += [Task(method, lam, tuple(widths), (s,), count, certify, settings) for s in seeds]
+    return tasks
+
+
+def estimate(task, data) -> float:
+    """Seconds that a task will take on this machine, by timing a few gradients at each of its widths.
+
+    It counts every width's iterations in full; runs that converge earlier end earlier.
+    """
+    options = dict(task.options)
+    data = data if task.points is None else data.head(task.points)
+    objective = Objective(data, task.lam, dtype=options.get("dtype", "float32"))
+    iterations = options.get("iterations", ITERATIONS[task.method])
+    seconds = 0.0
+    for width in task.widths:
+        hidden = (width,) * (options.get("depth", 3) - 1)
+        weights = objective.encode(DenseNetwork.random((data.x_train.shape[1], *hidden, data.outputs)))
+        objective(weights)
+        began = time.monotonic()
+        for _ in range(3):
+            objective(weights)
+        seconds += iterations * len(task.seeds) * (time.monotonic() - began) / 3
+    return seconds
+
+
+def run(tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=None, quiet=False) -> "Study":
+    """Run the tasks of `plan` and write curve.csv, curve.json and model.keras into `out`.
+
+    The model is that of the least loss at the width where the plateau starts, for the least λ.
+
+    Args:
+        tasks, data, jobs, scheduler, quiet: as for `run_tasks`.
+        out: folder; the tasks' own results go to `out/tasks`.
+        epsilon: the tolerance whose plateau start is drawn and whose model is kept.
+        sweep_lam: also write sparsity.csv, the start against λ for each N.
+
+    Returns: a `Study`.
+    """
+    out = Path(out)
+    results = run_tasks(tasks, data, out / "tasks", jobs=jobs, scheduler=scheduler, quiet=quiet)
+    largest = max((task.points or len(data.x_train)) for task in tasks)
+    whole = [
+        trial
+        for task, trials in zip(tasks, results)
+        if (task.points or len(data.x_train)) == largest
+        for trial in trials
+    ]
+    frame = table(whole)
+    write_csv(frame, out / "curve.csv")
+    lam = frame["lam"].min()
+    model = best_at_start([trial for trial in whole if trial.lam == lam], epsilon)
+    save_model(model.network.to_model(lam=lam, name=f"{data.name}-plateau".replace(":", "-")), out / "model.keras")
+    result = {
+        "data": data.name,
+        "data_sha256": data.sha256,
+        "points": largest,
+        "starts": [
+            {"method": method, "lam": lam, **start.as_dict()}
+            for (method, lam), group in frame.groupby(["method", "lam"])
+            for start in plateau_starts(group["width"], group["loss"], epsilons=sorted({*EPSILONS, epsilon}))
+        ],
+        "model": {key: None if value != value else value for key, value in model.row().items()},
+        "trials": [{k: None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")],
+    }
+    sparsity = None
+    if sweep_lam:
+        sparsity = _sparsity(tasks, results, data, epsilon)
+        write_csv(sparsity, out / "sparsity.csv")
+        result["sparsity"] = sparsity.to_dict("records")
+    write_json(out / "curve.json", result)
+    return Study(result, frame, sparsity)
+
+
+def summary(result) -> list:
+    """Lines that say where the plateau starts and what model was kept."""
+    lines = []
+    for start in result["starts"]:
+        interval = f" ({start['low']} to {start['high']})" if start["low"] < start["high"] else ""
+        lines.append(
+            f"{start['method']}, λ = {start['lam']:g}: within {100 * start['epsilon']:g} % of the least loss "
+            f"from width {start['width']}{interval}"
+        )
+    model = result["model"]
+    accuracy = model["test_accuracy"]
+    lines.append(
+        f"model.keras: width {model['width']}, loss {model['loss']:.5g}"
+        + (f", test accuracy {accuracy:.4g}" if accuracy is not None else "")
+        + (f", certificate gap {100 * model['gap']:.2g} %" if model["gap"] is not None else "")
+    )
+    return lines
+
+
+def best_at_start(trials, epsilon):
+    """The trial of the least loss among those no wider than where the plateau starts."""
+    start = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,), bootstrap=0)[0]
+    return min((trial for trial in trials if trial.width <= start.width), key=lambda trial: trial.loss)
+
+
+def _sparsity(tasks, results, data, epsilon):
+    """Plateau start for each λ and N: columns lam, n, width, low, high."""
+    groups = {}
+    for task, trials in zip(tasks, results):
+        groups.setdefault((task.lam, task.points or len(data.x_train)), []).extend(trials)
+    rows = []
+    for (lam, n), trials in sorted(groups.items()):
+        start = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,))[0]
+        rows.append({"lam": lam, "n": n, "width": start.width, "low": start.low, "high": start.high})
+    return pd.DataFrame(rows)
