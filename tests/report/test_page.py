@@ -1,0 +1,108 @@
+"""The report page: complete in itself, true to the pruning, and fine in a real browser."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from keras_l2feat.network import DenseNetwork  # noqa: E402
+from keras_l2feat.pruning import prune  # noqa: E402
+from keras_l2feat.pruning.plan import Plan, Removal  # noqa: E402
+from keras_l2feat.report import directions  # noqa: E402
+from keras_l2feat.report.page import pruning_page, removed_units, write_pruning_page  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr --v=0"
+)
+
+
+@pytest.fixture(scope="module")
+def pruning():
+    """A small model with copies, a dead unit and a barrier, and what pruning it gave."""
+    x = keras.Input((6,), name="x")
+    h = keras.layers.Dense(9, "relu", name="first<&>layer")(x)
+    h = keras.layers.Dense(7, "relu", name="second")(keras.layers.LayerNormalization(name="norm")(h))
+    model = keras.Model(x, keras.layers.Dense(3, name="logits")(h), name="demo")
+    random = np.random.default_rng(0)
+    model.set_weights([random.standard_normal(w.shape) for w in model.get_weights()])
+    kernel, bias = model.get_layer("second").get_weights()
+    kernel[:, 4], bias[4] = 2 * kernel[:, 1], 2 * bias[1]
+    kernel[:, 5], bias[5] = 0.5 * kernel[:, 1], 0.5 * bias[1]
+    model.get_layer("second").set_weights([kernel, bias])
+    pruned, certificate = prune(model)
+    return certificate.to_json(), model, pruned, certificate.plans
+
+
+def test_the_page_says_what_happened(pruning):
+    page = pruning_page(*pruning)
+    assert "first&lt;&amp;&gt;layer" in page
+    assert "<layer" not in page
+    assert "LayerNormalization" in page
+    assert "7 → 5: 2 aligned" in page
+    assert page.count('class="panel"') == len(directions.of_model(pruning[1]))
+    assert "verified" in page
+    assert "nan" not in re.sub(r"<pre>.*</pre>", "", page, flags=re.DOTALL).lower().split()
+
+
+def test_the_page_needs_nothing_else(pruning):
+    page = pruning_page(*pruning)
+    assert not re.search(r"<script|https?://|<link(?![^>]*data:)|@import|url\(", page)
+    assert len(page) < 200_000
+
+
+def test_units_of_later_plans_are_counted_in_the_first_model():
+    def plan(*units):
+        return Plan(removed=[Removal("a", unit, "dead") for unit in units])
+
+    assert removed_units([plan(1, 3), plan(1), plan(0, 2)]) == {"a": {0, 1, 2, 3, 5}}
+
+
+def test_nothing_removed_and_large_layers():
+    model = DenseNetwork.random((5, 600, 2)).to_model()
+    pruned, certificate = prune(model)
+    page = pruning_page(certificate.to_json(), model, pruned, certificate.plans)
+    assert "400 drawn at random" in page
+    assert "600 → 600" in page
+
+
+def test_nearest_angles_are_exact_for_tiny_angles():
+    angle = 1e-7
+    vectors = np.array([[1.0, 0.0], [2 * np.cos(angle), 2 * np.sin(angle)], [0.0, -1.0], [0.0, 0.0]])
+    np.testing.assert_allclose(directions.nearest_angles(vectors), [angle, angle, np.pi / 2], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_it_without_errors(pruning, tmp_path, width):
+    path, shot = tmp_path / "page.html", tmp_path / "page.png"
+    write_pruning_page(path, *pruning)
+    frame = tmp_path / "frame.html"  # reports what a phone would have to scroll sideways
+    frame.write_text(
+        f'<iframe id="f" src="page.html" style="border:0;width:{width}px;height:3000px"></iframe><script>'
+        'f.onload = () => {const d = f.contentDocument.documentElement; document.title = "width " + d.scrollWidth;'
+        'console.log("WIDTH " + d.scrollWidth + " PANELS " + d.querySelectorAll(".panel").length)}</script>'
+    )
+
+    def browse(page, *options):
+        profile = f"--user-data-dir={tmp_path / 'profile'}"
+        files = "--allow-file-access-from-files"
+        command = [CHROMIUM, *FLAGS.split(), profile, files, *options, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stderr
+
+    said = browse(frame, f"--window-size={width + 40},3000", "--virtual-time-budget=3000", f"--screenshot={shot}")
+    console = [line for line in said.splitlines() if "CONSOLE" in line]
+    (measured,) = [line for line in console if "WIDTH" in line]
+    assert len(console) == 1, console
+    assert int(re.search(r"WIDTH (\d+)", measured)[1]) <= width
+    assert int(re.search(r"PANELS (\d+)", measured)[1]) == 3
+    assert shot.stat().st_size > 10_000
+    printed = tmp_path / "page.pdf"
+    browse(path, f"--print-to-pdf={printed}")
+    assert printed.read_bytes().startswith(b"%PDF")
