@@ -9,7 +9,7 @@ from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
-from keras_l2feat.zoo.measure import metrics
+from keras_l2feat.zoo.measure import metrics, probe
 from keras_l2feat.zoo.models import save
 from keras_l2feat.zoo.recipe import ROLES, Recipe, recipe
 from keras_l2feat.zoo.steps import Making, take
@@ -93,10 +93,8 @@ def ship(built, folder) -> None:
             temporary.write_bytes(source.read_bytes())
         files.write_text(registry.FOLDER / "cards" / f"{one.name}.md", card_text(shipped))
         rows[one.name] = shipped.as_row()
-    order = sorted(rows, key=lambda name: (rows[name]["facts"].get("family", ""), name.rpartition("-")[0], name))
-    files.write_json(
-        registry.FOLDER / "registry.json", {"format": 1, "models": [rows[name] for name in reversed(order)]}
-    )
+    order = sorted(rows, key=lambda name: (rows[name]["facts"]["family"], name.rpartition("-")[0], name[::-1]))
+    files.write_json(registry.FOLDER / "registry.json", {"format": 1, "models": [rows[name] for name in order]})
 
 
 def _stored(making):
@@ -128,6 +126,7 @@ def _facts(making, role, model) -> dict:
         "cost": chosen.cost or data.cost,
         "dtype": model.layers[-1].compute_dtype,
         "metrics": metrics(model, data, chosen.lam, chosen.cost),
+        "probe": probe(model).tolist(),
         "recipe": f"recipes/{chosen.name}.yaml",
         "recipe_sha256": chosen.sha256,
         "seed": chosen.seed,

@@ -7,7 +7,7 @@ import numpy as np
 from keras_l2feat import data as datasets
 from keras_l2feat.costs import cost_with_gradient
 
-__all__ = ["metrics", "outputs"]
+__all__ = ["metrics", "outputs", "probe"]
 
 BATCH = 1000
 
@@ -49,3 +49,9 @@ def metrics(model, data, lam, cost=None) -> dict:
         if data.classes is not None:
             found[f"{split}_accuracy"] = float(np.mean(z.argmax(axis=1) == y))
     return {"train_loss": found["train_cost"] + lam * squared_norm, **found, "squared_norm": squared_norm}
+
+
+def probe(model):
+    """The outputs `(4, n_L)` on four fixed inputs, a ramp from 0 to 1: what a loaded model must give again."""
+    shape = (4, *model.input_shape[1:])
+    return outputs(model, np.linspace(0, 1, math.prod(shape), dtype="float32").reshape(shape))

@@ -53,8 +53,8 @@ def take(making: Making, step: dict) -> None:
         raise InputError(f"Recipe {making.recipe.name!r}, step {name!r}: {error}") from error
 
 
-def mlp(making, *, widths):
-    """A dense network with He initial weights."""
+def mlp(making, *, widths, dtype="float64"):
+    """A dense network with He initial weights, trained in `dtype`."""
     from keras_l2feat import models
 
     recipe, data = making.recipe, making.data
@@ -65,7 +65,7 @@ def mlp(making, *, widths):
         activation=recipe.activation,
         beta=recipe.beta,
         lam=recipe.lam,
-        dtype="float64",
+        dtype=dtype,
         seed=recipe.seed,
     )
 
@@ -168,6 +168,47 @@ def deep_linear(making, *, depth, rank, copies):
     _explicit(making, [left[:, :rank] @ root, *[root] * (depth - 2), root @ right[:rank]], copies)
 
 
+def global_minimum(making, *, copies, tolerance=1e-4):
+    """The global minimum over all widths of two layers, by conditional gradients, certified to `tolerance`.
+
+    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    """
+    from keras_l2feat.training import covariance
+
+    recipe = making.recipe
+    fitted = covariance.fit(
+        making.data,
+        lam=recipe.lam,
+        cost=recipe.cost,
+        activation=recipe.activation,
+        beta=recipe.beta,
+        tolerance=tolerance,
+        seed=recipe.seed,
+        quiet=making.quiet,
+    )
+    _explicit(making, list(fitted.network.weights), copies)
+
+
+def silence(making, *, share):
+    """Set to zero the neurons and channels whose ‖w‖‖v‖ is at most `share` of their layer's largest.
+
+    Weight decay has made them negligible; training from there on leaves them exactly zero.
+    """
+    from keras_l2feat.pruning.balance import norms
+    from keras_l2feat.pruning.graph import read
+
+    graph = read(making.model)
+    sizes = np.prod(norms(graph), axis=0)
+    for units in graph.writers.values():
+        sizes[units] /= sizes[units].max(initial=0.0) or 1.0
+    gone = (sizes <= share) & ~graph.pinned
+    for slot in graph.slots.values():
+        if slot.role in ("write", "read"):
+            weight = np.moveaxis(np.array(graph.weight(slot.layer, slot.index)), slot.axis, 0)
+            weight[gone[slot.units]] = 0.0
+            graph.layers[slot.layer].weights[slot.index].assign(np.moveaxis(weight, 0, slot.axis))
+
+
 STEPS = {
     "mlp": mlp,
     "conv": conv,
@@ -176,6 +217,8 @@ STEPS = {
     "align": align,
     "bipartite": bipartite,
     "deep_linear": deep_linear,
+    "global_minimum": global_minimum,
+    "silence": silence,
 }
 
 
@@ -183,9 +226,11 @@ def _explicit(making, weights, copies):
     """A model with these weights, every neuron replaced by `copies` on its ray, of random shares that sum to 1."""
     generator = np.random.default_rng(making.recipe.seed)
     for layer in range(len(weights) - 1):
-        shares = np.sqrt(generator.dirichlet([4.0] * copies, size=weights[layer].shape[1]).ravel())
+        width = weights[layer].shape[1]
+        shares = np.sqrt(generator.dirichlet([4.0] * copies, size=width).ravel())
         weights[layer] = np.repeat(weights[layer], copies, axis=1) * shares
-        weights[layer + 1] = np.repeat(weights[layer + 1], copies, axis=0) * shares[:, None]
+        rows, bias = weights[layer + 1][:width], weights[layer + 1][width:]
+        weights[layer + 1] = np.concatenate([np.repeat(rows, copies, axis=0) * shares[:, None], bias])
     network = DenseNetwork(tuple(weights), activation=making.recipe.activation, beta=making.recipe.beta)
     making.model = network.to_model(dtype="float64", lam=making.recipe.lam)
 

@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from keras_l2feat import data as datasets
 from keras_l2feat import files
 from keras_l2feat.errors import InputError
 from keras_l2feat.zoo.fetch import fetch
-from keras_l2feat.zoo.measure import metrics
+from keras_l2feat.zoo.measure import metrics, probe
 from keras_l2feat.zoo.registry import entry
 
 __all__ = ["Check", "verify"]
 
 # A figure computed on another machine differs by the rounding of float32 sums; an accuracy by a tie or two at most.
 RELATIVE, ABSOLUTE, PREDICTIONS = 1e-4, 1e-7, 1e-3
+PROBE = 1e-6  # relative to the largest output: a few float32 roundings
 GAP = 0.05  # the certificate's search is seeded, but climbs along rounded paths
 
 
@@ -50,6 +53,11 @@ def verify(name, *, quiet=True) -> list[Check]:
     checks = [Check("sha256", one.sha256, files.sha256(path), True)]
     model, facts = files.load_model(path), one.facts
     checks.append(_equal("parameters", facts.get("parameters"), model.count_params()))
+    if "probe" in facts:
+        expected = np.array(facts["probe"])
+        difference = float(np.abs(probe(model) - expected).max())
+        limit = PROBE * max(1.0, float(np.abs(expected).max()))
+        checks.append(Check("difference of the outputs on a ramp", limit, difference, difference <= limit))
     try:
         data = datasets.load(facts["data"])
     except (KeyError, InputError) as error:
@@ -89,8 +97,6 @@ def _certificate(facts, model, data):
 
 def _equivalence(facts, model, data, quiet):
     """The parent and the model in float64, on the data and on random inputs, against the rounding bound."""
-    import numpy as np
-
     from keras_l2feat.pruning.certificate import compare
     from keras_l2feat.pruning.graph import read
 
