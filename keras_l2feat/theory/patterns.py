@@ -9,6 +9,8 @@ from keras_l2feat.kernels.arrangement import ANGLE, cell_count, cells, faces, ro
 
 __all__ = ["Cones", "pattern_count", "patterns", "sampled_patterns"]
 
+FLAT = 1e-14  # volume up to which a simplex of a triangulation is four or more rays of one facet, and holds nothing
+
 
 def pattern_count(n: int, d: int) -> int:
     """How many activation patterns n points in general position in R^d allow one neuron: 2 Σ_{k<d} C(n−1, k).
@@ -83,4 +85,5 @@ def _simplices(rays):
     axis = rays.sum(axis=0)
     section = rays / (rays @ axis)[:, None]  # all on one affine hyperplane
     across = np.linalg.svd(axis[None], full_matrices=True)[2][1:]
-    return [rays[index] for index in Delaunay(section @ across.T).simplices]
+    simplices = [rays[index] for index in Delaunay(section @ across.T).simplices]
+    return [simplex for simplex in simplices if abs(np.linalg.det(simplex)) > FLAT]
