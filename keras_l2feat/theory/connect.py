@@ -17,7 +17,18 @@ from keras_l2feat.theory import criticality
 from keras_l2feat.theory.matching import distance, match, permute
 from keras_l2feat.training.lbfgs import minimize
 
-__all__ = ["Path", "barrier", "bend", "connect_permutations", "connect_through_union", "pad", "profile", "straight"]
+__all__ = [
+    "Connection",
+    "Path",
+    "barrier",
+    "bend",
+    "connect",
+    "connect_permutations",
+    "connect_through_union",
+    "pad",
+    "profile",
+    "straight",
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,66 @@ class Path:
 
     def __add__(self, other: "Path") -> "Path":
         return Path(self.pieces + other.pieces)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Paths between two networks and what happens along each.
+
+    Attributes:
+        permutation: whether b is a permutation of a.
+        paths: name → `Path`: `"straight"`, and for permutations `"moves"`, otherwise `"matched"`, `"bent"`, `"union"`.
+        profiles: name → the arrays of `profile`.
+    """
+
+    permutation: bool
+    paths: dict
+    profiles: dict
+
+    @property
+    def barriers(self) -> dict:
+        """name → height above the higher end."""
+        return {name: barrier(losses) for name, (_, losses, _, _) in self.profiles.items()}
+
+    @property
+    def best(self) -> str:
+        """The name of the path with the lowest barrier."""
+        return min(self.barriers, key=self.barriers.get)
+
+
+def connect(a, b, x, y, *, cost="squared", lam=0.0, per_piece=11, tolerance=1e-6, seed=0, quiet=True) -> Connection:
+    """Connect two networks of equal widths in every way there is.
+
+    Permutations of one another: moves through one free place a layer, at constant loss. Others: b's neurons are matched
+    to a's, which costs nothing, as permutations are connected; then a straight line (`"matched"`), the best bent one
+    (`"bent"`), and the union of both at the sum of the widths (`"union"`).
+
+    Args:
+        a, b: networks.
+        x, y, cost, lam: the loss along the path, `cost` without a callable.
+        per_piece: networks looked at on each piece (the straight paths and the union: five times as many).
+        tolerance: relative distance within which b counts as a permutation of a: what float32 storage leaves.
+        seed: of the search for the permutation.
+        quiet: no progress bar.
+
+    Returns: a `Connection`.
+    """
+    homogeneous = scaling(a.activation) in (Scaling.POSITIVE, Scaling.LINEAR)
+    keep = "norm" if homogeneous else "function"
+    matched = permute(b, match(b, a, seed=seed))
+    permutation = distance(matched, a) <= tolerance * np.sqrt(a.squared_norm)
+    paths = {"straight": straight(a, b)}
+    if permutation:
+        paths["moves"] = connect_permutations(a, b, keep=keep, tolerance=tolerance, seed=seed)
+    else:
+        paths["matched"] = straight(a, matched)
+        paths["bent"] = bend(a, matched, x, y, cost=cost, lam=lam, quiet=quiet)
+        paths["union"] = connect_through_union(a, b, keep=keep)
+    profiles = {
+        name: profile(path, x, y, cost=cost, lam=lam, per_piece=per_piece if name == "moves" else 5 * per_piece)
+        for name, path in paths.items()
+    }
+    return Connection(permutation, paths, profiles)
 
 
 def straight(a: DenseNetwork, b: DenseNetwork) -> Path:

@@ -136,8 +136,23 @@ def test_bending_lowers_the_barrier():
         )
         ends.append(network.with_weights(found.arrays))
     a, b = ends
+    connection = connect.connect(a, b, x, y, lam=1e-3)
+    assert not connection.permutation
+    assert connection.barriers["union"] < 1e-12  # two layers: no barrier, with the norm counted
+    assert connection.best == "union"
     b = matching.permute(b, matching.match(b, a))
     line = connect.barrier(connect.profile(connect.straight(a, b), x, y, lam=1e-3)[1])
     curve = connect.barrier(connect.profile(connect.bend(a, b, x, y, lam=1e-3), x, y, lam=1e-3)[1])
     assert line > 1e-3
     assert curve < 0.5 * line
+
+
+def test_connect_sees_a_permutation_and_stored_in_float32():
+    network = DenseNetwork.random((3, 5, 4, 2), seed=0)
+    rounded = network.with_weights(w.astype(np.float32) for w in shuffled(network, 1).weights)
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    connection = connect.connect(network, rounded, x, network(x) + 1, lam=1e-2)
+    assert connection.permutation
+    assert connection.best == "moves"
+    assert connection.barriers["moves"] < 1e-6
+    assert connection.barriers["straight"] > 1e-3
