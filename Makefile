@@ -33,6 +33,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 demo: $(VENV)/.installed
+	@mkdir -p results/demo
 	@$(BIN)/l2feat prune zoo:mnist-1k-wide --data mnist-1k -o results/demo/mnist-1k-small.keras --rays results/demo/rays.png
 
 test: $(VENV)/.installed-test

@@ -130,7 +130,7 @@ def command(
     if rays_path:
         from keras_l2feat.plots.rays import rays_before_after
 
-        rays_before_after(model, certificate.plans, rays_path, pruned=pruned)
+        rays_before_after(model, pruned, rays_path, data=data, seed=seed)
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(table(certificate))

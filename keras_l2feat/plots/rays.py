@@ -1,0 +1,107 @@
+"""The neurons of a network as rays, before and after pruning."""
+
+import numpy as np
+
+from keras_l2feat.plots.style import canvas, save
+
+__all__ = ["rays_before_after"]
+
+POINTS = 256  # inputs on which neurons are compared
+PANELS = 6  # layers drawn at most: those that lose most
+
+
+def rays_before_after(model, pruned, path, *, data=None, seed=0) -> None:
+    """Draw each pruned layer's neurons before and after: many points on few rays become one point a ray.
+
+    A neuron is the vector of its outputs on up to 256 inputs, of `data` or else Gaussian; both panels of a layer show
+    these vectors in the two principal directions (from the origin) of the layer before pruning. Colours are the rays of
+    the pruned layer; a neuron that is on none of them is grey. [after Jacot et al. 2022, Fig. 1]
+
+    Args:
+        model, pruned: the two Keras models, with the same names of layers.
+        path: a picture; the suffix says its format.
+        data: a `Dataset` that the model takes, or `None`.
+        seed: of Gaussian inputs.
+    """
+    inputs = _inputs(model, data, seed)
+    layers = _changed(model, pruned)
+    if not layers:  # nothing was pruned: show what there is
+        layers = [layer.name for layer in model.layers if layer.get_weights()][:2]
+    before, after = _responses(model, layers, inputs), _responses(pruned, layers, inputs)
+    with canvas(2, len(layers), squeeze=False) as (figure, axes):
+        for column, name in enumerate(layers):
+            _draw_layer(axes[:, column], name, before[name], after[name])
+        save(figure, path)
+
+
+def _inputs(model, data, seed):
+    if data is not None:
+        return [data.inputs(model)[:POINTS].astype("float32")]
+    generator = np.random.default_rng(seed)
+    shapes = [[POINTS, *(8 if size is None else size for size in entry.shape[1:])] for entry in model.inputs]
+    return [generator.standard_normal(shape).astype("float32") for shape in shapes]
+
+
+def _changed(model, pruned):
+    """Names of the layers that lost units, those that lost most first cut to `PANELS`, in the model's order."""
+    lost = {}
+    kept = {layer.name: layer for layer in pruned.layers}
+    for layer in model.layers:
+        if layer.name in kept and layer.get_weights():
+            lost[layer.name] = layer.output.shape[-1] - kept[layer.name].output.shape[-1]
+    most = sorted((name for name in lost if lost[name] > 0), key=lambda name: -lost[name])[:PANELS]
+    return [name for name in lost if name in most]
+
+
+def _responses(model, layers, inputs):
+    """layer name → (units, values) float64 outputs of its units on the inputs."""
+    import keras
+
+    outputs = [model.get_layer(name).output for name in layers]
+    values = keras.Model(model.inputs, outputs).predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
+    values = values if isinstance(values, list) else [values]
+    return {name: np.asarray(v, np.float64).reshape(-1, v.shape[-1]).T for name, v in zip(layers, values)}
+
+
+def _draw_layer(axes, name, before, after):
+    import seaborn as sns
+
+    _, _, directions = np.linalg.svd(before, full_matrices=False)
+    basis = directions[:2].T
+    nearest, cosine = _nearest(before, after)
+    colours = np.array(sns.color_palette("husl", max(len(after), 1)))
+    grey = np.array([0.6, 0.6, 0.6])
+    points = before @ basis, after @ basis
+    for panel, (vectors, ray) in enumerate(zip(points, (np.where(cosine > 0.999, nearest, -1), np.arange(len(after))))):
+        shown = np.array([grey if k < 0 else colours[k] for k in ray]).reshape(-1, 3)
+        for tip, colour in zip(_tips(points, nearest, cosine), colours):
+            axes[panel].plot(*zip((0, 0), tip), linestyle="--", linewidth=0.7, color=colour, alpha=0.7, zorder=1)
+        axes[panel].scatter(*vectors.T, c=shown, s=26, edgecolors="white", linewidths=0.4, zorder=2)
+        axes[panel].plot(0, 0, "+", color="black", markersize=8)
+        when = ("before", "after")[panel]
+        axes[panel].set(title=f"{name} {when}: {len(vectors)} neurons", xlabel="principal direction 1")
+    axes[0].set(ylabel="principal direction 2")
+    axes[1].set(ylabel="principal direction 2")
+    axes[1].sharex(axes[0])
+    axes[1].sharey(axes[0])
+
+
+def _nearest(before, after):
+    """For each neuron before: which neuron after is nearest in direction, and the cosine."""
+
+    def unit(rows):
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.where(norms > 0, norms, 1)
+
+    cosines = unit(before) @ unit(after).T
+    if not cosines.size:
+        return np.zeros(len(before), int), np.zeros(len(before))
+    return cosines.argmax(axis=1), cosines.max(axis=1)
+
+
+def _tips(points, nearest, cosine):
+    """For each ray the farthest point on it in the plane, of either panel."""
+    before, after = points
+    for k, tip in enumerate(after):
+        ends = [tip, *before[(nearest == k) & (cosine > 0.999)]]
+        yield max(ends, key=np.linalg.norm)
