@@ -105,11 +105,19 @@ def _compare(expected, outputs):
         fitting = [i for i, other in enumerate(left) if other.shape == y.shape]
         if not fitting:
             return float("inf"), float("inf")
-        gaps = [np.abs(left[i] - y).max(initial=0.0) for i in fitting]
+        gaps = [_gap(left[i], y) for i in fitting]
         deviation = max(deviation, float(np.min(gaps)))
-        scale = max(scale, float(np.abs(y).max(initial=0.0)))
+        scale = max(scale, float(np.abs(y[np.isfinite(y)]).max(initial=0.0)))
         left.pop(fitting[int(np.argmin(gaps))])
     return deviation, deviation / scale if scale else deviation
+
+
+def _gap(first, second):
+    """The largest difference; infinite where just one is not a number."""
+    with np.errstate(invalid="ignore"):
+        same = (first == second) | (np.isnan(first) & np.isnan(second))
+        gap = np.where(same, 0.0, np.abs(first - second))
+    return float(np.nan_to_num(gap, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,85 @@
+"""Exports run where they are meant to, and agree with the model or are not written."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from keras_l2feat import exports  # noqa: E402
+from keras_l2feat.errors import CheckFailed, InputError  # noqa: E402
+from keras_l2feat.exports import export  # noqa: E402
+
+layers = keras.layers
+SUFFIX = {"onnx": "model.onnx", "saved_model": "model", "tflite": "model.tflite"}
+
+
+def image_model():
+    x = keras.Input((8, 8, 1))
+    h = layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(x))
+    return keras.Model(x, layers.Dense(3, "softmax")(layers.Flatten()(layers.Dropout(0.5)(h))))
+
+
+def two_by_two():
+    """Two inputs that do not commute, two outputs of one shape."""
+    a, b = keras.Input((4,), name="b"), keras.Input((4,), name="a")
+    h = layers.Subtract()([layers.Dense(4, "relu")(a), b])
+    return keras.Model([a, b], [layers.Dense(3)(h), layers.Dense(3)(h)])
+
+
+def need(format):
+    if format == "onnx":
+        for package in ("onnx", "tf2onnx", "onnxruntime"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pytest.importorskip(package)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", list(exports.FORMATS))
+@pytest.mark.parametrize("make", [image_model, two_by_two])
+def test_an_export_computes_what_the_model_does(format, make, tmp_path):
+    need(format)
+    path = tmp_path / SUFFIX[format]
+    result = export(make(), path, format)
+    assert result["max_rel_deviation"] <= 1e-5
+    assert result["bytes"] > 1000
+    assert path.exists()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.slow
+def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
+    write, run = exports.FORMATS["saved_model"]
+    monkeypatch.setitem(exports.FORMATS, "saved_model", (write, lambda *a: [y + 0.01 for y in run(*a)]))
+    with pytest.raises(CheckFailed, match=r"differs from the model by 0\.01"):
+        export(image_model(), tmp_path / "model", "saved_model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_may_be_given_and_mistakes_are_named(tmp_path):
+    model = two_by_two()
+    with pytest.raises(InputError, match="'format' must be one of"):
+        export(model, tmp_path / "m.pb", "pb")
+    with pytest.raises(InputError, match="does not exist"):
+        export(model, tmp_path / "none" / "m.onnx", "onnx")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        export(model, tmp_path / "taken", "saved_model")
+    inputs = exports._samples(model, [np.ones((20, 4)), np.zeros((20, 4))], 0)
+    assert [x.shape for x in inputs] == [(8, 4), (8, 4)]
+
+
+def test_not_a_number_never_passes():
+    assert exports._gap(np.array([1.0, np.nan]), np.array([1.0, 2.0])) == np.inf
+    assert exports._gap(np.array([np.inf, np.nan]), np.array([np.inf, np.nan])) == 0.0
+
+
+@pytest.mark.slow
+def test_what_a_runtime_cannot_do_is_said(tmp_path):
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.ops.erfinv(layers.Dense(2)(x)))
+    with pytest.raises(InputError, match="cannot be exported to tflite"):
+        export(model, tmp_path / "m.tflite", "tflite")
+    assert list(tmp_path.iterdir()) == []
