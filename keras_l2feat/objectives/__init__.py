@@ -1,15 +1,18 @@
 """One loss in three forms: of the weights, of the hidden representations, of their covariances."""
 
 from keras_l2feat.objectives.covariance import Covariances, covariance, covariances_of
+from keras_l2feat.objectives.forces import Forces, forces
 from keras_l2feat.objectives.loss import Loss
 from keras_l2feat.objectives.representation import representation, representations_of
 from keras_l2feat.objectives.weight_space import forward, weight_space
 
 __all__ = [
     "Covariances",
+    "Forces",
     "Loss",
     "covariance",
     "covariances_of",
+    "forces",
     "forward",
     "representation",
     "representations_of",

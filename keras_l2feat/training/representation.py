@@ -42,6 +42,7 @@ def fit(
     seconds=None,
     callback=None,
     dtype="float64",
+    seed=0,
     quiet=False,
     **options,
 ) -> Fit:
@@ -62,6 +63,7 @@ def fit(
         seconds: wall-clock budget.
         callback: called as `callback(iteration of the stage, value, arrays)`; a true answer stops the stage.
         dtype: "float64" or "float32" to compute in.
+        seed: without effect, as nothing is drawn; all forms of training take one.
         quiet: no progress bar.
         **options: for "adam": `optimizer`, `adam_share`.
 

@@ -1,0 +1,80 @@
+"""`l2feat forces`: attraction and repulsion on the hidden representations of a trained network."""
+
+from pathlib import Path
+
+import click
+
+from keras_l2feat.cli.options import (
+    data_option,
+    json_option,
+    load_data,
+    load_source,
+    quiet_option,
+    source_argument,
+    write_json_result,
+)
+from keras_l2feat.errors import InputError
+
+
+@click.command(
+    epilog="Example: l2feat forces zoo:mnist-789-42-wide --data mnist-789-42 -o forces",
+    short_help="Draw attraction and repulsion on the hidden representations.",
+)
+@source_argument
+@data_option(required=True)
+@click.option(
+    "--lam", type=float, metavar="X", help="Amount λ of the L2 penalty; by default the one the model carries."
+)
+@click.option("--ridge", type=float, default=1e-4, show_default=True, help="Relative ridge of the layers' systems.")
+@click.option("--angle", type=float, default=1e-2, show_default=True, help="Radians within which neurons share a ray.")
+@click.option("-o", "--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for picture and CSV.")
+@json_option
+@quiet_option
+def command(source, data, lam, ridge, angle, out, json_path, quiet):
+    """Print how well attraction and repulsion balance in SOURCE, and draw them.
+
+    SOURCE is a .keras file of Dense layers, or zoo:NAME. With -o, DIR receives forces.png, forces.svg and forces.csv:
+    for each hidden layer the points (left, coloured by class) and the neurons (right) on two principal components, with
+    attraction in green and repulsion in red; neurons on one ray share a dashed line. At a stationary point the two
+    cancel.
+    """
+    data = load_data(data)
+    model = load_source(source)
+    from keras_l2feat import regularizers
+    from keras_l2feat.network import DenseNetwork
+
+    lam = regularizers.amount(model) if lam is None else lam
+    if not lam > 0:
+        raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
+    network = DenseNetwork.from_model(model)
+    if (network.widths[0], network.widths[-1]) != (data.x_train.shape[1], data.outputs):
+        raise InputError(
+            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
+            f"the widths of {source!r} are {network.widths}."
+        )
+    if network.depth < 2:
+        raise InputError(f"The network of {source!r} has no hidden layer to look at.")
+    from keras_l2feat.report.forces import measure, write
+
+    picture = measure(network, data, lam, ridge=ridge, angle=angle)
+    if out is not None:
+        from keras_l2feat.files import output_folder
+
+        write(picture, output_folder(out))
+    write_json_result({"source": source, "data": data.name, **picture.summary}, json_path)
+    if not quiet and json_path != "-":
+        click.echo(_table(picture.summary))
+        if out is not None:
+            click.echo(f"Written to {out}/: forces.png, forces.svg, forces.csv")
+
+
+def _table(summary) -> str:
+    lines = [f"{'layer':>6} {'width':>6} {'rays':>5} {'attraction':>11} {'repulsion':>10} {'|sum|/max':>10}  balance"]
+    for layer in summary["layers"]:
+        low, high = layer["balance"]
+        lines.append(
+            f"{layer['layer']:>6} {layer['width']:>6} {layer['rays']:>5} {layer['attraction']:>11.4g} "
+            f"{layer['repulsion']:>10.4g} {layer['stationarity']:>10.2g}  {low:.4f} to {high:.4f}"
+        )
+    lines.append(f"output: |dC + lam * attraction| / max = {summary['output_stationarity']:.2g}; 0 at a minimum")
+    return "\n".join(lines)

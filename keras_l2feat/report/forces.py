@@ -1,0 +1,76 @@
+"""The forces of one network on one data set: numbers, table and picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from keras_l2feat.files import atomic_path
+from keras_l2feat.objectives import forces
+from keras_l2feat.plots.forces import draw_forces, force_table
+from keras_l2feat.plots.style import canvas, save
+from keras_l2feat.training.rays import ray_labels
+
+__all__ = ["Picture", "measure", "write"]
+
+NEGLIGIBLE = 1e-4  # share of a layer's largest contribution up to which a neuron counts as dead, as in training.rays
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What `measure` returns.
+
+    Attributes:
+        summary: JSON-able: `lam`, `ridge`, `angle`, `output_stationarity` and `layers`, with for each hidden layer
+            `layer, width, rays, attraction, repulsion` (Frobenius norms), `stationarity`, `balance` (least and largest
+            ‖w_in‖/‖v_out‖).
+        table: see `plots.forces.force_table`.
+    """
+
+    summary: dict
+    table: pd.DataFrame
+
+
+def measure(network, data, lam, *, ridge=1e-4, angle=1e-2) -> Picture:
+    """The forces in a `DenseNetwork` on the training points of a `data.Dataset`; arguments as for `forces`.
+
+    Args:
+        angle: radians within which neurons share a ray.
+    """
+    found = forces(network, data, lam, ridge)
+    labels = [
+        ray_labels(lower, upper[: lower.shape[1]], angle, NEGLIGIBLE)
+        for lower, upper in zip(network.weights, network.weights[1:])
+    ]
+    layers = [
+        {
+            "layer": index + 1,
+            "width": network.hidden[index],
+            "rays": int(labels[index].max(initial=-1)) + 1,
+            "attraction": float(np.linalg.norm(found.attraction[index])),
+            "repulsion": float(np.linalg.norm(found.repulsion[index])),
+            "stationarity": found.stationarity[index],
+            "balance": [float(bound(ratios)) if np.isfinite(ratios).any() else 1.0 for bound in (np.nanmin, np.nanmax)],
+        }
+        for index, ratios in enumerate(found.balance)
+    ]
+    summary = {
+        "lam": float(lam),
+        "ridge": float(ridge),
+        "angle": float(angle),
+        "output_stationarity": found.stationarity[-1],
+        "layers": layers,
+    }
+    classes = None if data.classes is None else data.y_train
+    return Picture(summary, force_table(found, classes, labels))
+
+
+def write(picture, out, names=None, title=None) -> None:
+    """Write `forces.png`, `forces.svg` and `forces.csv` into the folder `out`."""
+    with canvas(len(picture.summary["layers"]), 2, width=4.6, height=4.4, squeeze=False) as (figure, axes):
+        draw_forces(axes, picture.table, names)
+        figure.suptitle(title or "attraction (green) and repulsion (red)")
+        for suffix in ("png", "svg"):
+            save(figure, out / f"forces.{suffix}")
+    with atomic_path(out / "forces.csv") as temporary:
+        picture.table.to_csv(temporary, index=False)
