@@ -1,6 +1,10 @@
 """Keras layers. Importing this module registers them, so that `keras.saving.load_model` finds them."""
 
-from keras_l2feat.layers.homogeneous_dense import HomogeneousDense
-from keras_l2feat.layers.representation_cost import RepresentationCost
+from keras_l2feat.backend import require_keras
+
+require_keras()
+
+from keras_l2feat.layers.homogeneous_dense import HomogeneousDense  # noqa: E402
+from keras_l2feat.layers.representation_cost import RepresentationCost  # noqa: E402
 
 __all__ = ["HomogeneousDense", "RepresentationCost"]

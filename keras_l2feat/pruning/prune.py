@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 
+from keras_l2feat.backend import require_keras
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 from keras_l2feat.pruning.balance import balance as balance_units
 from keras_l2feat.pruning.certificate import certify
@@ -59,6 +60,7 @@ def prune(
     >>> pruned.layers[0].units, certificate.verified
     (5, True)
     """
+    require_keras()
     graph = read(model)
     if guarantee not in GUARANTEES:
         raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)

@@ -60,7 +60,7 @@ def test_a_file_that_is_no_model_is_2_and_writes_nothing(models, name):
         (["train", "mnist-2k", "--widths", "5", "--lam", "1e-3", "-o", "m.keras"], "mnist-2k"),
         (["train", "teacher:n=20", "--widths", "5,x", "--lam", "1e-3", "-o", "m.keras"], "5,x"),
         (["train", "teacher:n=20", "--widths", "5", "--lam", "-1", "-o", "m.keras"], "lam"),
-        (["certify", "good.keras", "--data", "mnist-1k", "--lam", "1e-3"], "784 values"),
+        (["certify", "good.keras", "--data", "mnist-1k", "--lam", "1e-3"], "784 inputs"),
         (["prune", "good.keras", "--data", "missing.npz"], "missing.npz"),
         (["prune", "zoo:no-such-model"], "no-such-model"),
         (["prune", "good.keras", "-o", "nowhere/small.keras"], "nowhere"),
