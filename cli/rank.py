@@ -1,0 +1,64 @@
+"""`l2feat rank`: how many neurons does a trained layer need?"""
+
+import click
+
+from keras_l2feat.cli.options import (
+    data_option,
+    json_option,
+    load_data,
+    load_source,
+    quiet_option,
+    source_argument,
+    write_json_result,
+)
+from keras_l2feat.errors import InputError
+
+
+@click.command(
+    epilog="Example: l2feat rank zoo:bipartite-4-wide --data bipartite:n=4",
+    short_help="Bound the number of neurons that a trained layer needs.",
+)
+@source_argument
+@data_option(required=True)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=1e-6,
+    show_default=True,
+    help="Radians within which neurons are one ray, and what counts as linearly dependent.",
+)
+@json_option
+@quiet_option
+def command(source, data, tolerance, json_path, quiet):
+    """Bound, for every hidden layer of SOURCE, the least number of neurons with the same two covariances on the data.
+
+    From below: the ranks of K and of K^σ, and a set of entries of K^σ of which a neuron covers one at most. From above:
+    the number of rays, Carathéodory's reduction, and N(N + 1). SOURCE is a .keras file of Dense layers, or zoo:NAME.
+    """
+    data = load_data(data)
+    model = load_source(source)
+    from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.pruning.table import columns
+    from keras_l2feat.theory.ranks import rank_report
+
+    network = DenseNetwork.from_model(model)
+    if network.widths[0] != data.x_train.shape[1]:
+        raise InputError(
+            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs; {source!r} takes {network.widths[0]}."
+        )
+    report = rank_report(network, data.x_train, tolerance=tolerance)
+    layers = [bounds.as_dict() for bounds in report]
+    write_json_result(
+        {"source": source, "data": data.name, "points": len(data.x_train), "tolerance": tolerance, "layers": layers},
+        json_path,
+    )
+    if quiet or json_path == "-":
+        return
+    header = ("layer", "units", "alive", "rank K", "rank K^σ", "fooling", "rays", "Carathéodory", "N(N+1)", "needed")
+    keys = ("units", "alive", "rank_k", "rank_k_sigma", "fooling", "rays", "caratheodory", "theoretical")
+    rows = [header]
+    for bounds in layers:
+        low, high = bounds["lower"], bounds["upper"]
+        needed = str(low) if low == high else f"{low} to {high}"
+        rows.append((bounds["layer"], *("–" if bounds[key] is None else str(bounds[key]) for key in keys), needed))
+    click.echo("\n".join(columns(rows, left=(0, len(header) - 1))))
