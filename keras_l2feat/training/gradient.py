@@ -149,7 +149,7 @@ def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
 
     functions = {
         "relu": tf.nn.relu,
-        "leaky_relu": lambda z: tf.nn.leaky_relu(z, 0.2),
+        "leaky_relu": lambda z: tf.maximum(z, 0.2 * z),  # TensorFlow's own rounds its slope to float32
         "linear": tf.identity,
         "abs": tf.abs,
         "tanh": tf.tanh,

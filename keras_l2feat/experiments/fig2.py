@@ -1,0 +1,73 @@
+"""Loss against width [Jacot et al. 2022, Fig. 2]: MNIST at two λ on the left, a teacher network on the right."""
+
+import click
+
+from keras_l2feat.experiments.record import figure
+
+WIDTHS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 55, 75, 100)
+EPSILON = 0.01
+# panel: data set, λs, method, seeds, options. The paper shows independent trials for the teacher, all as dots.
+PANELS = {
+    "mnist": [("mnist-1k", (1e-3, 1e-4), "descent", (0,), {})],
+    "teacher": [
+        ("teacher", (1e-6,), "sweep", (0, 1, 2), {"iterations": 2000}),
+        ("teacher", (1e-6,), "descent", (0,), {"iterations": 800}),
+    ],
+}
+TITLES = {"mnist": "first 1000 MNIST digits, cross-entropy", "teacher": "teacher of width 10, squared error"}
+
+
+@figure(
+    "fig2",
+    click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes."),
+    summary="Loss against width on MNIST and on a teacher: where the plateau starts.",
+)
+def command(out, *, seed, quiet, jobs):
+    """Write curve.csv, fig2.png and fig2.svg; return what was found, compared with the paper."""
+    import pandas as pd
+
+    from keras_l2feat import data
+    from keras_l2feat.plateau import plateau_starts, table, write_csv
+    from keras_l2feat.plateau.study import plan
+    from keras_l2feat.plateau.tasks import run_tasks
+    from keras_l2feat.plots.curve import draw_curve
+    from keras_l2feat.plots.style import canvas, save
+
+    frames = {}
+    for panel, studies in PANELS.items():
+        trials = []
+        for name, lams, method, seeds, options in studies:
+            tasks = plan(method, lams, WIDTHS, [seed + s for s in seeds], options=options)
+            results = run_tasks(tasks, data.load(name), out / "tasks", jobs=jobs, quiet=quiet)
+            trials += [trial for group in results for trial in group]
+        frames[panel] = table(trials)
+    write_csv(pd.concat([f.assign(data=panel) for panel, f in frames.items()]), out / "curve.csv")
+    with canvas(1, 2, width=6.0, height=4.6) as (drawing, axes):
+        for panel, axis in zip(frames, axes):
+            draw_curve(axis, frames[panel], epsilon=EPSILON, title=TITLES[panel])
+        for suffix in (".png", ".svg"):
+            save(drawing, out / f"fig2{suffix}")
+    lines = []
+    for panel, frame in frames.items():
+        for (method, lam), group in frame.groupby(["method", "lam"]):
+            starts = plateau_starts(group["width"], group["loss"])
+            best = group.loc[group["loss"].idxmin()]
+            found = ", ".join(f"{s.width} at {100 * s.epsilon:g} %" for s in starts)
+            seconds = group["seconds"].max() if method == "descent" else group["seconds"].sum()
+            lines.append(
+                f"- {TITLES[panel]}, λ = {lam:g}, {method}: the plateau starts at width {found} (of the widths tried);"
+                f" least loss {best['loss']:.4g} at width {best['width']}, test loss there {best['test_loss']:.4g};"
+                f" {seconds:.0f} s."
+            )
+    text = (
+        "The regularized training loss (full lines, λ term included) against the width of both hidden layers, "
+        "depth 3, 1000 points; dashed the test loss without the λ term of the same networks.\n\n" + "\n".join(lines)
+    )
+    return text + (
+        "\n\nThe paper (Fig. 2) sees the plateau start near width 10 on both sides, after 1 to 4 hours of Adam and "
+        "gradient descent on a GTX 1080 for each curve. Where ours starts depends on the tolerance: the loss keeps "
+        "falling slightly, by about one percent, beyond the width where the eye sees it level off. The MNIST subset is "
+        "the first 1000 digits, and the teacher has Gaussian weights of our own draw and targets scaled to unit "
+        "variance, so losses are not comparable digit by digit; the paper does not state its seeds or its two λ in "
+        "full, ours are 1e-3 and 1e-4."
+    )
