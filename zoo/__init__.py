@@ -8,13 +8,23 @@
 Importing this package, listing and looking up import neither Keras nor TensorFlow.
 """
 
-from keras_l2feat.zoo.fetch import fetch
+from keras_l2feat.zoo import fetch as _fetch
 from keras_l2feat.zoo.models import load, save
 from keras_l2feat.zoo.registry import Entry, entries, entry, register
 
-__all__ = ["Entry", "entries", "entry", "fetch", "list", "load", "register", "save"]
+__all__ = ["Entry", "download", "entries", "entry", "list", "load", "register", "save"]
 
 
 def list(family=None):
     """The names of all models, or of those of one family."""
     return [one.name for one in entries(family)]
+
+
+def download(name, *, quiet=True):
+    """The path of a model's file, fetched if it is not here yet, of the size and SHA-256 that the registry says.
+
+    Raises:
+        InputError: no such model, or its file cannot be had.
+        CheckFailed: what came is not the file that the registry describes; nothing is left behind.
+    """
+    return _fetch.fetch(entry(name), quiet=quiet)

@@ -138,7 +138,7 @@ def _facts(making, role, model) -> dict:
     if making.curve:
         curve = {"-".join(map(str, widths)): loss for widths, loss in making.curve}
         facts["plateau"] = {"start": _starts(making.curve), "curve": curve}
-    if chosen.certificate:
+    if chosen.certificate and role == "plateau":  # the same function as its parent, in the fewest neurons
         facts["certificate"] = _certificate(chosen, data, model)
     return facts
 

@@ -168,6 +168,23 @@ def deep_linear(making, *, depth, rank, copies):
     _explicit(making, [left[:, :rank] @ root, *[root] * (depth - 2), root @ right[:rank]], copies)
 
 
+def from_teacher(making, *, width, copies, **options):
+    """The teacher of `data.teacher` itself, trained on by `training.fit` with its options.
+
+    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    """
+    from keras_l2feat import training
+    from keras_l2feat.data.teacher import teacher_network
+
+    data, recipe = making.data, making.recipe
+    network = teacher_network(width=width, inputs=data.x_train.shape[1], outputs=data.outputs)
+    z = network(data.x_train)
+    scale = np.vdot(z, data.y_train) / np.vdot(z, z)  # the data set's targets are scaled
+    network = network.with_weights([*network.weights[:-1], scale * network.weights[-1]])
+    fitted = training.fit(network, data, lam=recipe.lam, cost=recipe.cost, quiet=making.quiet, **options)
+    _explicit(making, list(fitted.network.weights), copies)
+
+
 def global_minimum(making, *, copies, tolerance=1e-4):
     """The global minimum over all widths of two layers, by conditional gradients, certified to `tolerance`.
 
@@ -217,6 +234,7 @@ STEPS = {
     "align": align,
     "bipartite": bipartite,
     "deep_linear": deep_linear,
+    "from_teacher": from_teacher,
     "global_minimum": global_minimum,
     "silence": silence,
 }

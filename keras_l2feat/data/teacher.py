@@ -6,7 +6,12 @@ from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 
-__all__ = ["teacher"]
+__all__ = ["teacher", "teacher_network"]
+
+
+def teacher_network(*, depth=3, width=10, inputs=10, outputs=1, seed=0) -> DenseNetwork:
+    """The random network behind `teacher` of the same arguments, before its outputs are scaled."""
+    return _network(np.random.default_rng(seed), depth, width, inputs, outputs)
 
 
 def teacher(*, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, seed=0, name=None) -> Dataset:
@@ -22,9 +27,7 @@ def teacher(*, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, see
         if int(value) != value or value < 1:
             raise bad_argument(argument, "a whole number of at least 1", value)
     generator = np.random.default_rng(seed)
-    widths = (inputs, *(width,) * (depth - 1), outputs)
-    weights = [generator.standard_normal((a + 1, b)) / np.sqrt(a) for a, b in zip(widths, widths[1:])]  # noqa: RUF007
-    network = DenseNetwork(tuple(weights))
+    network = _network(generator, depth, width, inputs, outputs)
     x_train, x_test = generator.standard_normal((n, inputs)), generator.standard_normal((n_test, inputs))
     y_train, y_test = network(x_train), network(x_test)
     scale = y_train.std() or 1.0
@@ -37,3 +40,9 @@ def teacher(*, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, see
         licence="made by this package",
         source=f"teacher(depth={depth}, width={width}, inputs={inputs}, outputs={outputs}, n={n}, seed={seed})",
     )
+
+
+def _network(generator, depth, width, inputs, outputs):
+    widths = (inputs, *(width,) * (depth - 1), outputs)
+    weights = [generator.standard_normal((a + 1, b)) / np.sqrt(a) for a, b in zip(widths, widths[1:])]  # noqa: RUF007
+    return DenseNetwork(tuple(weights))

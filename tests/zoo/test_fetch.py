@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from keras_l2feat.errors import CheckFailed, InputError
-from keras_l2feat.zoo import Entry, fetch
-from keras_l2feat.zoo.fetch import Limits
+from keras_l2feat.zoo import Entry
+from keras_l2feat.zoo.fetch import Limits, fetch
 
 BODY = np.random.default_rng(0).bytes(300_000)
 ENTRY = Entry("planted", "planted.keras", hashlib.sha256(BODY).hexdigest(), len(BODY))
@@ -251,7 +251,8 @@ def test_nobody_answers(cache, monkeypatch):
 SCRIPT = """
 import json, sys
 from keras_l2feat.errors import CheckFailed, InputError
-from keras_l2feat.zoo import Entry, fetch
+from keras_l2feat.zoo import Entry
+from keras_l2feat.zoo.fetch import fetch
 try:
     print(fetch(Entry(**json.loads(sys.argv[1]))))
 except (CheckFailed, InputError) as error:

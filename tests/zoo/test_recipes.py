@@ -1,0 +1,135 @@
+"""Recipes, what they make and what is shipped belong together."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from keras_l2feat import zoo
+from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.zoo import build, recipe, registry
+from keras_l2feat.zoo.steps import Making, take
+from keras_l2feat.zoo.verify import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", recipe.recipes())
+def test_shipped_models_were_built_from_the_recipe_as_it_is(name):
+    chosen = recipe.recipe(name)
+    for role, model in chosen.models.items():
+        one = zoo.entry(model)
+        assert one.facts["recipe_sha256"] == chosen.sha256, f"l2feat zoo build {name} --ship"
+        assert (one.facts["role"], one.family) == (role, chosen.family)
+    assert zoo.entry(chosen.models["plateau"]).facts["parent"] == chosen.models["wide"]
+
+
+def test_every_shipped_model_has_a_recipe():
+    made = {model for name in recipe.recipes() for model in recipe.recipe(name).models.values()}
+    assert made == {one.name for one in registry.read(registry.FOLDER / "registry.json")}
+
+
+def test_the_plateau_is_never_wider_nor_worse_than_its_parent():
+    for name in recipe.recipes():
+        wide, plateau = (zoo.entry(model).facts for model in recipe.recipe(name).models.values())
+        assert all(a >= b for a, b in zip(wide["widths"], plateau["widths"])), name
+        assert wide["parameters"] > plateau["parameters"], name
+        assert plateau["metrics"]["train_loss"] <= wide["metrics"]["train_loss"] * (1 + 1e-3), name
+        assert plateau["equivalence"]["max_abs_deviation"] <= plateau["equivalence"]["bound"], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bipartite-4", "deep-linear"])
+def test_a_small_family_is_rebuilt_and_matches_its_card(name, tmp_path):
+    built = build.build(name, tmp_path, quiet=True)
+    assert build.check(built) == []
+    assert {path.suffix for path in tmp_path.iterdir()} == {".keras", ".md", ".json"}
+    assert [one.name for one in built] == [f"{name}-wide", f"{name}-plateau"]
+
+
+def test_what_differs_from_the_shipped_figures_is_told(tmp_path):
+    built = build.build("bipartite-4", tmp_path, quiet=True)
+    built[0].facts["metrics"]["train_loss"] += 1e-3
+    built[1].facts["recipe_sha256"] = "0" * 64
+    differences = build.check(built)
+    assert len(differences) == 2
+    assert "bipartite-4-wide: train_loss is 0.0169" in differences[0]
+    assert "recipe has changed" in differences[1]
+
+
+def test_shipping_writes_weights_card_and_row_and_nothing_that_changed(tmp_path, monkeypatch):
+    (tmp_path / "built").mkdir()
+    built = build.build("bipartite-4", tmp_path / "built", quiet=True)
+    package = tmp_path / "package"
+    for folder in ("weights", "cards"):
+        (package / folder).mkdir(parents=True)
+    shutil.copy(registry.FOLDER / "registry.json", package)
+    monkeypatch.setattr(registry, "FOLDER", package)
+    build.ship(built, tmp_path / "built")
+    rows = {one.name: one for one in registry.read(package / "registry.json")}
+    assert rows["bipartite-4-wide"].shipped
+    assert rows["bipartite-4-wide"].sha256 == built[0].sha256
+    assert (package / "weights" / "bipartite-4-plateau.keras").stat().st_size == built[1].size
+    (tmp_path / "built" / built[0].file).write_bytes(b"other")
+    with pytest.raises(CheckFailed, match="has changed since it was built"):
+        build.ship(built, tmp_path / "built")
+
+
+@pytest.mark.parametrize("step", [{"fly": {}}, {"mlp": {"width": 3}}, {"mlp": {"widths": [3]}, "fit": {}}])
+def test_a_step_that_cannot_be(step):
+    from keras_l2feat import data
+
+    making = Making(recipe.recipe("mnist-1k"), data.load("mnist-789-42"))
+    with pytest.raises(InputError, match="Recipe 'mnist-1k'"):
+        take(making, step)
+
+
+def test_unknown_recipes_name_the_known_ones():
+    with pytest.raises(InputError, match=r"Recipes: .*mnist-1k"):
+        recipe.recipe("nothing")
+    assert recipe.recipe("mnist-1k-wide") == recipe.recipe("mnist-1k")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bipartite-6-plateau", "deep-linear-plateau", "mnist-789-42-plateau"])
+def test_verifying_a_shipped_model(name):
+    checks = verify(name)
+    assert {"sha256", "parameters", "train_loss"} <= {check.what for check in checks}
+    assert any("deviation from" in check.what for check in checks)
+    assert [check for check in checks if check.passed is not True] == []
+
+
+def test_verifying_finds_a_card_that_lies(monkeypatch):
+    one = zoo.entry("bipartite-4-plateau")
+    facts = one.facts | {"metrics": one.facts["metrics"] | {"train_loss": 0.015}, "parameters": 33}
+    monkeypatch.setattr("keras_l2feat.zoo.verify.entry", lambda name: zoo.Entry(**one.as_row() | {"facts": facts}))
+    failed = [check.what for check in verify(one.name) if check.passed is False]
+    assert failed == ["parameters", "train_loss"]
+
+
+@pytest.mark.slow
+def test_wheel_registry_and_disk_agree(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ["keras_l2feat", "zoo", "cli"]:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ["setup.cfg", "pyproject.toml", "README.md", "LICENSE"]:
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-q", "-w", ".."]
+    subprocess.run(command, cwd=source, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 5_000_000
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    inside = {name.removeprefix("keras_l2feat/zoo/") for name in names if name.startswith("keras_l2feat/zoo/")}
+    expected = {
+        str(path.relative_to(ROOT / "zoo"))
+        for path in (ROOT / "zoo").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert inside == expected
+    assert {f"weights/{one.file}" for one in zoo.entries() if one.shipped} <= inside
