@@ -4,7 +4,9 @@ One 784-256-256-10 network on mnist-1k, trained on full batches with L2 (λ = 1e
 several tolerances; the others then remove as many neurons of each layer. Nobody fine-tunes. For each: the largest
 change of a logit, and the predictions that change, on the 1000 training and 1000 test digits, and seconds.
 
-    python benchmarks/alternatives.py [--iterations 3000] [--lam 1e-2] [--seed 0] [--model FILE.keras]
+    python benchmarks/alternatives.py [--iterations 2500] [--align 0] [--lam 1e-2] [--seed 0] [--model FILE.keras]
+
+With `--align ANGLE` training goes on for 300 iterations with AlignNeurons, the way to train what is to be pruned.
 
 torch-pruning (pip install torch torch-pruning) is left out where it is not installed.
 """
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_l2feat import data, files, models, prune, training
+from keras_l2feat import callbacks, data, files, models, prune, training
 from keras_l2feat.network import DenseNetwork
 
 TOLERANCES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
@@ -75,7 +77,8 @@ def timed(function, *arguments, **options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=3000)
+    parser.add_argument("--iterations", type=int, default=2500)
+    parser.add_argument("--align", type=float, default=0.0, metavar="ANGLE", help="radians; 0 for none")
     parser.add_argument("--lam", type=float, default=1e-2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", type=Path, help="read the trained network from here, or write it")
@@ -89,6 +92,10 @@ def main():
             training.fit, model, points, max_iterations=arguments.iterations, tolerance=1e-12, quiet=True
         )
         print(f"trained: loss {fitted.loss:.6f}, {fitted.iterations} iterations, {seconds:.0f} s ({fitted.reason})")
+        if arguments.align:
+            snap = callbacks.AlignNeurons(angle=arguments.align)
+            fitted = training.fit(model, points, callbacks=[snap], max_iterations=300, tolerance=1e-12, quiet=True)
+            print(f"aligned within {arguments.align:g} rad: loss {fitted.loss:.6f}")
         if arguments.model:
             files.save_model(model, arguments.model)
     before = DenseNetwork.from_model(model)

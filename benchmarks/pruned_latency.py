@@ -3,7 +3,7 @@
 Models are widened by an equivalent split of their units (`expand`, in random coordinates), pruned back, and timed in
 turn in one process: median seconds of one call on 32 inputs of the compiled model, FLOPs of the linear operations.
 
-    python benchmarks/pruned_latency.py [--factors 1.5,2,4] [--seed 0]
+    python benchmarks/pruned_latency.py [--factors 2,3,4] [--seed 0]
 """
 
 import argparse
@@ -44,19 +44,19 @@ def residual():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--factors", default="1.5,2,4")
+    parser.add_argument("--factors", default="2,3,4")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
     print(f"{'model':14s} {'widened':>8s} {'FLOPs':>24s} {'ratio':>6s} {'milliseconds':>18s} {'ratio':>6s}")
     for make in (dense, convolutional, residual):
-        for factor in map(float, arguments.factors.split(",")):
+        for factor in map(int, arguments.factors.split(",")):
             wide = gauge(expand(make(), factor=factor, seed=arguments.seed), seed=arguments.seed)
             small, _ = prune(wide, certificate=False)
             flops = [read(model).flops() for model in (wide, small)]
             seconds = latencies((wide, small), read(wide), seed=arguments.seed)
             print(
-                f"{make.__name__:14s} {factor:7g}x {flops[0]:11.3g} -> {flops[1]:9.3g} {flops[0] / flops[1]:6.2f} "
+                f"{make.__name__:14s} {factor:7d}x {flops[0]:11.3g} -> {flops[1]:9.3g} {flops[0] / flops[1]:6.2f} "
                 f"{1e3 * seconds[0]:8.2f} -> {1e3 * seconds[1]:6.2f} {seconds[0] / seconds[1]:6.2f}"
             )
 
