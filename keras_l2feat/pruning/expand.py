@@ -5,10 +5,12 @@ are balanced [Simsek et al. 2021; theory §7]. Where a unit cannot be rescaled (
 equal, and only what reads them is divided: (w, α_i v).
 """
 
+import itertools
+
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
-from keras_l2feat.pruning.graph import Depthwise, read
+from keras_l2feat.pruning.graph import Concat, Spread, read
 from keras_l2feat.pruning.rewrite import rebuild
 
 __all__ = ["expand", "expandable"]
@@ -17,9 +19,12 @@ __all__ = ["expand", "expandable"]
 def expandable(graph) -> dict:
     """layer → its units that can be split, in the order of the model; layers with none are left out."""
     fixed = graph.pinned.copy()
-    for op in graph.ops:  # copies of a channel that a filter multiplies would not stay side by side
-        if isinstance(op, Depthwise) and len(op.out.units) != len(op.inputs[0].units):
+    for op in graph.ops:  # where a run of one unit's positions does not tell in what order copies would come
+        if isinstance(op, Spread) and op.place.any() and not op.channel.any():
             fixed[op.out.units] = True
+        elif isinstance(op, Concat):
+            for left, right in itertools.pairwise(op.inputs):
+                fixed[left.units[-1:][left.units[-1:] == right.units[:1]]] = True
     return {layer: units for layer, units in graph.writers.items() if not fixed[units].any()}
 
 
@@ -67,14 +72,27 @@ def expand(model, widths=None, *, factor=None, seed=0):
         new = [graph.weight(name, index) for index in range(len(graph.layers[name].weights))]
         stored = [array.dtype for array in new]
         for slot in (s for s in graph.slots.values() if s.layer == name):
-            position = np.repeat(np.arange(len(slot.units)), copies[slot.units])
-            copy = np.concatenate([np.arange(start[u], start[u + 1]) for u in slot.units])
+            position, copy = _positions(slot.units, copies, start)
             shape = [-1 if axis == slot.axis else 1 for axis in range(new[slot.index].ndim)]
             taken = np.take(np.asarray(new[slot.index], dtype=np.float64), position, axis=slot.axis)
             new[slot.index] = taken * roles[slot.role][copy].reshape(shape)
         return [array.astype(dtype) for array, dtype in zip(new, stored)]
 
     return rebuild(graph, copies, weights)
+
+
+def _positions(units, copies, start):
+    """Where each position of a wider axis comes from, and the copy that it belongs to.
+
+    A run of positions of one unit (its places, where channels come before places) is repeated as a whole.
+    """
+    edges = np.flatnonzero(np.r_[True, np.diff(units) != 0, True])
+    positions, owners = [], []
+    for first, end in itertools.pairwise(edges.tolist()):
+        for copy in range(copies[units[first]]):
+            positions.append(np.arange(first, end))
+            owners.append(np.full(end - first, start[units[first]] + copy))
+    return np.concatenate(positions), np.concatenate(owners)
 
 
 def _wanted(graph, widths, factor):

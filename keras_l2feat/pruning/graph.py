@@ -205,7 +205,7 @@ class Graph:
     Attributes:
         layers: name → Keras layer; layers of nested models are called "outer/inner".
         ops: operations in topological order.
-        slots, sizes: what `rewrite` has to touch.
+        slots, sizes: what `rewrite` has to touch; fixed: layer → entries of its config that must not follow its input.
         readers: name → `Reader`, in topological order.
         writers: layer name → unit of each channel that it computes.
         barriers: layer name → why its neighbours stay as they are.
@@ -218,6 +218,7 @@ class Graph:
     ops: list = field(default_factory=list)
     slots: dict = field(default_factory=dict)
     sizes: dict = field(default_factory=dict)
+    fixed: dict = field(default_factory=dict)
     readers: dict = field(default_factory=dict)
     writers: dict = field(default_factory=dict)
     barriers: dict = field(default_factory=dict)

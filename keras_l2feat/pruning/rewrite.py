@@ -5,7 +5,7 @@ import numpy as np
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.plan import BIAS
 
-__all__ = ["clone", "rebuild", "rewrite"]
+__all__ = ["clone", "rebuild", "rewrite", "unbuilt"]
 
 
 def rewrite(graph, plan):
@@ -39,8 +39,8 @@ def rebuild(graph, copies, weights):
         sizes.setdefault(size.layer, []).append((size.path, int(copies[size.units].sum())))
 
     def resized(layer):
-        config = layer.get_config()
         name = names.get(id(layer))
+        config = {**unbuilt(layer.get_config()), **graph.fixed.get(name, {})}
         for path, count in sizes.get(name, ()):
             _set(config, path, count)
         return layer.__class__.from_config(config)
@@ -54,6 +54,13 @@ def rebuild(graph, copies, weights):
         elif old.weights:
             new.set_weights(old.get_weights())
     return model
+
+
+def unbuilt(config):
+    """A config without the shapes for which wrapped layers were built."""
+    if isinstance(config, dict):
+        return {key: unbuilt(value) for key, value in config.items() if key != "build_config"}
+    return [unbuilt(item) for item in config] if isinstance(config, list) else config
 
 
 def clone(model, function, *, compiled=True):

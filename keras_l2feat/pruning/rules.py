@@ -435,16 +435,18 @@ def _bidirectional(call):
     return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
 
 
-@rule("MultiHeadAttention", "GroupQueryAttention")
+@rule("MultiHeadAttention")
 def _attention(call):
     layer, graph = call.layer, call.graph
     named = [*zip(("query", "value", "key"), call.arguments.args), *call.arguments.kwargs.items()]
     given = {key: value for key, value in named if hasattr(value, "shape") and hasattr(value, "_keras_history")}
     order = {id(symbolic): tensor for symbolic, tensor in zip(call.arguments.keras_tensors, call.inputs)}
     tensors = {key: order[id(value)] for key, value in given.items()}
-    if "query" not in tensors or "value" not in tensors or layer._lora_on if hasattr(layer, "_lora_on") else False:
+    if not {"query", "value"} <= set(tensors):
         return graph.barrier(call.name, "attention called in an unusual way", call.inputs, call.shapes)
     tensors.setdefault("key", tensors["value"])
+    if len(call.shapes) == 1:
+        graph.fixed[call.name] = {"output_shape": call.shape[-1]}  # by default that of the query
     for role in ("query", "key", "value"):
         dense = getattr(layer, f"_{role}_dense")
         x = graph.turned(call.name, tensors.pop(role), -1)
@@ -453,7 +455,7 @@ def _attention(call):
     return graph.barrier(call.name, None, list(tensors.values()), call.shapes)
 
 
-ANY_ARGUMENTS = {"MultiHeadAttention", "GroupQueryAttention", "LSTM", "GRU", "SimpleRNN", "Bidirectional"} | {
+ANY_ARGUMENTS = {"MultiHeadAttention", "LSTM", "GRU", "SimpleRNN", "Bidirectional"} | {
     "Add",
     "Subtract",
     "Multiply",
