@@ -249,7 +249,8 @@ class _Watcher:
         before = self._weights()
         logs = {"loss": value}
         self._callbacks.on_epoch_begin(self._epoch)
-        self._callbacks.on_epoch_end(self._epoch, logs)
+        for callback in self._callbacks.callbacks:  # one by one: the list would hand them a copy of the logs
+            callback.on_epoch_end(self._epoch, logs)
         self._epoch += 1
         for key in logs.keys() - {"loss"}:
             self._history.setdefault(key, []).append(logs[key])
