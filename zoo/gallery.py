@@ -1,5 +1,6 @@
 """The gallery: one static page with a table to sort, a picture and the card of each model; it requests nothing."""
 
+import itertools
 import math
 from html import escape
 from importlib import resources
@@ -13,7 +14,6 @@ from keras_l2feat.zoo.fetch import fetch
 __all__ = ["gallery_page", "write_gallery"]
 
 COLUMNS = (  # heading, where the fact lies, whether it is a number
-    ("Family", "family", False),
     ("Role", "role", False),
     ("Data", "data", False),
     ("λ", "lam", True),
@@ -106,6 +106,8 @@ def _curve(one) -> str:
     if len(best) < 2:
         return ""
     widths = sorted(best)
+    for narrow, wide in itertools.pairwise(widths):  # loss never rises with width [Jacot et al. 2022, Prop. 6]
+        best[wide] = min(best[wide], best[narrow])
     least, most = min(best.values()), max(best.values())
 
     def across(width):
@@ -139,8 +141,8 @@ def _curve(one) -> str:
     )
     return (
         f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}" class="curve">'
-        f'{marks}{axes}<polyline points="{line}"/>{dots}</svg><figcaption>Training loss while neurons join rays; '
-        "upright lines: where the plateau starts, at each ε.</figcaption></figure>"
+        f'{marks}{axes}<polyline points="{line}"/>{dots}</svg><figcaption>Least training loss up to each width, as '
+        "neurons joined rays; dashed: where the plateau starts, at each ε.</figcaption></figure>"
     )
 
 
@@ -157,8 +159,8 @@ def _rays(one) -> str:
             directions.project(layer.vectors, basis), first, f"{one.name}, {name}: rays of the neurons"
         )
         pictures.append(
-            f"<figure>{drawn}<figcaption>{escape(name)}: {layer.total} neurons on {int(first.sum())} rays; the plane "
-            f"holds {share:.0%} of their size.</figcaption></figure>"
+            f"<figure>{drawn}<figcaption>{escape(name)}: {layer.total} neurons on {int(first.sum())} rays (dashed: on "
+            f"the ray of another, or dead); the plane holds {share:.0%} of their size.</figcaption></figure>"
         )
     return "".join(pictures)
 

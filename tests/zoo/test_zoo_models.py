@@ -9,6 +9,7 @@ import pytest
 from keras_l2feat import data, files, zoo
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.zoo import cards, registry
+from keras_l2feat.zoo.families import FAMILIES
 from keras_l2feat.zoo.measure import metrics, probe
 
 SHIPPED = [one.name for one in zoo.entries() if one.shipped]
@@ -142,3 +143,22 @@ def test_figures_against_keras_own():
     assert found["train_accuracy"] == pytest.approx(accuracy)
     accuracy = model.evaluate(digits.x_test, digits.y_test, batch_size=1000, verbose=0)[1]
     assert found["test_accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_function_for_each_family():
+    assert set(FAMILIES) == {one.family for one in registry.read(registry.FOLDER / "registry.json")}
+    for family, function in FAMILIES.items():
+        assert all(name in function.__doc__ for name in zoo.list(family)), family
+        assert getattr(zoo, function.__name__) is function
+        assert function(weights=None).name  # the default exists
+
+
+def test_a_family_by_its_arguments():
+    assert zoo.bipartite(n=8, role="wide").layers[0].units == 48
+    assert zoo.mnist_1k(lam=1e-2).layers[0].units == zoo.load("mnist-1k-lam1e-2-plateau").layers[0].units
+    with pytest.raises(InputError, match=r"Argument 'lam' must be one of .*0.001.*Received: lam=3"):
+        zoo.mnist_1k(lam=3)
+    with pytest.raises(InputError, match="Argument 'role' must be 'wide' or 'plateau'"):
+        zoo.teacher(role="narrow")
+    with pytest.raises(TypeError):
+        zoo.teacher(10)

@@ -1,0 +1,133 @@
+"""One function a family, as in `keras.applications`: the arguments choose the model, the docstring has the figures."""
+
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.zoo.cards import fact, shown
+from keras_l2feat.zoo.models import load
+from keras_l2feat.zoo.registry import entries
+
+__all__ = ["FAMILIES"]
+
+_COLUMNS = {
+    "Model": None,
+    "Widths": "widths",
+    "Parameters": "parameters",
+    "λ": "lam",
+    "Training loss": "metrics.train_loss",
+    "Test accuracy": "metrics.test_accuracy",
+}
+
+
+def _table(family) -> str:
+    """The family's figures as a reStructuredText table, indented for a docstring."""
+    lines = [list(_COLUMNS)]
+    for one in entries(family):
+        values = [one.name if key is None else fact(one.facts, key) for key in _COLUMNS.values()]
+        lines.append(["–" if value is None else shown(value) for value in values])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    rule = "  ".join("=" * width for width in widths)
+    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    return "\n".join(f"    {line}" for line in [rule, body[0], rule, *body[1:], rule])
+
+
+def _with_table(family):
+    """Add the table of a family to a function's docstring."""
+
+    def decorate(function):
+        function.__doc__ = f"{function.__doc__.rstrip()}\n\n{_table(family)}\n"
+        return function
+
+    return decorate
+
+
+def _pick(family, role, weights, **wanted):
+    """The model of a family with that role and those facts; the first recipe of the family decides the rest."""
+    members = entries(family)
+    if role not in {one.facts["role"] for one in members}:
+        raise bad_argument("role", "'wide' or 'plateau'", role)
+    for key, value in wanted.items():
+        known = list(dict.fromkeys(fact(one.facts, key) for one in members))
+        if value not in known:
+            raise bad_argument(key, f"one of {', '.join(map(shown, known))}", value)
+    for one in members:
+        if one.facts["role"] == role and all(fact(one.facts, key) == value for key, value in wanted.items()):
+            return load(one.name, weights=weights)
+    raise bad_argument("model", f"one of {', '.join(one.name for one in members)}", wanted)
+
+
+@_with_table("mnist-1k")
+def mnist_1k(*, lam=1e-3, role="plateau", weights="zoo"):
+    """Two hidden layers on the first 1000 digits of MNIST [Jacot et al. 2022, Fig. 2 left].
+
+    Args:
+        lam: λ.
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone.
+    """
+    return _pick("mnist-1k", role, weights, lam=lam)
+
+
+@_with_table("mnist-789-42")
+def mnist_789_42(*, role="plateau", weights="zoo"):
+    """Two hidden layers on 42 digits 7, 8, 9 of MNIST [Jacot et al. 2022, Fig. 1].
+
+    Args:
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone.
+    """
+    return _pick("mnist-789-42", role, weights)
+
+
+@_with_table("teacher")
+def teacher(*, width=10, role="plateau", weights="zoo"):
+    """Students of random ReLU networks [Jacot et al. 2022, Fig. 2 right].
+
+    Args:
+        width: of the teacher.
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone.
+    """
+    return _pick("teacher", role, weights, data=f"teacher:width={width}")
+
+
+@_with_table("bipartite")
+def bipartite(*, n=4, role="plateau", weights="zoo"):
+    """Exact optima that need n²/4 neurons [Jacot et al. 2022, Prop. 14].
+
+    Args:
+        n: number of data points, 4, 6 or 8.
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone.
+    """
+    return _pick("bipartite", role, weights, data=f"bipartite:n={n}")
+
+
+@_with_table("one-dim")
+def one_dim(*, role="plateau", weights="zoo"):
+    """Ten points on a line, at the global minimum over all widths [Jacot et al. 2022, Prop. 15].
+
+    Args:
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone.
+    """
+    return _pick("one-dim", role, weights)
+
+
+@_with_table("deep-linear")
+def deep_linear(*, role="plateau", weights="zoo"):
+    """A deep linear network at the Schatten norm of its targets.
+
+    Args:
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone.
+    """
+    return _pick("deep-linear", role, weights)
+
+
+FAMILIES = {
+    "bipartite": bipartite,
+    "deep-linear": deep_linear,
+    "mnist-1k": mnist_1k,
+    "mnist-789-42": mnist_789_42,
+    "one-dim": one_dim,
+    "teacher": teacher,
+}
