@@ -43,6 +43,7 @@ def test_planted_near_copies_go_and_the_tolerance_holds(where):
     assert certificate.bound == 1e-4
 
 
+@pytest.mark.slow
 def test_a_larger_tolerance_removes_more_and_never_less():
     model = nearly(1e-3)
     x = np.random.default_rng(2).uniform(-1, 1, (100, 5))
@@ -82,7 +83,7 @@ def residual():
 
 
 @pytest.mark.parametrize("make", [convolutional, residual, lambda: nearly(0.01, dtype="float32")])
-@pytest.mark.parametrize("tolerance", [0.01, 0.5])
+@pytest.mark.parametrize("tolerance", [pytest.param(0.01, marks=pytest.mark.slow), 0.5])
 def test_the_bound_is_above_what_happens_in_the_box(make, tolerance):
     keras.utils.set_random_seed(3)
     model = make()
