@@ -74,7 +74,7 @@ def command(out, *, seed, quiet):
     write_csv(rows, out / "prop14.csv")
     write_csv(claims.rows, out / "claims.csv")
     with canvas(1, len(SIZES), width=3.8, height=3.4, sharey=True) as (drawing, axes):
-        for axis, n in zip(axes, SIZES):
+        for axis, n in zip(np.atleast_1d(axes), SIZES):
             own = [row for row in rows if row["n"] == n]
             axis.plot([row["width"] for row in own], [row["relative"] for row in own], "o-", ms=4, label="R found")
             axis.axvline(n * n / 4, color="C1", ls="--", label=f"N²/4 = {n * n // 4}")
@@ -82,14 +82,15 @@ def command(out, *, seed, quiet):
             axis.axhline(1, color="0.5", lw=1)
             axis.set(title=f"N = {n}, R = N² = {n * n}", xlabel="neurons")
             axis.legend(fontsize=8)
-        axes[0].set_ylabel("R / N²")
+        drawing.supylabel("R / N²", fontsize=10)
         save(drawing, out / "prop14.png")
-    eight = {row["width"]: row["relative"] for row in rows if row["n"] == SIZES[-1]}
+    n = SIZES[-1]
+    excess = next(row["relative"] for row in rows if row["n"] == row["width"] == n) - 1
     return (
         f"{claims.agreed} For X = I and the bipartite Y_N the least norm falls with width until exactly N²/4 neurons "
         "and stays at N² from there on; the dual bound shows that no width goes lower. The corner is shallow, as the "
-        f"proposition warns: with N = 8, eight neurons cost {100 * (eight[8] - 1):.2f} % more than sixteen, well below "
-        f"the factor √(1 + 2/N) = {np.sqrt(1.25):.3f} that the paper's explicit N-neuron network gives. Fewer than "
+        f"proposition warns: with N = {n}, {n} neurons cost {100 * excess:.2f} % more than {n**2 // 4}, well below the "
+        f"factor √(1 + 2/N) = {np.sqrt(1 + 2 / n):.3f} that the paper's explicit N-neuron network gives. Fewer than "
         "N − 1 neurons, the rank of Y_N, cannot fit at all. Below N²/4 the numbers are the best of several starts, "
         f"upper bounds; that they lie above N² is the proposition's. Rays are counted within "
         f"{RAY_ANGLE} rad among neurons of over {RAY_SHARE} of the largest contribution: small neurons align "

@@ -101,7 +101,7 @@ def connect(a, b, x, y, *, cost="squared", lam=0.0, per_piece=11, tolerance=1e-6
     homogeneous = scaling(a.activation) in (Scaling.POSITIVE, Scaling.LINEAR)
     keep = "norm" if homogeneous else "function"
     matched = permute(b, match(b, a, seed=seed))
-    permutation = distance(matched, a) <= tolerance * np.sqrt(a.squared_norm)
+    permutation = bool(distance(matched, a) <= tolerance * np.sqrt(a.squared_norm))
     paths = {"straight": straight(a, b)}
     if permutation:
         paths["moves"] = connect_permutations(a, b, keep=keep, tolerance=tolerance, seed=seed)

@@ -1,0 +1,227 @@
+"""`l2feat symmetries`: count, follow and connect equivalent networks."""
+
+import click
+
+from keras_l2feat.cli.options import (
+    Widths,
+    data_option,
+    json_option,
+    load_data,
+    load_source,
+    quiet_option,
+    seed_option,
+    source_argument,
+    write_json_result,
+)
+from keras_l2feat.errors import CheckFailed, InputError
+
+
+@click.group(epilog="Example: l2feat symmetries count --least 3 --width 6", no_args_is_help=True)
+def command():
+    """Equivalent networks: how many there are, how to reach wider ones, and paths between them."""
+
+
+@command.command(epilog="Example: l2feat symmetries count --least 3,3 --width 6,5")
+@click.option(
+    "--least", type=Widths(), required=True, help="Neurons of the smallest network, one number per hidden layer."
+)
+@click.option("--width", type=Widths(), required=True, help="Neurons of the wider one, one number per hidden layer.")
+@click.option("--list", "listed", is_flag=True, help="List every subspace (one hidden layer): the owner of each place.")
+@json_option
+@quiet_option
+def count(least, width, listed, json_path, quiet):
+    """Count the affine subspaces of wider networks that equal a smaller one, and the critical ones.
+
+    T: subspaces of networks equal to one irreducible network. G: critical subspaces that replication makes of one
+    critical point. Ratio: critical subspaces of all smaller widths over those of minima, one critical point each.
+    """
+    from keras_l2feat.theory import symmetries
+
+    ratio = symmetries.critical_to_minima(least, width)
+    minima, critical = symmetries.count_minima(least, width), symmetries.count_critical(least, width)
+    logarithm = _log10(ratio.numerator) - _log10(ratio.denominator) if ratio else None
+    result = {
+        "least": list(least),
+        "width": list(width),
+        "minima": str(minima),  # as text: JSON numbers end at 2^53
+        "critical": str(critical),
+        "log10_critical_to_minima": logarithm,
+    }
+    if listed:
+        if len(least) > 1:
+            raise InputError("Option '--list' takes one hidden layer.")
+        if minima > 100_000:
+            raise InputError(f"Option '--list' lists 100000 subspaces at most. There are {minima}.")
+        result["owners"] = [owners.tolist() for owners in symmetries.expansions(least[0], width[0])]
+    write_json_result(result, json_path)
+    if quiet or json_path == "-":
+        return
+    click.echo(f"minima    T = {minima}")
+    click.echo(f"critical  G = {critical}")
+    if logarithm is not None:
+        more = "critical subspaces outnumber minima" if logarithm > 0 else "minima outnumber critical subspaces"
+        click.echo(f"all smaller widths: critical / minima = 10^{logarithm:.3g}, {more}")
+    for owners in result.get("owners", ()):
+        click.echo(" ".join(f"{owner}" if owner >= 0 else f"zero{-owner}" for owner in owners))
+
+
+@command.command(
+    epilog="Example: l2feat symmetries expand zoo:bipartite-4-plateau --widths 9 --zero-types 2 -o wide.keras"
+)
+@source_argument
+@click.option("-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model.")
+@click.option("--widths", type=Widths(), required=True, help="New hidden widths.")
+@click.option(
+    "--sharing",
+    type=click.Choice(["balanced", "fractions", "free"]),
+    default="balanced",
+    show_default=True,
+    help="How copies share outgoing weights: keeping the norm; in fractions; each entry in its own way.",
+)
+@click.option(
+    "--zero-types",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="New places a layer whose outgoing weights cancel.",
+)
+@json_option
+@seed_option
+@quiet_option
+def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
+    """Draw an equivalent wider network of SOURCE from any part of the expansion manifold.
+
+    `l2feat expand` widens any Keras graph by balanced copies; this one knows dense networks and all their kinds of
+    equivalent ones. Outputs are compared in float64 before anything is written.
+    """
+    import numpy as np
+
+    if not output.endswith(".keras"):
+        raise InputError(f"Option '-o' takes the name of a '.keras' file. Received: {output!r}.")
+    model = load_source(source)
+    from keras_l2feat import regularizers
+    from keras_l2feat.files import save_model
+    from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.theory.manifold import expand as expanded
+
+    narrow = DenseNetwork.from_model(model)
+    wide = expanded(narrow, widths, sharing=sharing, zero_types=zero_types, seed=seed)
+    x = np.random.default_rng(seed).standard_normal((256, narrow.widths[0]))
+    deviation = float(np.abs(wide(x) - narrow(x)).max() / max(np.abs(narrow(x)).max(), 1e-300))
+    if not deviation < 1e-9:  # float64; cancelling zero types of size 1 leave some 1e-14
+        raise CheckFailed(f"the wider network differs by {deviation:.2g}.")
+    save_model(wide.to_model(dtype=model.weights[0].dtype, name=model.name, lam=regularizers.amount(model)), output)
+    result = {
+        "source": source,
+        "output": output,
+        "widths": list(wide.hidden),
+        "sharing": sharing,
+        "zero_types": zero_types,
+        "max_rel_deviation": deviation,
+        "squared_norm": [narrow.squared_norm, wide.squared_norm],
+    }
+    write_json_result(result, json_path)
+    if not quiet and json_path != "-":
+        click.echo(
+            f"hidden widths {narrow.hidden} → {wide.hidden}, largest relative deviation {deviation:.2g} (float64)"
+        )
+        click.echo(f"squared norm {narrow.squared_norm:.6g} → {wide.squared_norm:.6g}. Written: {output}.")
+
+
+@command.command(epilog="Example: l2feat symmetries connect a.keras b.keras --data teacher --lam 1e-3 -o paths")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@data_option(required=True)
+@click.option(
+    "--lam", type=click.FloatRange(0), metavar="X", help="Amount λ of the L2 penalty; by default what A carries."
+)
+@click.option(
+    "-o", "--out", metavar="DIR", help="Write the plot, a CSV of the loss and the waypoints of the best path."
+)
+@json_option
+@seed_option
+@quiet_option
+def connect(first, second, data, lam, out, json_path, seed, quiet):
+    """Connect two trained networks A and B (dense, of equal widths) by paths of low loss.
+
+    If B is a permutation of A, through one extra neuron a layer at constant loss. Otherwise the straight line, the line
+    after matching neurons, a bent path, and the path through their union at the sum of the widths.
+    """
+    data = load_data(data)
+    models = [load_source(name) for name in (first, second)]
+    if lam is None:
+        from keras_l2feat import regularizers
+
+        lam = regularizers.amount(models[0])
+    from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.theory.connect import connect as connected
+
+    a, b = (DenseNetwork.from_model(model) for model in models)
+    if (a.widths[0], a.widths[-1]) != (data.x_train.shape[1], data.outputs):
+        raise InputError(
+            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
+            f"the widths of {first!r} are {a.widths}."
+        )
+    connection = connected(a, b, data.x_train, data.y_train, cost=data.cost, lam=lam, seed=seed, quiet=quiet)
+    rows = []
+    for name, (t, losses, norms, deviation) in connection.profiles.items():
+        rows += [
+            {"path": name, "t": float(at), "loss": float(loss), "squared_norm": float(norm), "deviation": float(moved)}
+            for at, loss, norm, moved in zip(t / t[-1], losses, norms, deviation)
+        ]
+    result = {
+        "a": first,
+        "b": second,
+        "data": data.name,
+        "lam": lam,
+        "permutation": connection.permutation,
+        "best": connection.best,
+        "barriers": connection.barriers,
+        "losses": [float(connection.profiles["straight"][1][end]) for end in (0, -1)],
+        "max_deviation": float(connection.profiles[connection.best][3].max()),
+    }
+    write_json_result(result, json_path)
+    if out is not None:
+        from keras_l2feat.files import output_folder
+
+        _write(output_folder(out), connection, rows)
+    if quiet or json_path == "-":
+        return
+    click.echo("B is a permutation of A." if connection.permutation else "B is no permutation of A.")
+    click.echo(f"loss of A {result['losses'][0]:.8g}, of B {result['losses'][1]:.8g}")
+    for name, height in sorted(connection.barriers.items(), key=lambda item: item[1]):
+        pieces = len(connection.paths[name].pieces)
+        click.echo(f"{name:>9}: barrier {height:.3g}, {pieces} piece{'s' * (pieces > 1)}")
+    if connection.permutation:
+        click.echo(f"outputs along the moves change by {result['max_deviation']:.2g} at most")
+
+
+def _write(out, connection, rows):
+    """The plot, the CSV, and the waypoints of the best path as arrays `waypoint_k_layer_l`."""
+    import numpy as np
+
+    from keras_l2feat.experiments.claims import write_csv
+    from keras_l2feat.files import atomic_path
+    from keras_l2feat.plots.style import canvas, save
+
+    write_csv(rows, out / "paths.csv")
+    arrays = {
+        f"waypoint_{k}_layer_{layer}": weight
+        for k, network in enumerate(connection.paths[connection.best].waypoints)
+        for layer, weight in enumerate(network.weights, start=1)
+    }
+    with atomic_path(out / "waypoints.npz") as temporary:
+        np.savez(temporary, **arrays)
+    with canvas(width=5.5) as (drawing, axis):
+        for name, (t, losses, _, _) in connection.profiles.items():
+            axis.plot(t / t[-1], losses, label=f"{name}, barrier {connection.barriers[name]:.2g}")
+        axis.set(xlabel="along the path", ylabel="loss with the λ term", yscale="log")
+        axis.legend(fontsize=8)
+        save(drawing, out / "paths.png")
+
+
+def _log10(number) -> float:
+    """log₁₀ of a whole number of any size."""
+    import math
+
+    return math.log10(number)
