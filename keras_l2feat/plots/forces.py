@@ -3,50 +3,58 @@
 import numpy as np
 import pandas as pd
 
-__all__ = ["draw_forces", "force_table"]
+__all__ = ["draw_forces", "force_table", "principal_planes"]
 
 ATTRACTION, REPULSION = "tab:green", "tab:red"
 
 
-def force_table(forces, classes=None, rays=None) -> pd.DataFrame:
-    """Points and neurons of every hidden layer, with their forces, on two principal components.
+def principal_planes(forces) -> dict:
+    """Two principal components of the points and of the neurons of every hidden layer, about the origin, so that rays
+    stay rays: `{(layer, kind): (dimensions, 2) array}`, each with its largest loading positive."""
+    planes = {}
+    for layer, z in enumerate(forces.representations[:-1], start=1):
+        for kind, cloud in (("point", z), ("neuron", z.T)):
+            _, _, vt = np.linalg.svd(cloud, full_matrices=False)
+            plane = np.zeros((cloud.shape[1], 2))
+            plane[:, : len(vt[:2])] = vt[:2].T
+            planes[layer, kind] = plane * np.where(plane[np.abs(plane).argmax(axis=0), [0, 1]] < 0, -1, 1)
+    return planes
 
-    A layer's Z (N, n) is a cloud of N points and, transposed, of n neurons. Components are those of Z about the origin,
-    so that rays stay rays; each has the sign that makes its largest loading positive.
+
+def force_table(forces, classes=None, rays=None, planes=None) -> pd.DataFrame:
+    """Points and neurons of every hidden layer, with their forces, on two components.
+
+    A layer's Z (N, n) is a cloud of N points and, transposed, of n neurons.
 
     Args:
         forces: `objectives.Forces`.
         classes: (N,) labels or None.
         rays: for each hidden layer the (n,) ray labels of its neurons (−1 for dead ones), or None.
+        planes: what to project on, by default the `principal_planes` of these forces.
 
     Returns: one row a point or neuron: layer, kind, index, class, ray, x, y, attraction_x, attraction_y, repulsion_x,
         repulsion_y (the forces −∂, without λ) and share (of the squared norm that the two components show).
     """
+    planes = principal_planes(forces) if planes is None else planes
     frames = []
-    for layer, (z, attraction, repulsion) in enumerate(
-        zip(forces.representations, forces.attraction, forces.repulsion), start=1
-    ):
-        for kind in ("point", "neuron"):
-            cloud, pull, push = (x if kind == "point" else x.T for x in (z, -attraction, -repulsion))
-            _, s, vt = np.linalg.svd(cloud, full_matrices=False)
-            basis = np.zeros((cloud.shape[1], 2))
-            basis[:, : min(2, len(vt))] = vt[:2].T
-            basis *= np.sign(basis[np.abs(basis).argmax(axis=0), [0, 1]] + 1e-300)
-            frame = pd.DataFrame({"layer": layer, "kind": kind, "index": np.arange(len(cloud))})
-            frame["class"] = classes if kind == "point" and classes is not None else pd.NA
-            frame["ray"] = rays[layer - 1] if kind == "neuron" and rays is not None else pd.NA
-            for name, array in (("", cloud), ("attraction_", pull), ("repulsion_", push)):
-                frame[[f"{name}x", f"{name}y"]] = array @ basis
-            frame["share"] = np.sum(s[:2] ** 2) / (np.sum(s**2) or 1.0)
-            frames.append(frame)
+    for (layer, kind), plane in planes.items():
+        clouds = (forces.representations, forces.attraction, forces.repulsion)
+        cloud, pull, push = (array[layer - 1] if kind == "point" else array[layer - 1].T for array in clouds)
+        frame = pd.DataFrame({"layer": layer, "kind": kind, "index": np.arange(len(cloud))})
+        frame["class"] = classes if kind == "point" and classes is not None else pd.NA
+        frame["ray"] = rays[layer - 1] if kind == "neuron" and rays is not None else pd.NA
+        for name, array in (("", cloud), ("attraction_", -pull), ("repulsion_", -push)):
+            frame[[f"{name}x", f"{name}y"]] = array @ plane
+        frame["share"] = np.sum((cloud @ plane) ** 2) / (np.sum(cloud**2) or 1.0)
+        frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
 
 def draw_forces(axes, table, names=None):
     """Draw a `force_table` into axes of shape (hidden layers, 2): points left, neurons right.
 
-    Points are coloured by class, attraction is green, repulsion red, arrows in one scale a panel, the median arrow a
-    fifth of the picture; rays of at least two neurons are dashed.
+    Points are coloured by class, attraction is green, repulsion red, in one scale a panel: all but the longest
+    twentieth of the arrows are at most a quarter of the picture. Rays of at least two neurons are dashed.
 
     Args:
         axes: matplotlib axes, (layers, 2).
@@ -54,10 +62,13 @@ def draw_forces(axes, table, names=None):
     """
     for (layer, kind), frame in table.groupby(["layer", "kind"]):
         panel = axes[layer - 1, 0 if kind == "point" else 1]
-        extent = np.hypot(frame["x"], frame["y"]).max() or 1.0
-        sizes = np.hypot(frame["attraction_x"], frame["attraction_y"])
-        typical = np.median(sizes[sizes > 1e-3 * sizes.max()]) if sizes.max() > 0 else 1.0
-        arrow = {"angles": "xy", "scale_units": "xy", "scale": 5 * typical / extent, "width": 0.004, "alpha": 0.75}
+        corners = np.vstack([frame[["x", "y"]].to_numpy(), [[0.0, 0.0]]])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        extent = (high - low).max() or 1.0
+        centre = (low + high) / 2
+        sizes = np.hypot(frame[["attraction_x", "repulsion_x"]], frame[["attraction_y", "repulsion_y"]].to_numpy())
+        long = np.quantile(sizes, 0.95) or 1.0
+        arrow = {"angles": "xy", "scale_units": "xy", "scale": 4 * long / extent, "width": 0.004, "alpha": 0.75}
         for color, force in ((ATTRACTION, "attraction"), (REPULSION, "repulsion")):
             panel.quiver(
                 frame["x"], frame["y"], frame[f"{force}_x"], frame[f"{force}_y"], color=color, zorder=2, **arrow
@@ -66,10 +77,13 @@ def draw_forces(axes, table, names=None):
             _points(panel, frame, names)
         else:
             _neurons(panel, frame, extent)
-        panel.plot(0, 0, "+", color="0.3", zorder=1)
-        panel.set(xlim=(-1.15 * extent, 1.15 * extent), ylim=(-1.15 * extent, 1.15 * extent), aspect="equal")
-        title = f"layer {layer}: {len(frame)} {kind}s"
-        panel.set_title(f"{title} ({100 * frame['share'].iloc[0]:.0f} % shown)", fontsize=10)
+        panel.plot(0, 0, "+", color="0.2", markersize=10, zorder=1)
+        for limit, middle in ((panel.set_xlim, centre[0]), (panel.set_ylim, centre[1])):
+            limit(middle - 0.7 * extent, middle + 0.7 * extent)
+        panel.set_aspect("equal")
+        panel.set_title(
+            f"layer {layer}: {len(frame)} {kind}s ({100 * frame['share'].iloc[0]:.0f} % shown)", fontsize=10
+        )
         panel.tick_params(labelsize=8)
 
 
@@ -92,6 +106,6 @@ def _neurons(panel, frame, extent):
     for _, group in live.groupby("ray") if frame["ray"].notna().any() else []:
         if len(group) > 1:
             direction = group[["x", "y"]].sum().to_numpy(float)
-            end = 1.6 * extent * direction / (np.hypot(*direction) or 1.0)
+            end = 2 * extent * direction / (np.hypot(*direction) or 1.0)
             panel.plot([0, end[0]], [0, end[1]], "--", color="0.6", lw=0.9, zorder=1)
     panel.scatter(frame["x"], frame["y"], s=18, color="0.25", edgecolor="white", lw=0.5, zorder=3)

@@ -31,11 +31,12 @@ class Picture:
     table: pd.DataFrame
 
 
-def measure(network, data, lam, *, ridge=1e-4, angle=1e-2) -> Picture:
+def measure(network, data, lam, *, ridge=1e-4, angle=1e-2, planes=None) -> Picture:
     """The forces in a `DenseNetwork` on the training points of a `data.Dataset`; arguments as for `forces`.
 
     Args:
         angle: radians within which neurons share a ray.
+        planes: as for `plots.forces.force_table`.
     """
     found = forces(network, data, lam, ridge)
     labels = [
@@ -62,7 +63,7 @@ def measure(network, data, lam, *, ridge=1e-4, angle=1e-2) -> Picture:
         "layers": layers,
     }
     classes = None if data.classes is None else data.y_train
-    return Picture(summary, force_table(found, classes, labels))
+    return Picture(summary, force_table(found, classes, labels, planes))
 
 
 def write(picture, out, names=None, title=None) -> None:
