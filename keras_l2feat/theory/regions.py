@@ -17,7 +17,7 @@ from keras_l2feat.theory.programs import solve_columns
 __all__ = ["Region", "RegionMinimum", "random_region", "region_minimum", "region_of"]
 
 SAME_LOSS = 1e-6  # relative: the program is solved to 1e-9, so a value this near the optimum is the optimum
-ZERO = 1e-5  # part of the largest norm, or of the largest distance from a hyperplane, that counts as 0
+ZERO = 1e-5  # part of the largest distance from a hyperplane, or of the loss as a neuron's cost, that counts as 0
 SLACK = 1e-4  # of 2λ, in the inequalities of a border minimum
 
 
@@ -93,7 +93,7 @@ def region_minimum(x, y, region: Region, lam: float, optimum: float, cost: str =
     norms = np.linalg.norm(solution.u, axis=1)
     heights = np.abs(solution.u @ x.T) / np.maximum(norms, np.finfo(float).tiny)[:, None]
     kinks = heights <= ZERO * heights.max(initial=0.0)
-    dead = norms <= ZERO * norms.max(initial=0.0)
+    dead = 2 * lam * norms <= ZERO * solution.value
     on_border = bool(dead.any() or kinks[~dead].any())
     if solution.value <= optimum * (1 + SAME_LOSS):
         kind = "global"

@@ -57,6 +57,10 @@ KERNELS = {
 }
 
 
+def search(dtype):
+    return draw(6, 2, dtype=dtype), draw(6, 4, dtype=dtype, seed=1), draw(4, 5, dtype=dtype, seed=2)
+
+
 def derivatives(kernel, arguments):
     """The value of a kernel, its gradients, and the gradients of a function of those."""
     with tf.GradientTape() as outer:
@@ -93,6 +97,21 @@ def test_every_operation_has_a_gpu_kernel_and_no_device_is_forced(name, dtype):
     graph = tf.function(lambda *arguments: derivatives(kernel, arguments)).get_concrete_function(*inputs(dtype)).graph
     assert without_gpu(graph) == set()
     assert {node.device for node in graph.as_graph_def().node} == {""}
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_the_insertion_search_too(dtype):
+    """It is its own optimizer: no gradient is taken through it."""
+    graph = tf.function(kernels.insertion_ascent).get_concrete_function(*search(dtype)).graph
+    assert without_gpu(graph) == set()
+    assert {node.device for node in graph.as_graph_def().node} == {""}
+
+
+@pytest.mark.slow
+def test_xla_compiles_the_insertion_search_and_agrees():
+    compiled = tf.function(kernels.insertion_ascent, jit_compile=True)(*search(tf.float64))
+    for ours, theirs in zip(compiled, kernels.insertion_ascent(*search(tf.float64))):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8)
 
 
 def test_the_check_catches_an_operation_without_gpu_kernel():
