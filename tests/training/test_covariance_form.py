@@ -155,3 +155,24 @@ def test_refusals():
         covariance.fit(empty(3, 1), data, lam=1e-2)
     with pytest.raises(InputError, match="or deeper with neurons in each"):
         covariance.fit(DenseNetwork.random((2, 0, 3, 1)), data, lam=1e-2)
+
+
+def test_train_form_covariance_finds_its_own_width(tmp_path):
+    """The command writes the network that was found, not one of the widths that it started from."""
+    import json
+
+    from click.testing import CliRunner
+
+    from keras_l2feat.cli.train import command
+    from keras_l2feat.files import load_model
+
+    x, y = problem(8, 2, 1)
+    np.savez(tmp_path / "toy.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    out = tmp_path / "best.keras"
+    arguments = [tmp_path / "toy.npz", "--widths", 12, "--lam", 1e-2, "--form", "covariance", "-o", out, "--json", "-"]
+    result = CliRunner().invoke(command, [*map(str, arguments), "--dtype", "float64", "--quiet"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    written = json.loads(result.stdout)
+    best = covariance.fit(empty(2, 1, 1.0), (x, y), lam=1e-2, quiet=True)
+    assert written["loss"] == pytest.approx(best.loss, rel=2e-4)
+    assert DenseNetwork.from_model(load_model(out)).hidden == tuple(written["widths"])
