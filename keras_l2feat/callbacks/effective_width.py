@@ -1,0 +1,57 @@
+"""Watch a network's effective width, and its certificate, while it trains."""
+
+import keras
+
+from keras_l2feat import regularizers
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.training.rays import rays
+
+__all__ = ["EffectiveWidth"]
+
+
+class EffectiveWidth(keras.callbacks.Callback):
+    """Log the number of rays of each hidden layer and, given data, the insertion certificate's gap.
+
+    After each epoch the logs (progress bar, history, TensorBoard placed after it) hold `rays_1`, `rays_2`, … and
+    with data `gap_1`, `gap_2`, …: by how much the best new neuron of a layer beats its price 2λ, 0 at a minimum
+    that is wide enough.
+
+    Args:
+        angle: radians within which neurons are on one ray.
+        negligible: share of the layer's largest ‖w‖‖v‖ below which a neuron does not count.
+        data: a `data.Dataset` for the gap; None logs rays alone.
+        every: epochs between measurements; between them the last one is logged again.
+        starts: starts of the search for the gap.
+
+    Raises:
+        InputError: (when training begins) the model is no chain of dense layers, or with data its layers do not
+            carry one λ > 0.
+    """
+
+    def __init__(self, angle=1e-2, *, negligible=1e-3, data=None, every=1, starts=50):
+        super().__init__()
+        if every < 1:
+            raise bad_argument("every", "at least 1", every)
+        self.angle, self.negligible, self.data, self.every, self.starts = angle, negligible, data, every, starts
+        self._measured = {}
+
+    def on_train_begin(self, logs=None):
+        self._measure()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every == 0:
+            self._measure()
+        if logs is not None:
+            logs.update(self._measured)
+
+    def _measure(self):
+        network = DenseNetwork.from_model(self.model)
+        counts = rays(network, self.angle, self.negligible)
+        self._measured = {f"rays_{layer}": count for layer, count in enumerate(counts, start=1)}
+        if self.data is not None:
+            from keras_l2feat.plateau.insertion import certify
+
+            lam = regularizers.amount(self.model)
+            certificate = certify(network, self.data, lam, starts=self.starts)
+            self._measured |= {f"gap_{layer.layer}": layer.gap for layer in certificate.layers}
