@@ -31,7 +31,9 @@ def precise(model):
 
 @contextlib.contextmanager
 def float64_enabled():
-    """JAX computes in float64 only where it is told to."""
+    """JAX computes in float64 only where it is told to; some of Keras' functions on it only if that was before they
+    were imported (`JAX_ENABLE_X64=1`), and stay in float32 otherwise, within which the certificate is then.
+    """
     import keras
 
     if keras.backend.backend() != "jax":

@@ -10,6 +10,7 @@ from keras_l2feat.pruning.balance import balance as balance_units
 from keras_l2feat.pruning.certificate import certify
 from keras_l2feat.pruning.graph import read
 from keras_l2feat.pruning.measure import costs
+from keras_l2feat.pruning.on_data import data_sha256
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 
@@ -87,6 +88,8 @@ def prune(
         return pruned, None
     report = certify(graph, pruned, done, data=named, seed=seed)
     report.guarantee = guarantee
+    if named is not None:
+        report.facts.setdefault("data_sha256", data_sha256(named[1]))
     report.layers = _layers(graph, current, reasons)
     report.costs = {
         f"{key}_{when}": value
@@ -95,8 +98,9 @@ def prune(
     }
     report.plans = done
     if not report.verified:
+        failed = next(e for e in report.evaluations if not e.passed)
         error = CheckFailed(
-            f"the pruned model deviates by {report.max_abs_deviation:.3g}, more than the bound {report.bound:.3g}."
+            f"the pruned model deviates by {failed.max_abs:.3g} ({failed.inputs}), more than the bound {failed.bound:.3g}."
         )
         error.certificate = report
         raise error
