@@ -1,8 +1,8 @@
 """Data sets by name: `load("mnist-1k")`, `load("teacher:width=5,seed=3")`, `load("mine.npz")`."""
 
-from keras_l2feat.data.catalog import load, names, register
+from keras_l2feat.data.catalog import load, names, register, training_arrays
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.data.mnist import mnist
 from keras_l2feat.data.teacher import teacher
 
-__all__ = ["Dataset", "load", "mnist", "names", "register", "teacher"]
+__all__ = ["Dataset", "load", "mnist", "names", "register", "teacher", "training_arrays"]

@@ -3,6 +3,8 @@
 import inspect
 from pathlib import Path
 
+import numpy as np
+
 from keras_l2feat.data.arrays import from_npz
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.data.mnist import mnist
@@ -56,6 +58,22 @@ def load(name) -> Dataset:
                 f"Option {key!r} of data set {base!r} must be a whole number. Received: {value!r}."
             ) from None
     return maker(**options, name=text)
+
+
+def training_arrays(data, cost=None):
+    """What an algorithm on arrays needs of a data set, a name, or a pair `(x, y)`.
+
+    Returns: x (N, n_0) float64, y, and the cost: as given, or else that of the data set's task; of a pair,
+        "crossentropy" where y is a vector of whole numbers and "squared" otherwise.
+    """
+    if isinstance(data, tuple):
+        x, y = data
+        labels = np.ndim(y) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
+        own = "crossentropy" if labels else "squared"
+    else:
+        data = load(data)
+        x, y, own = data.x_train, data.y_train, data.cost
+    return np.asarray(x, dtype=np.float64), np.asarray(y), cost or own
 
 
 def _mnist_1k(*, digits=None, n=None, name=None):

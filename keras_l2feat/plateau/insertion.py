@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from keras_l2feat.costs import cost_function, cost_with_gradient
+from keras_l2feat.data import training_arrays
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum, slopes
 from keras_l2feat.network import DenseNetwork
@@ -112,7 +113,7 @@ def certify(
 
     Args:
         network: a `DenseNetwork` with a positively homogeneous σ.
-        data: a `Dataset`, or a pair `(x, y)` of arrays `(N, n_0)` and `(N,)` or `(N, n_L)`.
+        data: a `Dataset`, its name, or a pair `(x, y)` of arrays `(N, n_0)` and `(N,)` or `(N, n_L)`.
         lam: λ > 0.
         cost: data term, by default that of the data set's task ("crossentropy" for whole-number y of a pair).
         layers: which hidden layers, by default all.
@@ -132,7 +133,7 @@ def certify(
     if not lam > 0:
         raise bad_argument("lam", "positive", lam)
     slopes(network.activation)
-    x, y, cost = _data(data, cost)
+    x, y, cost = training_arrays(data, cost)
     with_gradient = _tape(cost, y) if callable(cost) else partial(cost_with_gradient(cost), y=y)
     value, a, gradients = network.backward(x, with_gradient)
     found = []
@@ -145,14 +146,6 @@ def certify(
         score = (1.0 + max(found[0].gap, found[0].live[1] - 1.0)) * 2 * lam
         bound = dual_bound(cost, gradients[1], y, score, lam, network.beta)
     return Certificate(value + lam * network.squared_norm, value, lam, tuple(found), bound)
-
-
-def _data(data, cost):
-    if hasattr(data, "x_train"):
-        return np.asarray(data.x_train, dtype=np.float64), data.y_train, cost or data.cost
-    x, y = data
-    whole = np.ndim(y) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
-    return np.asarray(x, dtype=np.float64), y, cost or ("crossentropy" if whole else "squared")
 
 
 def _tape(cost, y):

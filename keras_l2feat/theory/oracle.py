@@ -17,7 +17,7 @@ from keras_l2feat.kernels.insertion import slopes as slopes_of
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
 from keras_l2feat.theory.programs import solve_columns
-from keras_l2feat.training.covariance import tidy
+from keras_l2feat.training.merge import tidy
 
 __all__ = ["Optimum", "global_optimum"]
 

@@ -23,7 +23,7 @@ from scipy import optimize
 
 from keras_l2feat import progress
 from keras_l2feat.costs import cost_with_gradient
-from keras_l2feat.data import load
+from keras_l2feat.data import training_arrays
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.arrangement import row_space
 from keras_l2feat.kernels.insertion import Enumeration, enumerable, insertion_maximum, slopes
@@ -33,19 +33,13 @@ from keras_l2feat.training import lbfgs
 from keras_l2feat.training.balance import balance
 from keras_l2feat.training.fitting import Fit
 from keras_l2feat.training.group_lasso import group_lasso
+from keras_l2feat.training.merge import tidy
 
-__all__ = ["fit", "merge_near", "tidy"]
+__all__ = ["fit"]
 
 ENTERING = 10  # neurons that may join a layer in a round of the corrective method
-NEAR_W, NEAR_V = (0.999, 0.99999, 1 - 1e-8), 0.9  # cosines from which incoming and outgoing directions are near
-DEAD = 1e-6  # a neuron whose norm is this part of its layer's largest is left out if the loss does not mind
-SIZES = (
-    0.3,
-    0.1,
-    0.03,
-    0.01,
-    0.001,
-)  # norms of entering neurons' weights that are tried, relative to their layer's largest
+# Norms of entering neurons' weights that are tried, relative to their layer's largest.
+SIZES = (0.3, 0.1, 0.03, 0.01, 0.001)
 SETTLED = 1e-10  # relative decrease at which a corrective step is done
 
 
@@ -157,69 +151,11 @@ def fit(
     return result
 
 
-def merge_near(network: DenseNetwork, layer: int = 1, near: float = NEAR_W[0]) -> DenseNetwork:
-    """Replace groups of near neurons of a hidden layer, in w and in v, by the best rank-one part of their Σ w vᵀ.
-
-    Atoms that the oracle adds close in on the best one from its sides; this puts one in their midst. Aligned neurons
-    merge exactly. The result is balanced, without dead neurons; its loss may be higher: compare.
-
-    Args:
-        network: a `DenseNetwork` with a positively homogeneous σ.
-        layer: which hidden layer.
-        near: cosine of incoming weights from which they are near.
-    """
-    below, above = network.weights[layer - 1], network.weights[layer]
-    width = below.shape[1]
-    norms = np.linalg.norm(below, axis=0) * np.linalg.norm(above[:width], axis=1)
-    alive = np.flatnonzero(norms > 0)
-    unit = below[:, alive] / np.linalg.norm(below[:, alive], axis=0)
-    heads = above[alive] / np.linalg.norm(above[alive], axis=1, keepdims=True)
-    free, incoming, outgoing = np.ones(len(alive), dtype=bool), [], []
-    for index in np.argsort(-norms[alive]):
-        if free[index]:
-            group = free & (unit[:, index] @ unit > near) & (heads @ heads[index] > NEAR_V)
-            left, values, right = np.linalg.svd(below[:, alive[group]] @ above[alive[group]], full_matrices=False)
-            size = np.sqrt(values[0]) * np.sign(left[:, 0] @ unit[:, index])
-            incoming.append(size * left[:, 0])
-            outgoing.append(size * right[0])
-            free &= ~group
-    weights = list(network.weights)
-    weights[layer - 1] = np.array(incoming).reshape(-1, len(below)).T
-    weights[layer] = np.concatenate([np.array(outgoing).reshape(-1, above.shape[1]), above[width:]])
-    return network.with_weights(weights)
-
-
-def tidy(network: DenseNetwork, loss, slack: float = 1e-12) -> DenseNetwork:
-    """Leave out dead neurons and merge near ones, the coarsest merge that keeps the loss.
-
-    Args:
-        loss: takes a network, returns its loss.
-        slack: by how much, relative, the loss may rise in a step.
-    """
-    limit = loss(network)
-    limit += slack * abs(limit)
-    for layer in range(1, network.depth):
-        for change in (_without_dead, *(partial(merge_near, near=near) for near in NEAR_W)):
-            changed = change(network, layer)
-            if changed.hidden != network.hidden and loss(changed) <= limit:
-                network = changed
-                if change is not _without_dead:
-                    break
-    return network
-
-
 class _Problem:
     """One data set at one λ, with the inputs in a basis of their row space, and the steps of the method."""
 
     def __init__(self, network, data, lam, cost, seed):
-        if isinstance(data, tuple):
-            x, y = data
-            whole = np.ndim(y) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
-            cost = cost or ("crossentropy" if whole else "squared")
-        else:
-            data = load(data)
-            x, y, cost = data.x_train, data.y_train, cost or data.cost
-        x = np.asarray(x, dtype=np.float64)
+        x, y, cost = training_arrays(data, cost)
         self.cost, self.y, self.lam, self.seed = cost, y, lam, seed
         self.outputs = network.widths[-1]
         self.with_gradient = partial(cost_with_gradient(cost), y=y)
@@ -346,14 +282,3 @@ class _Problem:
         scale, size = np.sqrt(point[:2])
         heads = [scale * above[:width], size * head, point[2:].reshape(-1, above.shape[1])]
         return network.with_weights((np.concatenate([scale * below, size * w], axis=1), np.concatenate(heads)))
-
-
-def _without_dead(network, layer):
-    below, above = network.weights[layer - 1], network.weights[layer]
-    width = below.shape[1]
-    norms = np.linalg.norm(below, axis=0) * np.linalg.norm(above[:width], axis=1)
-    kept = norms > DEAD * norms.max(initial=0.0)
-    weights = list(network.weights)
-    weights[layer - 1] = below[:, kept]
-    weights[layer] = np.concatenate([above[:width][kept], above[width:]])
-    return network.with_weights(weights)

@@ -11,6 +11,7 @@ from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.training import covariance
 from keras_l2feat.training.group_lasso import group_lasso
+from keras_l2feat.training.merge import tidy
 
 
 def problem(n, d, k, cost="squared", seed=0):
@@ -116,7 +117,7 @@ def test_tidy_keeps_the_loss():
     dead = twice.with_neurons(1, np.ones((3, 2)), np.zeros((2, 2)))
     x, y = problem(7, 3, 2)
     problem_loss = lambda candidate: np.sum((candidate(x) - y) ** 2) + candidate.squared_norm  # noqa: E731
-    tidied = covariance.tidy(dead, problem_loss)
+    tidied = tidy(dead, problem_loss)
     assert tidied.hidden == (5,)
     assert problem_loss(tidied) <= problem_loss(dead)
     assert tidied(x) == pytest.approx(network(x) * 1.5, rel=1e-9)
