@@ -133,4 +133,4 @@ if __name__ == "__main__":
         write_csv(curves, out / "mnist-1k.csv")
         draw(curves, out / "curve.png")
         text = "Representations against weights.\n\n```\n" + "\n".join(curve_lines + run_lines) + "\n```"
-        write_record(out, text, seed=0, seconds=time.perf_counter() - began)
+        write_record(out, text, seed=0, seconds=time.perf_counter() - began, program="python benchmarks/z_space.py")

@@ -45,9 +45,9 @@ def figure(name: str, *options, summary: str = ""):
     return decorate
 
 
-def write_record(out, text: str, *, seed: int, seconds: float) -> None:
-    """Write `OUT/README.md`: `text`, then how it was made."""
-    call = shlex.join(["l2feat", *sys.argv[1:]])
+def write_record(out, text: str, *, seed: int, seconds: float, program: str = "l2feat") -> None:
+    """Write `OUT/README.md`: `text`, then how it was made, by `program` with the arguments of this process."""
+    call = shlex.join([*program.split(), *sys.argv[1:]])
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = f"Made by `{call}`, seed {seed}, keras_l2feat {__version__}, {date}, in {seconds:.0f} s."
     write_text(Path(out) / "README.md", f"{text.strip()}\n\n{made}\n")

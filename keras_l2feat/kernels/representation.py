@@ -62,7 +62,7 @@ def append_bias(a, beta):
     """[A, β·1]: `a` (..., N, n) with a last column of constants `beta`, or `a` itself if `beta` is 0."""
     if beta == 0:
         return a
-    return tf.concat([a, tf.fill(tf.shape(a[..., :1]), tf.cast(beta, a.dtype))], axis=-1)
+    return tf.concat([a, tf.fill(tf.shape(a[..., :1]), tf.convert_to_tensor(beta, a.dtype))], axis=-1)
 
 
 @tf.custom_gradient

@@ -60,11 +60,13 @@ class RepresentationObjective:
         self._rho = self.ridge * np.sum(s**2) / len(x)
         self._first = [tf.constant(matrix, dtype) for matrix in self._first_layer()]
         self._y = tf.constant(data.y_train)
+        # as tensors of the dtype: a Python number would pass through float32
+        self._numbers = [tf.constant(number, dtype) for number in (self.lam, self.ridge)]
         self._step = _compiled_step(form, cost or data.cost, activation, dtype)
 
     def __call__(self, arrays):
         """Value (float) and gradients (list of arrays) at V_1 … V_L."""
-        value, gradients = self._step(arrays, *self._first, self._y, self.lam, self.ridge, self.beta)
+        value, gradients = self._step(arrays, *self._first, self._y, *self._numbers, self.beta)
         return float(value), [gradient.numpy() for gradient in gradients]
 
     def _first_layer(self):
@@ -137,7 +139,6 @@ def _compiled_step(form, cost, activation, dtype):
 
     @tf.function(reduce_retracing=True)
     def step(arrays, p, b, y, lam, ridge, beta):
-        lam, ridge = tf.cast(lam, dtype), tf.cast(ridge, dtype)
         with tf.GradientTape() as tape:
             tape.watch(arrays)
             first, *rest = arrays
