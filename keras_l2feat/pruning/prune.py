@@ -100,7 +100,8 @@ def prune(
     if not report.verified:
         failed = next(e for e in report.evaluations if not e.passed)
         error = CheckFailed(
-            f"the pruned model deviates by {failed.max_abs:.3g} ({failed.inputs}), more than the bound {failed.bound:.3g}."
+            f"the pruned model deviates by {failed.max_abs:.3g} ({failed.inputs}), "
+            f"more than the bound {failed.bound:.3g}."
         )
         error.certificate = report
         raise error
