@@ -8,7 +8,7 @@ from keras_l2feat.pruning.graph import Linear, read
 
 __all__ = ["Directions", "nearest_angles", "of_model", "plane", "project"]
 
-LIMIT = 400  # units of a layer that are drawn and compared; more would only blacken the picture
+LIMIT = 200  # units of a layer that are drawn and compared; more would only blacken the picture
 
 
 @dataclass

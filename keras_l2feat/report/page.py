@@ -57,6 +57,7 @@ UNITS = {
     "flops": "FLOPs for one input",
     "latency": "seconds for one call",
 }
+PANELS = 24  # layers that are drawn, those that lost most; a page stays light enough for a phone
 ANGLES = np.linspace(-8, np.log10(np.pi), 29)
 
 
@@ -174,10 +175,11 @@ def _layers(result):
 
 def _directions(before, after, gone):
     old, new = directions.of_model(before), directions.of_model(after)
+    shown = [name for name, layer in old.items() if name in new and len(layer.units) > 1]
+    most = set(sorted(shown, key=lambda name: new[name].total - old[name].total)[:PANELS])
     panels = []
-    for name, layer in old.items():
-        if name not in new or len(layer.units) < 2:
-            continue
+    for name in (name for name in shown if name in most):
+        layer = old[name]
         lost = np.isin(layer.units, list(gone.get(name, ())))
         if name not in gone and layer.total != new[name].total:
             continue  # it shrank, and no plan says which units went
@@ -211,6 +213,8 @@ def _directions(before, after, gone):
         '<p class="soft">Incoming weights, bias included, in the plane of their two principal directions. '
         '<span class="key kept"></span> kept, after <span class="key gone"></span> removed; in histograms: before.</p>'
     )
+    if len(shown) > PANELS:
+        note += f'<p class="soft">{len(shown) - PANELS} other layers, which lost less, are not drawn.</p>'
     return f'<h2>Rays and angles</h2>{note}<div class="panels">{"".join(panels)}</div>'
 
 

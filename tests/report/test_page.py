@@ -67,8 +67,18 @@ def test_nothing_removed_and_large_layers():
     model = DenseNetwork.random((5, 600, 2)).to_model()
     pruned, certificate = prune(model)
     page = pruning_page(certificate.to_json(), model, pruned, certificate.plans)
-    assert "400 drawn at random" in page
+    assert "200 drawn at random" in page
     assert "600 → 600" in page
+
+
+def test_of_many_layers_those_that_lost_most_are_drawn():
+    layer = {"removed": {}, "units_after": 3}
+    before, after = (DenseNetwork.random((4, *[width] * 30, 2)).to_model() for width in (4, 3))
+    plan = Plan(removed=[Removal(f"hidden_{k}", 0, "dead") for k in range(1, 31)])
+    result = {"layers": [{"name": f"hidden_{k}", "units_before": 4, **layer} for k in range(1, 31)]}
+    page = pruning_page(result, before, after, [plan])
+    assert page.count('class="panel"') == 24
+    assert "7 other layers" in page
 
 
 def test_nearest_angles_are_exact_for_tiny_angles():
