@@ -66,6 +66,18 @@ def mnist_1k(*, lam=1e-3, role="plateau", weights="zoo"):
     return _pick("mnist-1k", role, weights, lam=lam)
 
 
+@_with_table("mnist-60k")
+def mnist_60k(*, lam=1e-4, role="plateau", weights="zoo"):
+    """Networks on the full MNIST.
+
+    Args:
+        lam: λ.
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone.
+    """
+    return _pick("mnist-60k", role, weights, lam=lam)
+
+
 @_with_table("mnist-789-42")
 def mnist_789_42(*, role="plateau", weights="zoo"):
     """Two hidden layers on 42 digits 7, 8, 9 of MNIST [Jacot et al. 2022, Fig. 1].
@@ -127,6 +139,7 @@ FAMILIES = {
     "bipartite": bipartite,
     "deep-linear": deep_linear,
     "mnist-1k": mnist_1k,
+    "mnist-60k": mnist_60k,
     "mnist-789-42": mnist_789_42,
     "one-dim": one_dim,
     "teacher": teacher,
