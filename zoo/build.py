@@ -99,12 +99,10 @@ def ship(built, folder) -> None:
 
 def _stored(making):
     """The trained model in the dtype in which it is saved, without an optimizer's state."""
-    import keras
-
     try:
         network = DenseNetwork.from_model(making.model)
     except InputError:  # not a chain of dense layers: it was trained in its own dtype
-        model = keras.models.clone_model(making.model)
+        model = making.model.__class__.from_config(making.model.get_config())
         model.set_weights(making.model.get_weights())
         return model
     return network.to_model(dtype=making.recipe.dtype, lam=making.recipe.lam, name=making.model.name)

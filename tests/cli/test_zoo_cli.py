@@ -80,3 +80,12 @@ def test_gallery(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_l2feat.zoo.registry.entries", lambda: [zoo.entry("bipartite-4-wide")])
     assert run("gallery", "-o", tmp_path / "page.html").output.strip() == str(tmp_path / "page.html")
     assert "bipartite-4-wide" in (tmp_path / "page.html").read_text()
+
+
+def test_publish(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_l2feat.zoo.registry.entries", lambda: [zoo.entry("bipartite-4-wide")])
+    assert "1 models in" in run("publish", tmp_path / "mirror").output
+    assert (tmp_path / "mirror" / "index.html").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Cannot make the folder"):
+        run("publish", tmp_path / "file" / "mirror")
