@@ -15,7 +15,7 @@ __all__ = ["ACTIVATIONS", "Loss", "activation_function", "read_data", "read_netw
 # The TensorFlow side of network.ACTIVATIONS.
 ACTIVATIONS = {
     "relu": tf.nn.relu,
-    "leaky_relu": lambda z: tf.nn.leaky_relu(z, alpha=0.2),
+    "leaky_relu": lambda z: tf.maximum(z, 0.2 * z),  # the op of that name rounds its slope to float32
     "linear": tf.identity,
     "abs": tf.abs,
     "tanh": tf.tanh,
