@@ -14,6 +14,7 @@ from keras_l2feat.network import DenseNetwork
 from keras_l2feat.pruning.caratheodory import reduce_network
 from keras_l2feat.theory import completely_positive, ranks
 from keras_l2feat.training.balance import imbalance
+from keras_l2feat.training.rays import snap
 
 __all__ = ["Construction", "Fold", "bipartite", "fold", "linear", "one_dim", "one_hot", "square_root"]
 
@@ -141,7 +142,8 @@ def one_dim(n: int = 10, seed: int = 0) -> Construction:
 
     toy = data.load(f"one-dim:n={n},seed={seed}")
     found = representation_cost(toy.x_train, toy.y_train, beta=1.0, method="convex")
-    network = reduce_network(found.network, toy.x_train)[0]  # a basic solution: at most N neurons
+    # The program splits a neuron between neighbouring cones; joined again, a basic solution has at most N neurons.
+    network = reduce_network(snap(found.network, angle=1e-4, negligible=1e-7)[0], toy.x_train)[0]
     return Construction(
         toy.name,
         toy.x_train.astype(np.float64),

@@ -21,7 +21,8 @@ from keras_l2feat.training.lbfgs import minimize
 __all__ = ["RepresentationCost", "cost_curve", "lower_bound", "representation_cost"]
 
 ROUNDS = 40  # of multipliers; the residual falls about tenfold in each, so ten or so are used
-COARSE = 1e-3  # relative residual at which the starts are compared; only the best goes on
+COARSE = 1e-3  # relative residual at which the starts are compared; the best goes on
+FITTED = 1e-5  # relative residual above which Y is not fitted: R is off by about as much, relative
 STIFFNESS = 20.0  # first μ, in units of cost per squared residual: the first residual is then about 1/20 of Y
 # Beyond two layers R is concave near 0: what a soft start gives up never comes back, so the start is stiff.
 DEEP_STIFFNESS = 2e4
@@ -33,7 +34,7 @@ class RepresentationCost:
     """The least norm that was found.
 
     Attributes:
-        cost: Σ‖W_l‖² of `network` (by the limit: extrapolated), ∞ if no start came to fit Y.
+        cost: Σ‖W_l‖² of `network` (by the limit: extrapolated), ∞ if no start came to fit Y to `FITTED`.
         network: the `DenseNetwork`.
         residual: max |Z_L − Y| / max |Y|.
         multipliers: M, float64 `(N, k)`; −M is the derivative of R with respect to Y.
@@ -110,10 +111,16 @@ def representation_cost(
             for start, guess in bar:
                 coarse.append(_constrained(start, x, y, COARSE, accuracy=1e-7, multipliers=guess))
         costs = [norm if _residual(network, x, y) <= COARSE else np.inf for network, _, norm in coarse]
-        network, multipliers, _ = coarse[int(np.argmin(costs))]
-        network, multipliers, cost = solve(network, x, y, tolerance, accuracy=1e-12, multipliers=multipliers)
+        accepted = FITTED if method == "constrained" else COARSE
+        for start in np.argsort(costs, kind="stable"):  # the cheapest that can be fitted to the end
+            network, multipliers, _ = coarse[start]
+            if not np.isfinite(costs[start]):
+                break
+            network, multipliers, cost = solve(network, x, y, tolerance, accuracy=1e-12, multipliers=multipliers)
+            if _residual(network, x, y) <= accepted:
+                break
     residual = _residual(network, x, y)
-    if residual > COARSE:
+    if residual > accepted:
         cost = np.inf
     found = RepresentationCost(cost, network, residual, multipliers, trials=tuple(sorted(costs)))
     if not bound or depth != 2 or not np.isfinite(found.cost):
