@@ -42,6 +42,8 @@ def descent(
     dtype="float32",
     iterations=400,
     tolerance=1e-5,
+    start_iterations=3000,
+    continuation=(),
     beam=BEAM,
     batch_size=None,
     seed=0,
@@ -63,7 +65,10 @@ def descent(
         start: width trained first, by default the greatest of `widths`.
         cost, activation, beta: as for `training.Objective`.
         dtype: of training; losses are measured in float64.
-        iterations, tolerance: of the polish at a recorded width (the start gets three times as many).
+        iterations, tolerance: of the polish at a recorded width.
+        start_iterations: of the wide network, at a tenth of `tolerance`.
+        continuation: greater λs to train the wide network at first, one after the other: for a small λ they lead
+            to a network of less norm, which generalizes better.
         beam: networks kept at each narrow width.
         batch_size: points in memory at a time.
         seed: of the wide network.
@@ -116,9 +121,9 @@ def descent(
 
     steps = _steps_per_layer if per_layer else functools.partial(_steps_together, recorded=widths)
     with progress.bar(description="descent", total=(start - widths[-1]) * (depth - 1), quiet=quiet) as bar:
-        nets = _polished(
-            objective, [fresh((start,) * (depth - 1), seed)], max_iterations=3 * iterations, tolerance=tolerance
-        )
+        nets = [fresh((start,) * (depth - 1), seed)]
+        for objective.lam in (*continuation, lam):
+            nets = _polished(objective, nets, max_iterations=start_iterations, tolerance=tolerance / 10)
         if per_layer or start == widths[0]:
             nets = record(nets)
         while max(_hidden_widths(nets[0])) > widths[-1]:

@@ -47,7 +47,19 @@ def test_table_curve_and_csv(tmp_path):
     frame = table(trials)
     write_csv(frame, tmp_path / "curve.csv")
     again = pd.read_csv(tmp_path / "curve.csv")
-    columns = "method lam width width_1 width_2 seed loss test_loss test_accuracy seconds gap".split()
+    columns = [
+        "method",
+        "lam",
+        "width",
+        "width_1",
+        "width_2",
+        "seed",
+        "loss",
+        "test_loss",
+        "test_accuracy",
+        "seconds",
+        "gap",
+    ]
     assert list(again) == columns
     assert list(again["width"]) == [2, 4, 8]
     assert again["gap"].isna().all()

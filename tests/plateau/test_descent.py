@@ -44,7 +44,7 @@ def test_layers_find_their_own_widths():
 @pytest.mark.slow
 def test_one_hot_outputs_need_one_neuron_a_class():
     """L = 2, β = 0, X = I, one-hot Y: the plateau starts at the number of classes [Jacot et al. 2022, Prop. 14]."""
-    construction = constructions.one_hot(2, 3)
+    construction = constructions.one_hot(3, 6)
     data = Dataset("one-hot", construction.x.astype("float32"), construction.y.astype("float32"))
     trials = descent(
         data, 1e-3, range(1, 7), depth=2, beta=0.0, dtype="float64", iterations=500, tolerance=1e-9, quiet=True

@@ -2,7 +2,7 @@ import numpy as np
 
 from keras_l2feat.data import load
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.plateau.removal import remove, removal_losses
+from keras_l2feat.plateau.removal import removal_losses, remove
 from keras_l2feat.training import Objective
 
 DATA = load("teacher:inputs=6,outputs=2,n=60")
