@@ -61,6 +61,14 @@ def search(dtype):
     return draw(6, 2, dtype=dtype), draw(6, 4, dtype=dtype, seed=1), draw(4, 5, dtype=dtype, seed=2)
 
 
+def ascent(g, a, starts):
+    return kernels.insertion_ascent(g, a, starts, steps=5)
+
+
+def ascent_inputs(dtype):
+    return draw(6, 3, dtype=dtype), draw(6, 4, dtype=dtype, seed=1), draw(4, 5, dtype=dtype, seed=2)
+
+
 def derivatives(kernel, arguments):
     """The value of a kernel, its gradients, and the gradients of a function of those."""
     with tf.GradientTape() as outer:
@@ -112,6 +120,19 @@ def test_xla_compiles_the_insertion_search_and_agrees():
     compiled = tf.function(kernels.insertion_ascent, jit_compile=True)(*search(tf.float64))
     for ours, theirs in zip(compiled, kernels.insertion_ascent(*search(tf.float64))):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_the_search_for_the_best_neuron_has_gpu_kernels_too(dtype):
+    graph = tf.function(ascent).get_concrete_function(*ascent_inputs(dtype)).graph
+    assert without_gpu(graph) == set()
+
+
+@pytest.mark.slow
+def test_xla_compiles_the_search_for_the_best_neuron():
+    arguments = ascent_inputs(tf.float64)
+    for ours, theirs in zip(tf.function(ascent, jit_compile=True)(*arguments), ascent(*arguments)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
 def test_the_check_catches_an_operation_without_gpu_kernel():
