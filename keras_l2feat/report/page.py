@@ -45,6 +45,8 @@ path.axis { stroke: var(--line); fill: none; stroke-width: .6; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .5rem .3rem 0;
   border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
 th { font-weight: 600; width: 40%; }
+.scroll { overflow-x: auto; } .grid { font-size: .9rem; } .grid th, .grid td { width: auto; padding-right: .8rem; }
+.grid th { overflow-wrap: normal; } h3 { margin-top: 1rem; } .panel h3 { margin-top: 0; }
 pre { background: var(--panel); padding: .8rem; border-radius: .5rem; overflow-x: auto; font-size: .8rem; }
 @media (max-width: 30rem) { .layer { grid-template-columns: 1fr; } .layer .why { grid-column: 1; } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } details { display: none; }
@@ -227,12 +229,40 @@ def _barriers(result):
 
 
 def _certificate(result):
-    skip = {"layers", "barriers", "plans"}
-    rows = []
-    for key, value in result.items():
-        if key in skip or key.startswith(tuple(UNITS)):
-            continue
-        if isinstance(value, dict):
-            value = "; ".join(f"{k}: {_number(v)}" for k, v in value.items())
-        rows.append(f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(_number(value))}</td></tr>")
-    return f"<h2>Certificate</h2><table>{''.join(rows)}</table>"
+    skip = {"layers", "barriers", "removals", "evaluations", "facts"}
+    rows = {k: v for k, v in result.items() if k not in skip and not k.startswith(tuple(UNITS))}
+    facts = dict(result.get("facts") or {})
+    polish = facts.pop("polish", None)
+    rows.update(facts)
+    lines = "".join(
+        f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(_fact(value))}</td></tr>"
+        for key, value in rows.items()
+    )
+    page = f"<h2>Certificate</h2><table>{lines}</table>"
+    keys = ("inputs", "count", "max_abs", "max_rel", "bound", "bound_kind", "changed")
+    names = ("compared on", "points", "max |Δ|", "relative", "bound", "kind of bound", "predictions changed")
+    page += _grid("Comparisons, in float64", names, [[e.get(k) for k in keys] for e in result.get("evaluations", ())])
+    names = ("units", "loss", "accuracy", "on test points", "kept")
+    keys = ("loss", "accuracy", "test_accuracy", "kept")
+    found = [[", ".join(map(str, r["units"].values())), *(r[k] for k in keys)] for r in polish or ()]
+    return page + _grid("Polishing", names, found)
+
+
+def _grid(title, names, rows):
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(_number(c))}</td>' for c in row)}</tr>" for row in rows)
+    return f'<h3>{escape(title)}</h3><div class="scroll"><table class="grid"><tr>{head}</tr>{body}</table></div>'
+
+
+def _fact(value):
+    """A fact in words; long lists by what they range over."""
+    if isinstance(value, dict):
+        return "; ".join(f"{k}: {_fact(v)}" for k, v in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        flat = np.ravel(np.asarray(value, dtype=object))
+        if len(flat) > 8 and all(isinstance(v, (int, float)) for v in flat):
+            return f"{len(flat)} numbers from {min(flat):.3g} to {max(flat):.3g}"
+        return ", ".join(_fact(v) for v in flat)
+    return _number(value)

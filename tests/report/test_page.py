@@ -47,6 +47,8 @@ def test_the_page_says_what_happened(pruning):
     assert "7 → 5: 2 aligned" in page
     assert page.count('class="panel"') == len(directions.of_model(pruning[1]))
     assert "verified" in page
+    assert page.count("random, scale") == 3 * 2  # in the table, and in the JSON
+    assert "np.float64" not in page
     assert "nan" not in re.sub(r"<pre>.*</pre>", "", page, flags=re.DOTALL).lower().split()
 
 
