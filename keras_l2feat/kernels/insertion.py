@@ -246,6 +246,11 @@ class Enumeration:
             self._blocks.append((block.bases, block.flats, block.signs, inside * sides[:, :, None]))
         self._slack = arrangement.ANGLE * np.linalg.norm(self.a, axis=1)
 
+    @property
+    def cells(self):
+        """The sign vectors (P, N) of the arrangement's cells."""
+        return self._blocks[0][2] if self._blocks else np.zeros((0, len(self.a)), dtype=np.int8)
+
     def maximum(self, g, *, count=1, above=np.inf) -> InsertionMaximum:
         """The best neurons for `g` (N, k): the maximum first, then maxima over other faces.
 

@@ -21,6 +21,7 @@ from keras_l2feat.training.merge import tidy
 
 __all__ = ["Optimum", "global_optimum"]
 
+AT_ONCE = 64  # patterns up to which a scalar problem has all its columns from the start: one program then
 ENTERING = 20  # columns that may join in a round
 NEGLIGIBLE = 1e-7  # a column whose neuron is this part of the largest is not used
 
@@ -106,6 +107,9 @@ def global_optimum(
         return value_and_gradient(network(x), y)[0] + lam * network.squared_norm
 
     signs, outgoing = np.zeros((0, len(a)), dtype=np.int8), np.zeros((0, outputs))
+    if enumerated and outputs == 1 and len(enumeration.cells) <= AT_ONCE:
+        signs = np.repeat(enumeration.cells, 2, axis=0)
+        outgoing = np.tile([[1.0], [-1.0]], (len(enumeration.cells), 1))
     best, bound, rounds = (np.inf, None), -np.inf, 0
     while True:
         solution = solve_columns(a, y, signs, outgoing, lam, cost=cost, beta=beta, slopes=slopes_of(activation))
