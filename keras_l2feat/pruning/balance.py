@@ -36,7 +36,7 @@ def balance(graph) -> None:
         if np.abs(np.log(step)).max(initial=0.0) < SETTLED:
             break
     for (layer, index), (write, read, _) in squares.items():
-        weight = np.array(graph.weight(layer, index))
+        weight = _wide(graph.weight(layer, index)).copy()
         factor = np.ones([1] * weight.ndim)
         for slot, change in ((write, scale), (read, 1 / scale)):
             if slot is not None:
@@ -55,11 +55,16 @@ def _squares(graph):
             found.setdefault((slot.layer, slot.index), {})[slot.role] = slot
     squares = {}
     for key, slots in found.items():
-        weight = graph.weight(*key)
+        weight = _wide(graph.weight(*key))
         axes = list(range(weight.ndim))
         kept = [slots[role].axis for role in ("write", "read") if role in slots]
         squares[key] = slots.get("write"), slots.get("read"), np.einsum(weight, axes, weight, axes, kept)
     return squares
+
+
+def _wide(weight):
+    """In float32 at least, to square and add."""
+    return weight if weight.dtype in (np.float32, np.float64) else weight.astype(np.float32)
 
 
 def _norms(squares, scale):

@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from keras_l2feat.pruning.rewrite import clone, unbuilt
+from keras_l2feat.pruning.rewrite import clone, from_config, unbuilt
 
 __all__ = ["arranged", "outputs", "precise", "random_inputs"]
 
@@ -19,7 +19,7 @@ def precise(model):
     """
 
     def double(layer):
-        return layer.__class__.from_config(_in_float64(unbuilt(layer.get_config())))
+        return from_config(layer, _in_float64(unbuilt(layer.get_config())))
 
     with float64_enabled():
         copy, layers = clone(model, double, compiled=False)

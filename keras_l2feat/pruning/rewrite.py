@@ -5,7 +5,7 @@ import numpy as np
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.plan import BIAS
 
-__all__ = ["clone", "rebuild", "rewrite", "unbuilt"]
+__all__ = ["clone", "from_config", "rebuild", "rewrite", "unbuilt"]
 
 
 def rewrite(graph, plan):
@@ -43,7 +43,7 @@ def rebuild(graph, copies, weights):
         config = {**unbuilt(layer.get_config()), **graph.fixed.get(name, {})}
         for path, count in sizes.get(name, ()):
             _set(config, path, count)
-        return layer.__class__.from_config(config)
+        return from_config(layer, config)
 
     names = {id(layer): name for name, layer in graph.layers.items()}
     model, layers = clone(graph.model, resized)
@@ -61,6 +61,19 @@ def unbuilt(config):
     if isinstance(config, dict):
         return {key: unbuilt(value) for key, value in config.items() if key != "build_config"}
     return [unbuilt(item) for item in config] if isinstance(config, list) else config
+
+
+def from_config(layer, config):
+    """A layer like `layer`, from a changed config."""
+    import keras
+
+    if type(layer) is keras.layers.Lambda:  # its function was in memory already: nothing is read from the config
+        kept = {key: config[key] for key in ("name", "dtype", "trainable") if key in config}
+        shape = layer._output_shape
+        return keras.layers.Lambda(
+            layer.function, output_shape=shape, mask=layer.mask, arguments=layer.arguments, **kept
+        )
+    return layer.__class__.from_config(config)
 
 
 def clone(model, function, *, compiled=True):

@@ -1,0 +1,196 @@
+"""Single rules of the channel graph whose breaking would be a wrong model: borders, barriers, sharing, formats."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_l2feat.errors import InputError
+from keras_l2feat.pruning import prune
+from keras_l2feat.pruning.evaluate import outputs
+from keras_l2feat.pruning.graph import read
+
+
+def filled(model, seed=0):
+    generator = np.random.default_rng(seed)
+    for weight in model.weights:
+        value = generator.standard_normal(weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1])))
+        weight.assign(np.abs(value) + 0.5 if "variance" in weight.path else value)
+    return model
+
+
+def constant_channel(layer, channel=1, value=0.8):
+    kernel, bias = (w.copy() for w in layer.get_weights())
+    kernel[..., channel], bias[channel] = 0.0, value
+    layer.set_weights([kernel, bias])
+
+
+def widths(model):
+    return {name: len(units) for name, units in read(model).writers.items()}
+
+
+@pytest.mark.parametrize("padding, left", [("valid", 3), ("same", 4)])
+def test_a_constant_is_folded_unless_padding_makes_it_none(padding, left):
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    model = filled(keras.Model(inputs, layers.Conv2D(3, 3, padding=padding, name="end")(x)))
+    constant_channel(model.get_layer("first"))
+    pruned, certificate = prune(model)
+    assert widths(pruned)["first"] == left
+    assert certificate.verified
+
+
+def test_two_constants_next_to_same_padding_are_one():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    model = filled(keras.Model(inputs, layers.Conv2D(3, 3, padding="same", name="end")(x)))
+    constant_channel(model.get_layer("first"), 1, 0.8)
+    constant_channel(model.get_layer("first"), 2, 0.2)
+    pruned, certificate = prune(model)
+    assert widths(pruned)["first"] == 3
+    assert certificate.verified
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_reader_without_bias_keeps_a_constant(zero):
+    inputs = keras.Input((3,))
+    x = layers.Dense(4, activation="relu", name="first")(inputs)
+    model = filled(keras.Model(inputs, layers.Dense(2, use_bias=False)(x)))
+    constant_channel(model.get_layer("first"), 1, 0.0 if zero else 0.8)
+    assert widths(prune(model)[0])["first"] == (3 if zero else 4)
+
+
+def aligned_pair(layer, ratio=2.0):
+    weights = [w.copy() for w in layer.get_weights()]
+    for weight in weights:
+        weight[..., 1] = ratio * weight[..., 0]
+    layer.set_weights(weights)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda: layers.LayerNormalization(),
+        lambda: layers.Softmax(),
+        lambda: layers.GroupNormalization(1),
+        lambda: layers.Lambda(lambda x: x[..., ::-1]),
+        lambda: layers.Conv1D(4, 1, groups=2),
+        lambda: layers.UnitNormalization(),
+    ],
+)
+def test_what_couples_channels_is_a_barrier_and_the_rest_is_pruned(between):
+    inputs = keras.Input((5, 3))
+    x = layers.Dense(4, activation="relu", name="before")(inputs)
+    x = between()(x)
+    x = layers.Dense(6, activation="relu", name="after")(x)
+    model = filled(keras.Model(inputs, layers.Dense(2)(x)))
+    aligned_pair(model.get_layer("before"))
+    aligned_pair(model.get_layer("after"))
+    pruned, certificate = prune(model)
+    found = widths(pruned)
+    assert (found["before"], found["after"]) == (4, 5)
+    assert list(certificate.barriers) == [model.layers[2].name]
+    assert certificate.verified
+
+
+def test_a_shared_layer_merges_only_what_every_call_allows():
+    left, right = keras.Input((3,)), keras.Input((3,))
+    first, second = layers.Dense(4, activation="relu", name="a"), layers.Dense(4, activation="relu", name="b")
+    shared = layers.Dense(5, activation="relu", name="shared")
+    x = layers.Concatenate()([shared(first(left)), shared(second(right))])
+    model = filled(keras.Model([left, right], layers.Dense(2)(x)))
+    aligned_pair(model.get_layer("a"))
+    assert widths(prune(model)[0])["a"] == 4  # b's units 0 and 1 are read by the same rows, and are not aligned
+    aligned_pair(model.get_layer("b"), 3.0)
+    assert widths(prune(model)[0])["a"] == 4  # aligned in both, but by different factors
+    aligned_pair(model.get_layer("b"), 2.0)
+    pruned, certificate = prune(model)
+    assert (widths(pruned)["a"], widths(pruned)["b"]) == (3, 3)
+    assert certificate.verified
+
+
+def test_outputs_keep_their_channels():
+    inputs = keras.Input((3,))
+    hidden = layers.Dense(4, activation="relu", name="hidden")
+    x = hidden(inputs)
+    model = filled(keras.Model(inputs, [x, layers.Dense(2, name="end")(x)]))
+    aligned_pair(hidden)
+    assert prune(model)[0] is model
+
+
+def test_dict_inputs_and_outputs_stay():
+    inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
+    x = layers.Concatenate()([layers.Dense(4, activation="relu", name="hidden")(inputs["a"]), inputs["b"]])
+    model = filled(keras.Model(inputs, {"y": layers.Dense(2, name="y")(x)}))
+    aligned_pair(model.get_layer("hidden"))
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    given = {"a": np.ones((2, 3), "float32"), "b": np.ones((2, 2), "float32")}
+    np.testing.assert_allclose(pruned(given)["y"], model(given)["y"], rtol=1e-5)
+
+
+def test_nested_models_are_opened():
+    inner = keras.Sequential([keras.Input((3,)), layers.Dense(4, activation="relu", name="deep")], name="inner")
+    inputs = keras.Input((3,))
+    model = filled(keras.Model(inputs, layers.Dense(2)(inner(inputs))))
+    aligned_pair(inner.get_layer("deep"))
+    pruned, certificate = prune(model)
+    assert pruned.get_layer("inner").get_layer("deep").units == 3
+    assert certificate.layers[0]["name"] == "inner/deep"
+
+
+def test_flatten_and_channels_in_front():
+    inputs = keras.Input((3, 4, 2))
+    x = layers.Permute((3, 1, 2))(layers.Conv2D(4, 1, activation="relu", name="conv")(inputs))
+    model = filled(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
+    aligned_pair(model.get_layer("conv"))
+    pruned, certificate = prune(model)
+    assert widths(pruned)["conv"] == 3
+    assert certificate.verified
+
+
+def test_the_slope_of_a_channel_counts():
+    inputs = keras.Input((3,))
+    x = layers.PReLU(name="slopes")(layers.Dense(4, name="hidden")(inputs))
+    model = filled(keras.Model(inputs, layers.Dense(2)(x)))
+    aligned_pair(model.get_layer("hidden"))
+    assert prune(model)[0] is model
+    model.get_layer("slopes").alpha.assign([0.3, 0.3, 0.1, 0.2])
+    assert widths(prune(model)[0])["hidden"] == 3
+
+
+def test_weights_of_other_dtypes():
+    for dtype in ("float16", "bfloat16", "mixed_float16"):
+        inputs = keras.Input((40,))
+        x = layers.Dense(6, activation="relu", name="hidden", dtype=dtype)(inputs)
+        model = filled(keras.Model(inputs, layers.Dense(2, dtype=dtype)(x)))
+        aligned_pair(model.get_layer("hidden"))
+        pruned, certificate = prune(model)
+        assert widths(pruned)["hidden"] == 5
+        assert pruned.get_layer("hidden").variable_dtype == model.get_layer("hidden").variable_dtype
+        assert certificate.verified
+
+
+def test_models_that_cannot_be_read():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(InputError, match="subclassed"):
+        prune(Own())
+    with pytest.raises(InputError, match="not built"):
+        prune(keras.Sequential([layers.Dense(3)]))
+
+
+def test_a_model_on_tokens():
+    tokens = keras.Input((4,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 5, name="table")(tokens))
+    model = filled(keras.Model(tokens, layers.Dense(2)(x)))
+    table = model.get_layer("table").get_weights()[0].copy()
+    table[:, 1] = 2 * table[:, 0]
+    model.get_layer("table").set_weights([table])
+    pruned, certificate = prune(model)
+    assert widths(pruned)["table"] == 4
+    assert certificate.verified
+    x = [np.arange(8).reshape(2, 4)]
+    np.testing.assert_allclose(outputs(pruned, x), outputs(model, x), rtol=1e-5)
