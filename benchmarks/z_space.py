@@ -22,44 +22,43 @@ from keras_l2feat.files import output_folder
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.training import representation
 
-STOP = {"max_iterations": 5000, "tolerance": 1e-6, "window": 100}
+STOP = {"max_iterations": 3000, "tolerance": 1e-6, "window": 100}
 RUNS = 10
 
 
-def small(starts):
+def small(lam, starts):
     """Rows of every run, and lines that say how each form compares."""
     digits = data.load("mnist-789-42")
     widths = (digits.x_train.shape[1], 50, 50, digits.outputs)
     rows, lines = [], []
-    for lam in (1e-2, 1e-3):
-        runs = {"weights": range(RUNS), **{form: range(100, 100 + starts) for form in representation.RIDGES}}
-        for name, seeds in runs.items():
-            for seed in seeds:
-                start = DenseNetwork.random(widths, seed=seed)
-                if name == "weights":
-                    fitted = training.fit(start, digits, lam=lam, quiet=True, **STOP)
-                else:
-                    fitted = representation.fit(start, digits, lam=lam, form=name, quiet=True, **STOP)
-                rows.append(
-                    {
-                        "lam": lam,
-                        "variables": name,
-                        "seed": seed,
-                        "loss": fitted.loss,
-                        "iterations": fitted.iterations,
-                        "seconds": fitted.seconds,
-                    }
-                )
-        own = {name: [row for row in rows if row["lam"] == lam and row["variables"] == name] for name in runs}
-        best = min(row["loss"] for row in own["weights"])
-        lines.append(f"λ = {lam:g}: best of {RUNS} weight-space runs {best:.7f}")
-        for name, group in own.items():
-            worse = [100 * (row["loss"] / best - 1) for row in group]
-            median = {key: np.median([row[key] for row in group]) for key in ("seconds", "iterations")}
-            lines.append(
-                f"  {name:<12} {len(group):>2} starts: {min(worse):+.4f} % to {max(worse):+.4f} % of it, median "
-                f"{median['iterations']:.0f} iterations, {median['seconds']:.1f} s"
+    runs = {"weights": range(RUNS), **{form: range(100, 100 + starts) for form in representation.RIDGES}}
+    for name, seeds in runs.items():
+        for seed in seeds:
+            start = DenseNetwork.random(widths, seed=seed)
+            if name == "weights":
+                fitted = training.fit(start, digits, lam=lam, quiet=True, **STOP)
+            else:
+                fitted = representation.fit(start, digits, lam=lam, form=name, quiet=True, **STOP)
+            rows.append(
+                {
+                    "lam": lam,
+                    "variables": name,
+                    "seed": seed,
+                    "loss": fitted.loss,
+                    "iterations": fitted.iterations,
+                    "seconds": fitted.seconds,
+                }
             )
+    own = {name: [row for row in rows if row["variables"] == name] for name in runs}
+    best = min(row["loss"] for row in own["weights"])
+    lines.append(f"λ = {lam:g}: best of {RUNS} weight-space runs {best:.7f}")
+    for name, group in own.items():
+        worse = [100 * (row["loss"] / best - 1) for row in group]
+        median = {key: np.median([row[key] for row in group]) for key in ("seconds", "iterations")}
+        lines.append(
+            f"  {name:<12} {len(group):>2} starts: {min(worse):+.4f} % to {max(worse):+.4f} % of it, median "
+            f"{median['iterations']:.0f} iterations, {median['seconds']:.1f} s"
+        )
     return rows, lines
 
 
@@ -122,15 +121,22 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=60.0, help="budget of each run on mnist-1k")
     parser.add_argument("-o", "--out", type=Path, help="folder for CSV, picture and a record")
     options = parser.parse_args()
-    began = time.perf_counter()
-    curves, curve_lines = large(options.seconds)
-    print("\n".join(curve_lines), flush=True)
-    runs, run_lines = small(options.starts)
-    print("\n".join(run_lines))
+    began, report = time.perf_counter(), []
+
+    def publish(rows, lines, name):
+        """Print a part and, with a folder, write all that is known so far."""
+        print("\n".join(lines), flush=True)
+        report.extend(lines)
+        if options.out is not None:
+            out = output_folder(options.out)
+            write_csv(rows, out / f"{name}.csv")
+            text = "Optimizing representations against optimizing weights.\n\n```\n" + "\n".join(report) + "\n```"
+            passed = time.perf_counter() - began
+            write_record(out, text, seed=0, seconds=passed, program="python benchmarks/z_space.py")
+
+    curves, lines = large(options.seconds)
     if options.out is not None:
-        out = output_folder(options.out)
-        write_csv(runs, out / "mnist-789-42.csv")
-        write_csv(curves, out / "mnist-1k.csv")
-        draw(curves, out / "curve.png")
-        text = "Representations against weights.\n\n```\n" + "\n".join(curve_lines + run_lines) + "\n```"
-        write_record(out, text, seed=0, seconds=time.perf_counter() - began, program="python benchmarks/z_space.py")
+        draw(curves, output_folder(options.out) / "curve.png")
+    publish(curves, lines, "mnist-1k")
+    for lam in (1e-2, 1e-3):
+        publish(*small(lam, options.starts), f"mnist-789-42-{lam:g}")
