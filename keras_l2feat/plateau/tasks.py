@@ -139,7 +139,7 @@ def _on_cluster(pending, data, scheduler):
             f"Argument 'scheduler' needs Dask: pip install 'keras-l2feat[cluster]'. Received: {scheduler!r}"
         ) from error
     try:
-        client = Client(scheduler, timeout="30s", set_as_default=False)
+        client = Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(f"No Dask scheduler answers at {scheduler!r}: {error}") from error
     with client:

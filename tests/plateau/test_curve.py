@@ -19,7 +19,7 @@ def test_running_minimum_is_the_least_so_far(points):
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(0.01, 10)), min_size=1, max_size=30), st.floats(0, 1))
 def test_start_is_the_first_width_within_epsilon(points, epsilon):
     widths, losses = zip(*points)
-    (start,) = plateau_starts(widths, losses, epsilons=(epsilon,), bootstrap=50)
+    (start,) = plateau_starts(widths, losses, epsilons=(epsilon,), bootstrap=5)
     least = min(losses)
     assert min(w for w, loss in points if loss <= (1 + epsilon) * least) == start.width
     assert start.low <= start.high
