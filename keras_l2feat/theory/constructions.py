@@ -143,7 +143,7 @@ def one_dim(n: int = 10, seed: int = 0) -> Construction:
     toy = data.load(f"one-dim:n={n},seed={seed}")
     found = representation_cost(toy.x_train, toy.y_train, beta=1.0, method="convex")
     # The program splits a neuron between neighbouring cones; joined again, a basic solution has at most N neurons.
-    network = reduce_network(snap(found.network, angle=1e-4, negligible=1e-7)[0], toy.x_train)[0]
+    network = reduce_network(snap(found.network, angle=1e-4, negligible=1e-6)[0], toy.x_train)[0]
     return Construction(
         toy.name,
         toy.x_train.astype(np.float64),
