@@ -16,7 +16,7 @@ from keras_l2feat.kernels.insertion import Enumeration, InsertionMaximum, enumer
 from keras_l2feat.kernels.insertion import slopes as slopes_of
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
-from keras_l2feat.theory.programs import solve_columns
+from keras_l2feat.theory.programs import ACCURACY, solve_columns
 from keras_l2feat.training.merge import tidy
 
 __all__ = ["Optimum", "global_optimum"]
@@ -114,7 +114,7 @@ def global_optimum(
     while True:
         solution = solve_columns(a, y, signs, outgoing, lam, cost=cost, beta=beta, slopes=slopes_of(activation))
         rounds += 1
-        neurons = _network(solution, outgoing, activation, beta)
+        neurons = _network(solution, outgoing, lam, activation, beta)
         best = min(
             best, *((loss(network), network) for network in (neurons, tidy(neurons, loss))), key=lambda pair: pair[0]
         )
@@ -159,9 +159,9 @@ def _joined(*groups):
     return signs[kept], outgoing[kept], kept
 
 
-def _network(solution, outgoing, activation, beta):
+def _network(solution, outgoing, lam, activation, beta):
     norms = np.linalg.norm(solution.u, axis=1)
-    used = norms > NEGLIGIBLE * norms.max(initial=0.0)
+    used = norms > max(NEGLIGIBLE * norms.max(initial=0.0), ACCURACY * solution.value / (2 * lam))
     scale = np.sqrt(norms[used])
     above = outgoing[used] * scale[:, None]
     if beta > 0:

@@ -2,9 +2,12 @@
 
 import csv
 
+import pytest
+
 from keras_l2feat.experiments import landscape
 
 
+@pytest.mark.slow
 def test_small_landscape(tmp_path, monkeypatch):
     for name, value in {
         "SIZES": ((4, 2),),

@@ -85,6 +85,7 @@ def test_large_penalty_leaves_no_neuron():
     assert optimum.value == pytest.approx(np.mean(y**2), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_search_prices_where_enumeration_explodes():
     x, y = problem(20, 8, 1, 0.0, "squared")
     optimum = global_optimum(x, y, 1e-2, tolerance=1e-4)

@@ -62,6 +62,7 @@ def test_no_region_is_below_the_optimum_and_kinds_tell_the_value(toy):
             assert (minimum.kind == "global") == (minimum.value <= toy[2].value * (1 + 1e-6))
 
 
+@pytest.mark.slow
 def test_spurious_minima_are_local_minima_and_the_others_are_not(toy):
     x, y, _ = toy
     met = set()
