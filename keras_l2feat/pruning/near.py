@@ -42,7 +42,7 @@ class Step:
     cost: float
 
 
-def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanced=True, seed=0, quiet=True, **_):
+def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanced=True, quiet=True, **_):
     """Remove what changes no output by more than a tolerance.
 
     Args:
@@ -52,7 +52,7 @@ def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanc
         input_range: `(low, high)`: without data, T is held by the bound for inputs in this box. With data, the box of
             the reported bound; by default that of the data.
         balanced: measure as if units were balanced afterwards, which rounds once more.
-        seed: not used yet, nothing is drawn; quiet: no progress bar.
+        quiet: no progress bar.
 
     Returns: a `Plan` with guarantee "bounded".
 
