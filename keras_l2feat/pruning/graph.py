@@ -11,7 +11,7 @@ The graph says the same thing twice:
     for `rewrite`              `slots`: which axis of which weight belongs to which units, and how (written, parameter,
                                read), and `sizes`: which entries of which layer's config count them
 
-so nothing after this module and its `rules` looks at layer classes. A chain of dense layers is the simplest case.
+so nothing after this module, `walk` and its rules looks at layer classes. A chain of dense layers is the simplest case.
 """
 
 import math
@@ -391,7 +391,7 @@ def read(model) -> Graph:
     Raises:
         InputError: the model is neither Sequential nor Functional, or not built yet.
     """
-    from keras_l2feat.pruning.rules import walk
+    from keras_l2feat.pruning.walk import walk
 
     graph = Graph(model)
     inputs, outputs = walk(graph, model)

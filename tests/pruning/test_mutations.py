@@ -7,7 +7,7 @@ from keras import layers
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import CheckFailed
-from keras_l2feat.pruning import exact, groups, prune, rewrite, rules
+from keras_l2feat.pruning import exact, groups, prune, rewrite, rules_linear
 from keras_l2feat.pruning import graph as graph_module
 from keras_l2feat.pruning.expand import expand
 from keras_l2feat.pruning.gauge import gauge
@@ -95,8 +95,11 @@ MUTATIONS = {
     "forget the ratio": (lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_factors)), exact),
     "forget the merged rows": (lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_moves)), exact),
     "forget the constants": (lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_constants)), exact),
-    "every activation is odd": (lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.ODD)), rules),
-    "every activation is homogeneous": (lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.POSITIVE)), rules),
+    "every activation is odd": (lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.ODD)), rules_linear),
+    "every activation is homogeneous": (
+        lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.POSITIVE)),
+        rules_linear,
+    ),
     "a tolerance that is far too large": (lambda m, p: p(m, "tolerance", lambda *a: 2.0), groups),
     "no tolerance at all": (lambda m, p: p(m, "ROUNDINGS", 0), groups),
     "sums do not tie": (lambda m, p: p(m.Graph, "tie", lambda *a: None), graph_module),

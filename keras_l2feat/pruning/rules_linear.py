@@ -1,0 +1,275 @@
+"""Layers with a kernel: what computes channels, and what reads them linearly."""
+
+import math
+
+import numpy as np
+
+from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.pruning.graph import Depthwise, Linear, Map
+from keras_l2feat.pruning.rules import key, of_constants, rule, softmax
+
+
+def _activated(call, tensor, activation):
+    """The layer's own activation on what it computes linearly."""
+    kind = scaling(activation)
+    if kind is Scaling.LINEAR:
+        return tensor
+    if kind is Scaling.COUPLED:
+        return softmax(call, tensor) if "softmax" in key(activation)[0] else call.barrier("couples channels")
+    if kind is not Scaling.POSITIVE:
+        call.graph.stiffen(tensor.units)
+    out = type(tensor)(tensor.shape, tensor.axis, tensor.units)
+    return call.emit(Map, [tensor], out, kind, ("activation", key(activation)), function=of_constants(activation))
+
+
+@rule("Dense", "HomogeneousDense")
+def _dense(call):
+    x, layer = call.turned(-1), call.layer
+    kernel, bias = call.index(layer._kernel), call.index(layer.bias)
+    return _linear(call, x, call.name, kernel, -2, -1, bias, beta=float(getattr(layer, "beta", 1.0)), path="units")
+
+
+def _linear(
+    call, x, reader, kernel, inward, outward, bias, *, beta=1.0, path, geometry=None, folds=True, activation=True
+):
+    """A kernel with an input and an output axis, all others taps."""
+    graph, name = call.graph, call.name
+    shape = tuple(call.layer.weights[kernel].shape)
+    inward, outward = inward % len(shape), outward % len(shape)
+    taps = tuple(axis for axis in range(len(shape)) if axis not in (inward, outward))
+    out = graph.written(name, shape[outward], call.shape, call.channel_axis)
+    writes = graph.slot(name, kernel, outward, out.units, "write")
+    if bias is not None:
+        graph.slot(name, bias, 0, out.units, "write")
+    graph.size(name, (path,), out.units)
+    graph.reads(
+        reader,
+        name,
+        kernel,
+        inward,
+        x,
+        bias=(bias, (), beta) if bias is not None and folds else None,
+        taps=taps,
+        writes=writes,
+    )
+    call.emit(
+        Linear,
+        [x],
+        out,
+        lambda: np.transpose(call.array(kernel), (*taps, inward, outward)).reshape(-1, shape[inward], shape[outward]),
+        None if bias is None else lambda: beta * call.array(bias),
+        geometry=geometry,
+        folds=folds,
+        reader=reader,
+        weights=math.prod(shape),
+    )
+    return _activated(call, out, call.layer.activation) if activation else out
+
+
+def _geometry(layer):
+    """What says how taps see the input; `None` for a kernel of one tap."""
+    size = tuple(layer.kernel_size)
+    key = (size, tuple(layer.strides), tuple(layer.dilation_rate), layer.padding, layer.data_format)
+    one = all(k == 1 for k in size)
+    return (None if one and all(s == 1 for s in layer.strides) else key), one or layer.padding == "valid"
+
+
+@rule("Conv1D", "Conv2D", "Conv3D")
+def _conv(call):
+    if call.layer.groups != 1:
+        return call.barrier("grouped convolution")
+    geometry, folds = _geometry(call.layer)
+    layer = call.layer
+    return _linear(
+        call,
+        call.turned(),
+        call.name,
+        call.index(layer._kernel),
+        -2,
+        -1,
+        call.index(layer.bias),
+        path="filters",
+        geometry=geometry,
+        folds=folds,
+    )
+
+
+@rule("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+def _conv_transpose(call):
+    layer = call.layer
+    geometry = ("transpose", *_geometry_key(layer), layer.output_padding)
+    kernel, bias = call.index(layer.kernel), call.index(layer.bias)
+    return _linear(call, call.turned(), call.name, kernel, -1, -2, bias, path="filters", geometry=geometry, folds=False)
+
+
+def _geometry_key(layer):
+    return tuple(layer.kernel_size), tuple(layer.strides), tuple(layer.dilation_rate), layer.padding, layer.data_format
+
+
+def _filtered(call, x, kernel, bias):
+    """A depthwise kernel: part of what each channel is."""
+    graph, layer = call.graph, call.layer
+    shape = tuple(layer.weights[kernel].shape)
+    channels, multiplier = shape[-2:]
+    geometry, folds = _geometry(layer)
+    graph.slot(call.name, kernel, -2, x.units, "param")
+    graph.stiffen(x.units)
+    units = np.repeat(x.units, multiplier)
+    if bias is not None:
+        graph.slot(call.name, bias, 0, units, "param")
+    axis = call.channel_axis % len(call.shape)
+    spatial = tuple(call.shape[a] for a in range(1, len(call.shape)) if a != axis)
+    size = (None, len(units), *spatial) if axis == 1 else (None, *spatial, len(units))
+    out = type(x)(size, axis, units)
+    return call.emit(
+        Depthwise,
+        [x],
+        out,
+        lambda: call.array(kernel).reshape(-1, channels, multiplier),
+        None if bias is None else lambda: call.array(bias),
+        geometry or ("one",),
+        folds,
+        math.prod(shape),
+    )
+
+
+@rule("DepthwiseConv1D", "DepthwiseConv2D")
+def _depthwise(call):
+    layer = call.layer
+    out = _filtered(call, call.turned(), call.index(layer.kernel), call.index(layer.bias))
+    return _activated(call, out, layer.activation)
+
+
+@rule("SeparableConv1D", "SeparableConv2D")
+def _separable(call):
+    layer = call.layer
+    kernel, bias = call.index(layer.pointwise_kernel), call.index(layer.bias)
+    between = _filtered(call, call.turned(), call.index(layer.depthwise_kernel), None)
+    return _linear(call, between, call.name, kernel, -2, -1, bias, path="filters")
+
+
+@rule("Embedding")
+def _embedding(call):
+    layer, graph = call.layer, call.graph
+    kernel = call.index(layer._embeddings)
+    out = graph.written(call.name, layer.output_dim, call.shape, -1)
+    graph.slot(call.name, kernel, -1, out.units, "write")
+    graph.size(call.name, ("output_dim",), out.units)
+    graph.pin(call.input.units)
+    geometry = ("tokens", call.name, id(call.input))
+    return call.emit(Linear, [call.input], out, lambda: call.array(kernel)[None], None, geometry=geometry)
+
+
+@rule("EinsumDense")
+def _einsum(call):
+    layer, graph = call.layer, call.graph
+    left, target = layer.equation.replace(" ", "").split("->")
+    source, letters = (part.replace("...", "") for part in left.split(","))
+    target = target.replace("...", "")
+    contracted = [c for c in source if c in letters and c not in target]
+    written = [c for c in letters if c not in source]
+    if (
+        len(contracted) != 1
+        or len(contracted) + len(written) != len(letters)
+        or source[-1] != contracted[0]
+        or len(source) != len(set(source))
+    ):
+        return call.barrier(f"equation {layer.equation!r} mixes more than one axis")
+    kernel, bias = call.index(layer._kernel), call.index(layer.bias)
+    x = call.turned(-1)
+    inward = letters.index(contracted[0])
+    bias_letters = layer.bias_axes or ""
+    if len(written) == 1 and target[-1] == written[0] and set(bias_letters) <= set(written):
+        outward = letters.index(written[0])
+        index = next(i for i in range(len(layer.partial_output_shape) - 1, -1, -1))
+        path = ("output_shape", index)
+        shape = tuple(layer.weights[kernel].shape)
+        out = graph.written(call.name, shape[outward], call.shape, -1)
+        writes = graph.slot(call.name, kernel, outward, out.units, "write")
+        if bias is not None:
+            graph.slot(call.name, bias, 0, out.units, "write")
+        graph.size(call.name, path, out.units)
+        graph.reads(
+            call.name,
+            call.name,
+            kernel,
+            inward,
+            x,
+            bias=None if bias is None else (bias, (), 1.0),
+            writes=writes,
+        )
+        call.emit(
+            Linear,
+            [x],
+            out,
+            lambda: np.transpose(call.array(kernel), (inward, outward))[None],
+            None if bias is None else lambda: call.array(bias),
+            reader=call.name,
+            weights=math.prod(shape),
+        )
+        return _activated(call, out, layer.activation)
+    _read_only(call, x, call.name, kernel, inward, (bias, (), 1.0) if bias_letters == "".join(written) else None)
+    return graph.barrier(call.name, None, [], [call.shape])[0]
+
+
+def _read_only(call, x, reader, kernel, inward, bias):
+    """A kernel that reads channels and writes something that is left alone."""
+    graph = call.graph
+    if bias is not None and bias[0] is None:
+        bias = None
+    count = tuple(call.layer.weights[kernel].shape)[inward]
+    graph.reads(reader, call.name, kernel, inward, x, bias=bias)
+    out = graph.fresh(reader, 1, (None, 1), -1, pinned=True)
+    call.emit(
+        Linear,
+        [x],
+        out,
+        lambda: np.moveaxis(call.array(kernel), inward, 0).reshape(1, count, -1),
+        None,
+        reader=reader,
+        weights=math.prod(call.layer.weights[kernel].shape),
+    )
+
+
+@rule("LSTM", "GRU", "SimpleRNN")
+def _recurrent(call):
+    layer = call.layer
+    x = call.turned(-1)
+    cell = layer.cell
+    bias = call.index(cell.bias) if cell.use_bias else None
+    row = (0,) if bias is not None and len(cell.bias.shape) == 2 else ()
+    _read_only(call, x, call.name, call.index(cell.kernel), 0, (bias, row, 1.0))
+    return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
+
+
+@rule("Bidirectional")
+def _bidirectional(call):
+    x = call.turned(-1)
+    for side in (call.layer.forward_layer, call.layer.backward_layer):
+        if type(side).__name__ not in {"LSTM", "GRU", "SimpleRNN"}:
+            return call.graph.barrier(call.name, f"Bidirectional {type(side).__name__}", call.inputs, call.shapes)
+        cell = side.cell
+        bias = call.index(cell.bias) if cell.use_bias else None
+        row = (0,) if bias is not None and len(cell.bias.shape) == 2 else ()
+        _read_only(call, x, f"{call.name}/{side.name}", call.index(cell.kernel), 0, (bias, row, 1.0))
+    return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
+
+
+@rule("MultiHeadAttention")
+def _attention(call):
+    layer, graph = call.layer, call.graph
+    named = [*zip(("query", "value", "key"), call.arguments.args), *call.arguments.kwargs.items()]
+    given = {key: value for key, value in named if hasattr(value, "shape") and hasattr(value, "_keras_history")}
+    order = {id(symbolic): tensor for symbolic, tensor in zip(call.arguments.keras_tensors, call.inputs)}
+    tensors = {key: order[id(value)] for key, value in given.items()}
+    if not {"query", "value"} <= set(tensors):
+        return graph.barrier(call.name, "attention called in an unusual way", call.inputs, call.shapes)
+    tensors.setdefault("key", tensors["value"])
+    if len(call.shapes) == 1:
+        graph.fixed[call.name] = {"output_shape": call.shape[-1]}  # by default that of the query
+    for role in ("query", "key", "value"):
+        dense = getattr(layer, f"_{role}_dense")
+        x = graph.turned(call.name, tensors.pop(role), -1)
+        bias = call.index(dense.bias) if dense.bias is not None else None
+        _read_only(call, x, f"{call.name}/{role}", call.index(dense._kernel), 0, (bias, (), 1.0))
+    return graph.barrier(call.name, None, list(tensors.values()), call.shapes)
