@@ -110,6 +110,8 @@ def draw(rows, path):
                 label = "weights" if name == "weights" else "representations (coordinates)"
                 axis.plot([row[key] for row in own], [row["loss"] / least - 1 + 1e-4 for row in own], label=label)
             axis.set(xscale="log", yscale="log", xlabel=key, ylabel=f"loss / {least:.5f} − 1 + 1e-4")
+            axis.xaxis.set_minor_formatter("")
+            axis.xaxis.set_major_formatter("{x:g}")
             axis.legend(fontsize=8)
         figure.suptitle("mnist-1k, λ = 0.001, widths 50: the loss of the network at each step")
         save(figure, path)
