@@ -115,6 +115,8 @@ def test_coordinates_in_an_orthonormal_basis_of_the_columns():
     v = column_coordinates(w, a, 1e-12)
     np.testing.assert_allclose(coordinate_weights(v, a, 1e-12), w, atol=1e-10)
     assert np.sum(v.numpy() ** 2) == pytest.approx(np.sum((a @ w) ** 2))  # an isometry from V to Z
-    np.testing.assert_allclose(coordinate_weights(column_coordinates(w, a, 3.0, relative=True), a, 3.0, relative=True), w)
+    np.testing.assert_allclose(
+        coordinate_weights(column_coordinates(w, a, 3.0, relative=True), a, 3.0, relative=True), w
+    )
     with pytest.raises(InputError, match="'ridge' must be positive"):
         coordinate_weights(v, a, 0)
