@@ -86,6 +86,8 @@ def clone(model, function, *, compiled=True):
     pairs = []
 
     def copy(layer):
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation of keras.ops has no state
         if isinstance(layer, keras.Model):
             new = layer.__class__.from_config(layer.get_config())
         else:

@@ -194,3 +194,17 @@ def test_a_model_on_tokens():
     assert certificate.verified
     x = [np.arange(8).reshape(2, 4)]
     np.testing.assert_allclose(outputs(pruned, x), outputs(model, x), rtol=1e-5)
+
+
+def test_operations_of_keras_ops():
+    inputs = keras.Input((3,))
+    x = layers.Dense(4, activation="relu", name="hidden")(inputs)
+    x = keras.ops.relu(x + layers.Dense(4, name="other")(inputs))
+    x = layers.Dense(5, activation="relu", name="free")(x * 2.0)  # a factor that is no tensor: a barrier
+    model = filled(keras.Model(inputs, layers.Dense(2)(x)))
+    for name in ("hidden", "other", "free"):
+        aligned_pair(model.get_layer(name))
+    pruned, certificate = prune(model)
+    assert widths(pruned) == {"hidden": 4, "other": 4, "free": 4, model.layers[-1].name: 2}
+    assert len(certificate.barriers) == 1
+    assert certificate.verified
