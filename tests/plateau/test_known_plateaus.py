@@ -1,0 +1,45 @@
+"""Descent finds the plateaus that are known: Prop. 14 (N²/4 neurons), one-hot outputs (classes), Prop. 15 (≤ 4N)."""
+
+import numpy as np
+import pytest
+
+from keras_l2feat import data
+from keras_l2feat.plateau import descent, plateau_starts
+
+
+def starts(trials, epsilon):
+    [start] = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,))
+    return start.width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [4, 6, 8])
+def test_bipartite_plateau_starts_at_a_quarter_of_n_squared(n):
+    lam, edges = 1e-4, n * n // 4
+    widths = [edges - 2, edges - 1, edges, edges + 1, 2 * edges]
+    trials = descent(
+        data.load(f"bipartite:n={n}"), lam, widths, depth=2, beta=0.0, dtype="float64", iterations=2000, tolerance=1e-9
+    )
+    losses = {trial.width: trial.loss for trial in trials}
+    assert losses[edges] == pytest.approx(lam * n * n, rel=5e-3)  # R = N², and C is of the order of λ²
+    assert losses[2 * edges] >= (1 - 1e-3) * losses[edges]
+    # One neuron fewer costs: little for larger N, where N neurons already come within √(1 + 2/N).
+    assert losses[edges - 1] > (1 + 1e-4) * losses[edges]
+    assert starts(trials, 1e-4) == edges
+
+
+@pytest.mark.slow
+def test_one_hot_outputs_need_as_many_neurons_as_classes():
+    trials = descent(
+        data.load("one-hot"), 1e-4, range(1, 9), depth=2, beta=0.0, dtype="float64", iterations=2000, tolerance=1e-9
+    )
+    classes = data.load("one-hot").outputs
+    assert starts(trials, 1e-3) == classes
+
+
+@pytest.mark.slow
+def test_one_dimension_needs_at_most_4n():
+    points = data.load("one-dim:n=5")
+    trials = descent(points, 1e-3, [1, 2, 3, 5, 8, 12, 20, 30, 40], depth=2, dtype="float64", iterations=2000)
+    assert starts(trials, 1e-3) <= 4 * len(points.x_train)
+    assert np.isfinite([trial.loss for trial in trials]).all()
