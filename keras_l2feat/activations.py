@@ -97,6 +97,8 @@ def scaling(activation) -> Scaling:
         getattr(keras.ops, name, None),
     ):
         return _BY_NAME[name]
+    if name == "absolute" and keras.saving.get_registered_name(activation) == "keras_l2feat>absolute":
+        return Scaling.POSITIVE
     return Scaling.IDENTITY if _elementwise(activation) else Scaling.COUPLED
 
 

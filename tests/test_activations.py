@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.layers import absolute
 
 NAMED = [name for name in dir(keras.activations) if not name.startswith("_")]
 FUNCTIONS = sorted(set(NAMED) - {"deserialize", "get", "serialize", "threshold"})
@@ -44,6 +45,7 @@ def test_class_is_the_behaviour(name):
         ("softmax", Scaling.COUPLED),
         ("no-such-name", Scaling.IDENTITY),
         (keras.ops.abs, Scaling.POSITIVE),
+        (absolute, Scaling.POSITIVE),
         (keras.layers.ReLU(), Scaling.POSITIVE),
         (keras.layers.ReLU(negative_slope=0.3), Scaling.POSITIVE),
         (keras.layers.ReLU(max_value=6.0), Scaling.IDENTITY),

@@ -15,7 +15,9 @@ def test_model_round_trip(activation, beta):
     network = network.with_weights([w + 0.1 for w in network.weights])  # biases that are not 0
     model = network.to_model(dtype="float64")
     x = np.random.default_rng(0).standard_normal((9, 4))
-    np.testing.assert_allclose(np.asarray(model(x)), network(x), rtol=1e-12, atol=1e-13)
+    # TensorFlow rounds the slope of leaky_relu to float32, whatever the dtype of the layer.
+    rtol = 1e-6 if activation == "leaky_relu" else 1e-12
+    np.testing.assert_allclose(np.asarray(model(x)), network(x), rtol=rtol, atol=rtol / 10)
     back = DenseNetwork.from_model(model)
     assert (back.activation, back.beta, back.widths) == (activation, beta, (4, 6, 5, 3))
     for ours, theirs in zip(network.weights, back.weights):

@@ -4,7 +4,8 @@ from keras_l2feat.backend import require_keras
 
 require_keras()
 
+from keras_l2feat.layers.absolute import absolute  # noqa: E402
 from keras_l2feat.layers.homogeneous_dense import HomogeneousDense  # noqa: E402
 from keras_l2feat.layers.representation_cost import RepresentationCost  # noqa: E402
 
-__all__ = ["HomogeneousDense", "RepresentationCost"]
+__all__ = ["HomogeneousDense", "RepresentationCost", "absolute"]

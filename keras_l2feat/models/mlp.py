@@ -4,7 +4,7 @@ import itertools
 
 import keras
 
-from keras_l2feat.layers import HomogeneousDense
+from keras_l2feat.layers import HomogeneousDense, absolute
 from keras_l2feat.regularizers import weight_space
 
 __all__ = ["mlp"]
@@ -33,6 +33,7 @@ def mlp(input_dim, widths, outputs, *, activation="relu", beta=1.0, lam=0.0, dty
     >>> mlp(784, (50, 50), 10, lam=1e-3).count_params()
     42310
     """
+    activation = absolute if activation == "abs" else activation
     seeds = itertools.count(1000 * seed)
     sizes = [*widths, outputs]
     # without its dtype the input of a float64 model would be rounded to float32

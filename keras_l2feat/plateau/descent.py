@@ -19,10 +19,10 @@ __all__ = ["descent"]
 
 STAGE = 0.85  # widths between two that are recorded fall by this factor
 STAGE_ITERATIONS = 40  # short polish after each step, by which candidates are compared
-CHANCE_ITERATIONS = 200  # the same at widths up to CHANCE, where networks show late what they are worth
+CHANCE_ITERATIONS = 200  # the same at widths up to CHANCE, where it shows late what networks are worth
 NARROW = 12  # from this width down several ways to lose a neuron are tried, not only the one that looks cheapest
-CHANCE = 4  # from this width down it matters which minimum chance leads to: fresh starts compete
-FRESH = 16  # how many
+CHANCE = 3  # from this width down it matters which minimum chance leads to: fresh starts compete
+FRESH = 8  # how many
 CHOICES = 3  # cheapest neurons of each layer that are tried then
 BEAM = 3  # networks kept at each narrow width
 DISTINCT = 1e-4  # networks whose losses differ relatively by less count as one
@@ -54,7 +54,7 @@ def descent(
 
     Repeats: take out the cheapest neurons of each layer, the rest refitted (`plateau.removal`); balance; polish by
     L-BFGS. Where networks are narrow and every neuron counts, several choices of neurons are tried at once and the
-    best few go on; the very narrowest (4 and below) also compete with fresh random starts.
+    best few go on; the very narrowest (3 and below) also compete with fresh random starts.
 
     Args:
         data: a `data.Dataset`.
@@ -100,9 +100,9 @@ def descent(
 
     def record(nets):
         hidden = _hidden_widths(nets[0])
-        if max(hidden) <= CHANCE:
-            rivals = [fresh(hidden, (seed, index)) for index in range(FRESH)]
-            nets = nets + _polished(objective, rivals, max_iterations=CHANCE_ITERATIONS, tolerance=0)[:beam]
+        if max(hidden) <= CHANCE:  # the very runs that `independent_trials` makes of these seeds
+            rivals = [fresh(hidden, seed + index) for index in range(FRESH)]
+            nets = nets + _polished(objective, rivals, max_iterations=start_iterations, tolerance=tolerance / 10)[:beam]
         nets = _polished(objective, nets, **options)[:beam]
         trial = measure(
             objective.decode(nets[0]),

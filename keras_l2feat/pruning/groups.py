@@ -452,14 +452,14 @@ def _(op: g.Product, values, *inputs):
         forms = values.forms(tensor)
         leader, factor = values.classes(forms, Scaling.LINEAR)
         still = leader < 0
-        scales = scales * factor
         constants = constants * np.where(still, factor, 0.0)
         if forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any():
-            scales = np.where(still, scales, scales / factor * forms.matrix[0])
+            factor = np.where(still, factor, forms.matrix[0])
             atoms = forms.labels if forms.rows[0] is None else values.seen(forms.rows[0], forms.labels)
         else:
             leaders, position = np.unique(leader, return_inverse=True)
             atoms = values.new(len(leaders))[position]
+        scales = scales * factor
         names.append(np.where(still, ONE, atoms))
     atoms = [tuple(sorted(a for a in channel if a != ONE)) for channel in zip(*(n.tolist() for n in names))]
     ids = np.array([ONE if not a else a[0] if len(a) == 1 else values.atom(("product", *a)) for a in atoms], dtype=int)

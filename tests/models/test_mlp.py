@@ -35,3 +35,12 @@ def test_seed_decides_the_weights():
 
 def test_no_hidden_layer():
     assert DenseNetwork.from_model(mlp(7, (), 3)).widths == (7, 3)
+
+
+def test_abs_survives_saving(tmp_path):
+    from keras_l2feat.files import load_model, save_model
+
+    model = mlp(4, (3,), 2, activation="abs", seed=1)
+    save_model(model, tmp_path / "abs.keras")
+    x = np.random.default_rng(0).standard_normal((5, 4))
+    np.testing.assert_array_equal(np.asarray(load_model(tmp_path / "abs.keras")(x)), np.asarray(model(x)))
