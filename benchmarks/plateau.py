@@ -2,7 +2,7 @@
 
 mnist-1k, L = 3, λ = 1e-3. The baseline is a Keras loop: Adam, then gradient descent, full batch, stopped as soon as it
 reaches the loss that descent found at that width, or after MAX_EPOCHS (its time is then a lower bound).
-Run: python benchmarks/plateau.py [--quick]
+Run: python benchmarks/plateau.py [--quick] [EPOCHS]
 """
 
 import os
@@ -64,7 +64,8 @@ def keras_loop(data, width, target, epochs):
 def main():
     quick = "--quick" in sys.argv
     widths = (3, 10, 20) if quick else WIDTHS
-    epochs = 200 if quick else MAX_EPOCHS
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
+    epochs = numbers[0] if numbers else 200 if quick else MAX_EPOCHS
     data = load("mnist-1k")
     descent(load("mnist-789-42"), LAM, [2, 3], iterations=5)  # compile
     began = time.perf_counter()
@@ -86,7 +87,7 @@ def main():
             f", descent / it = {loss / three:.4f}",
             flush=True,
         )
-    print(f"ratio model.fit / descent: {theirs / ours:.1f} (bar: 10)")
+    print(f"ratio model.fit (at most {epochs} epochs a width) / descent: {theirs / ours:.1f} (bar: 10)")
     print(f"widths at which descent is above the best of three: {worse or 'none'} (bar: none)")
 
 
