@@ -5,14 +5,14 @@ import click
 from keras_l2feat.cli.options import (
     data_option,
     json_option,
+    lam_option,
     load_data,
-    load_source,
+    load_trained,
     quiet_option,
     seed_option,
     source_argument,
     write_json_result,
 )
-from keras_l2feat.errors import InputError
 
 
 @click.command(
@@ -21,9 +21,7 @@ from keras_l2feat.errors import InputError
 )
 @source_argument
 @data_option(required=True)
-@click.option(
-    "--lam", type=float, metavar="X", help="Amount λ of the L2 penalty; by default the one the model carries."
-)
+@lam_option
 @click.option("--starts", type=click.IntRange(1), default=200, show_default=True, help="Starts of the search.")
 @click.option(
     "--method",
@@ -43,22 +41,9 @@ def command(source, data, lam, starts, method, json_path, seed, quiet):
     command prints a lower bound on what any width can reach.
     """
     data = load_data(data)
-    model = load_source(source)
-    if lam is None:
-        from keras_l2feat import regularizers
-
-        lam = regularizers.amount(model)
-    if not lam > 0:
-        raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
-    from keras_l2feat.network import DenseNetwork
+    network, lam = load_trained(source, data, lam)
     from keras_l2feat.plateau.insertion import certify
 
-    network = DenseNetwork.from_model(model)
-    if (network.widths[0], network.widths[-1]) != (data.x_train.shape[1], data.outputs):
-        raise InputError(
-            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
-            f"the widths of {source!r} are {network.widths}."
-        )
     certificate = certify(network, data, lam, starts=starts, method=method, seed=seed)
     write_json_result({"source": source, "data": data.name, **certificate.as_dict()}, json_path)
     if not quiet and json_path != "-":

@@ -7,8 +7,9 @@ import click
 from keras_l2feat.cli.options import (
     data_option,
     json_option,
+    lam_option,
     load_data,
-    load_source,
+    load_trained,
     quiet_option,
     source_argument,
     write_json_result,
@@ -22,9 +23,7 @@ from keras_l2feat.errors import InputError
 )
 @source_argument
 @data_option(required=True)
-@click.option(
-    "--lam", type=float, metavar="X", help="Amount λ of the L2 penalty; by default the one the model carries."
-)
+@lam_option
 @click.option("--ridge", type=float, default=1e-4, show_default=True, help="Relative ridge of the layers' systems.")
 @click.option("--angle", type=float, default=1e-2, show_default=True, help="Radians within which neurons share a ray.")
 @click.option("-o", "--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for picture and CSV.")
@@ -39,19 +38,7 @@ def command(source, data, lam, ridge, angle, out, json_path, quiet):
     cancel.
     """
     data = load_data(data)
-    model = load_source(source)
-    from keras_l2feat import regularizers
-    from keras_l2feat.network import DenseNetwork
-
-    lam = regularizers.amount(model) if lam is None else lam
-    if not lam > 0:
-        raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
-    network = DenseNetwork.from_model(model)
-    if (network.widths[0], network.widths[-1]) != (data.x_train.shape[1], data.outputs):
-        raise InputError(
-            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
-            f"the widths of {source!r} are {network.widths}."
-        )
+    network, lam = load_trained(source, data, lam)
     if network.depth < 2:
         raise InputError(f"The network of {source!r} has no hidden layer to look at.")
     from keras_l2feat.report.forces import measure, write

@@ -5,12 +5,16 @@ import sys
 
 import click
 
+from keras_l2feat.errors import InputError
+
 __all__ = [
     "Widths",
     "data_option",
     "json_option",
+    "lam_option",
     "load_data",
     "load_source",
+    "load_trained",
     "quiet_option",
     "seed_option",
     "source_argument",
@@ -22,6 +26,10 @@ seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_def
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No tables and no progress bars.")
 json_option = click.option(
     "--json", "json_path", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout with '-'."
+)
+
+lam_option = click.option(
+    "--lam", type=float, metavar="X", help="Amount λ of the L2 penalty; by default the one the model carries."
 )
 
 
@@ -63,6 +71,28 @@ def load_source(source: str):
     from keras_l2feat.files import load_model
 
     return load_model(source)
+
+
+def load_trained(source: str, data, lam):
+    """The dense network that SOURCE names, in array form, and its λ: `lam`, or by default the one the model carries.
+
+    Raises:
+        InputError: λ is not positive, or the network does not fit the `data.Dataset` `data`.
+    """
+    model = load_source(source)
+    from keras_l2feat import regularizers
+    from keras_l2feat.network import DenseNetwork
+
+    lam = regularizers.amount(model) if lam is None else lam
+    if not lam > 0:
+        raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
+    network = DenseNetwork.from_model(model)
+    if (network.widths[0], network.widths[-1]) != (data.x_train.shape[1], data.outputs):
+        raise InputError(
+            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
+            f"the widths of {source!r} are {network.widths}."
+        )
+    return network, lam
 
 
 def write_json_result(value, path) -> None:
