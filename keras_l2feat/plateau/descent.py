@@ -13,7 +13,7 @@ from keras_l2feat.plateau.removal import removal_losses, remove, without
 from keras_l2feat.plateau.trial import measure
 from keras_l2feat.training.balance import balance
 from keras_l2feat.training.gradient import Objective
-from keras_l2feat.training.many import minimize_many
+from keras_l2feat.training.lbfgs import minimize_many
 
 __all__ = ["descent"]
 

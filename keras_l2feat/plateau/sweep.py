@@ -6,7 +6,7 @@ from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau.trial import measure
 from keras_l2feat.training.balance import balance
 from keras_l2feat.training.gradient import Objective
-from keras_l2feat.training.many import minimize_many
+from keras_l2feat.training.lbfgs import minimize_many
 
 __all__ = ["independent_trials"]
 

@@ -42,15 +42,14 @@ def minimize(
         raise bad_argument("adam_share", "between 0 and 1", adam_share)
     adam_steps = round(adam_share * max_iterations)
     options = {"seconds": seconds, "callback": callback, "quiet": quiet}
-    first = Run(value_and_gradient, start, max_iterations=adam_steps, description="Adam", **options)
+    first = Run(start, max_iterations=adam_steps, description="Adam", **options)
     with first:
-        _adam(first, optimizer, adam_steps)
+        _adam(first, value_and_gradient, optimizer, adam_steps)
     if first.result.reason != "max_iterations":
         return first.result
     if seconds is not None:
         options["seconds"] = max(0.0, seconds - first.result.seconds)
     second = Run(
-        value_and_gradient,
         first.result.arrays,
         max_iterations=max_iterations - adam_steps,
         tolerance=tolerance,
@@ -59,33 +58,33 @@ def minimize(
         **options,
     )
     with second:
-        _gradient_descent(second)
+        _gradient_descent(second, value_and_gradient)
     return _joined(first.result, second.result)
 
 
-def _adam(run, optimizer, steps):
+def _adam(run, value_and_gradient, optimizer, steps):
     keras = require_tensorflow()
     if optimizer is None:
         optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, max(steps, 1)))
     variables = [keras.Variable(array, dtype=array.dtype) for array in run.result.arrays]
     optimizer.build(variables)
     arrays = run.result.arrays
-    value, gradients = run.evaluate(arrays)
+    value, gradients = run.evaluate(value_and_gradient, arrays)
     for _ in range(steps):
         optimizer.apply(gradients, variables)
         arrays = [variable.numpy() for variable in variables]
-        value, gradients = run.evaluate(arrays)
+        value, gradients = run.evaluate(value_and_gradient, arrays)
         run.step(value, arrays)
 
 
-def _gradient_descent(run):
+def _gradient_descent(run, value_and_gradient):
     arrays = run.result.arrays
-    value, gradients = run.evaluate(arrays)
+    value, gradients = run.evaluate(value_and_gradient, arrays)
     rate = 0.1
     while run.result.iterations < run.max_iterations and rate > SMALLEST:
         decrease = SUFFICIENT * rate * sum(float(np.vdot(g, g)) for g in gradients)
         trial = [array - rate * gradient for array, gradient in zip(arrays, gradients)]
-        trial_value, trial_gradients = run.evaluate(trial)
+        trial_value, trial_gradients = run.evaluate(value_and_gradient, trial)
         if trial_value <= value - decrease:
             arrays, value, gradients = trial, trial_value, trial_gradients
             rate *= GROWTH

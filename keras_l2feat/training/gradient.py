@@ -76,13 +76,15 @@ class Objective:
 
         Returns: the value, a float or `(seeds,)` array, and the gradients, a list of arrays like `weights`.
         """
+        import tensorflow as tf
+
         count, value, gradients = 0, 0.0, None
         for x, y in self._batches:
             size = len(x)
             step = _compiled_step(
                 self.cost, self.activation, self.dtype, len(weights), weights[0].ndim, y.dtype, y.shape.rank
             )
-            piece, slopes = step(weights, x, y, self.beta)
+            piece, slopes = step([tf.constant(weight) for weight in weights], x, y, tf.constant(self.beta, self.dtype))
             slopes = [slope.numpy() for slope in slopes]
             value = value + size * piece.numpy()
             gradients = (
@@ -159,7 +161,7 @@ def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
     activate, loss = functions[activation], cost_function(cost)
 
     def outputs(weights, a, beta):
-        z = tf.matmul(a, weights[0])
+        z = tf.einsum("ni,...ij->...nj", a, weights[0])  # one product for all runs, where matmul makes one for each
         for weight in weights[1:]:
             width = tf.shape(z)[-1]
             bias = tf.reduce_sum(weight[..., width:, :], axis=-2, keepdims=True)  # 0 where there is no bias row
@@ -185,4 +187,4 @@ def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
             value = value_of(outputs(weights, a, beta), y)
         return value, tape.gradient(value, weights)
 
-    return step
+    return step.get_concrete_function()

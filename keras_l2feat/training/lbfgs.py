@@ -1,15 +1,23 @@
-"""L-BFGS on a list of arrays: SciPy's, with the stopping rules that piecewise linear networks need."""
+"""L-BFGS on a list of arrays, for piecewise linear networks: one run, or many of one shape in lockstep.
+
+Each run is a generator that asks for the value and the gradient at a point; so the same method serves one run, and
+many whose points are evaluated together. Steps are found by bisection for the weak Wolfe conditions, which ends on
+kinks too, where interpolation has no smooth function to work on [Lewis, Overton 2013, "Nonsmooth optimization via
+quasi-Newton methods", alg. 2.6].
+"""
+
+from collections import deque
 
 import numpy as np
-from scipy import optimize
-from threadpoolctl import ThreadpoolController
 
 from keras_l2feat.training.run import WINDOW, Result, Run
 
-__all__ = ["Result", "minimize"]
+__all__ = ["Result", "minimize", "minimize_many"]
 
 MEMORY = 10  # pairs kept; more cost memory traffic and gained nothing on the networks tried
-HUGE = 1e290  # stands for a value that is not finite: the line search then shrinks its step
+DECREASE = 1e-4  # share of the promised decrease that a step must bring
+CURVATURE = 0.9  # share of the slope at its start that may be left at its end
+TRIALS = 30  # points tried for one step: 2⁻³⁰ of it is below what moves a float32
 
 
 def minimize(
@@ -47,7 +55,6 @@ def minimize(
         InputError: the value at the start is not finite, or an argument is out of range.
     """
     run = Run(
-        value_and_gradient,
         start,
         max_iterations=max_iterations,
         tolerance=tolerance,
@@ -57,48 +64,131 @@ def minimize(
         quiet=quiet,
         description=description,
     )
+    return _answered([run], lambda points: [value_and_gradient(points[0])])[0]
+
+
+def minimize_many(value_and_gradient, starts, *, max_iterations=3000, tolerance=1e-6, **options) -> list:
+    """Run `minimize` from each start, the points of all evaluated in one call.
+
+    Each run keeps its own steps, history and stopping rule, and ends when it ends; the others go on.
+
+    Args:
+        value_and_gradient: takes a list of arrays, each with one leading dimension, such as `training.Objective`.
+        starts: S lists of arrays, all of the same shapes.
+        max_iterations, tolerance, **options: of `minimize`; no bar is shown.
+
+    Returns: S `Result`s in the order of the starts. Ctrl-C ends all runs with the best each has seen.
+    """
+
+    def evaluate(points):
+        values, gradients = value_and_gradient([np.stack(arrays) for arrays in zip(*points)])
+        return [(value, list(pieces)) for value, *pieces in zip(values, *gradients)]
+
+    options.update(max_iterations=max_iterations, tolerance=tolerance, quiet=True)
+    return _answered([Run(start, **options) for start in starts], evaluate)
+
+
+def _answered(runs, evaluate):
+    """Answer what the runs ask until none asks any more.
+
+    Args:
+        runs: list of `Run`s.
+        evaluate: takes the points of those that ask, a list, and returns `(value, gradients)` for each.
+    """
+    searches = [_search(run) for run in runs]
+    asked = {search: next(search) for search in searches}
+    while asked:
+        try:
+            if any(run.result.reason == "interrupted" for run in runs):  # in the middle of its own step
+                raise KeyboardInterrupt
+            answers = evaluate(list(asked.values()))
+        except KeyboardInterrupt as interrupt:
+            answers = [interrupt] * len(asked)
+        points = [(search, _next(search, answer)) for search, answer in zip(asked, answers)]
+        asked = {search: point for search, point in points if point is not None}
+    return [run.result for run in runs]
+
+
+def _next(search, answer):
+    """The next point that a search asks for; None at its end."""
+    try:
+        return search.throw(answer) if isinstance(answer, KeyboardInterrupt) else search.send(answer)
+    except StopIteration:
+        return None
+
+
+def _search(run):
+    """One run: yields the lists of arrays whose `(value, gradients)` it is then sent."""
     like = run.result.arrays
 
-    def evaluate(flat):
-        value, gradients = run.evaluate(_split(flat, like))
-        return (value, _flatten(gradients)) if np.isfinite(value) else (HUGE, np.zeros_like(flat))
+    def ask(x):
+        arrays = _split(x, like)
+        value, gradients = yield arrays
+        return run.seen(value, arrays), np.concatenate([np.asarray(g).ravel() for g in gradients]), arrays
 
-    with _one_thread_for_scipy(), run:
-        before = None
-        while run.result.value != before and run.result.iterations < max_iterations:  # restart, while it helps
-            before = run.result.value
-            optimize.minimize(
-                evaluate,
-                _flatten(run.result.arrays),
-                jac=True,
-                method="L-BFGS-B",
-                callback=lambda intermediate_result: run.step(
-                    float(intermediate_result.fun), _split(intermediate_result.x, like)
-                ),
-                options={
-                    "maxiter": max_iterations - run.result.iterations,
-                    "maxfun": 20 * max_iterations + 20,
-                    "maxcor": MEMORY,
-                    "ftol": 0.0,
-                    "gtol": 0.0,
-                },
-            )
-    return run.result
-
-
-def _one_thread_for_scipy():
-    """Its vectors are too short for threads: on a busy machine they waited 40 ms for each other in every step."""
-    libraries = ThreadpoolController()
-    scipys = [library.filepath for library in libraries.lib_controllers if "scipy.libs" in library.filepath]
-    return libraries.select(filepath=scipys).limit(limits=1)
+    with run:
+        x = np.concatenate([array.ravel() for array in like]).astype(np.float64)
+        value, gradient, arrays = yield from ask(x)
+        pairs, restarted = deque(maxlen=MEMORY), np.inf
+        while run.result.iterations < run.max_iterations:
+            direction = -_inverse_hessian_times(gradient, pairs)
+            found = yield from _line_search(ask, x, value, gradient, direction, first=not pairs)
+            if found is None:
+                if not pairs or value >= restarted:
+                    return  # neither this model of the function nor a new one leads down
+                pairs.clear()
+                restarted = value
+                continue
+            move, value, new, arrays = found
+            change = new - gradient
+            if (curvature := _dot(move, change)) > 0:  # it is, but for rounding
+                pairs.append((move, change, curvature))
+            x, gradient = x + move, new
+            run.step(value, arrays)
 
 
-def _flatten(arrays):
-    """One float64 vector from arrays or tensors."""
-    return np.concatenate([np.asarray(array, dtype=np.float64).ravel() for array in arrays])
+def _line_search(ask, x, value, gradient, direction, *, first):
+    """A step that fulfils the weak Wolfe conditions, by bisection; None where rounding hides it.
+
+    Returns: the move, and the value, the gradient and the arrays at its end.
+    """
+    slope = float(_dot(gradient, direction))
+    if not slope < 0:
+        return None
+    step, low, high = min(1.0, 1.0 / np.sqrt(_dot(gradient, gradient))) if first else 1.0, 0.0, np.inf
+    for _ in range(TRIALS):
+        move = step * direction
+        trial, new, arrays = yield from ask(x + move)
+        if not trial <= value + DECREASE * step * slope:  # also where it is not a number
+            high = step
+        elif _dot(new, direction) < CURVATURE * slope:
+            low = step
+        else:
+            return move, trial, new, arrays
+        step = 2 * low if high == np.inf else (low + high) / 2
+    return None
+
+
+def _inverse_hessian_times(gradient, pairs):
+    """The two loops [Nocedal, Wright 2006, alg. 7.4]; `pairs` are (s, y, sᵀy), oldest first."""
+    vector, weights = gradient.copy(), []
+    for move, change, curvature in reversed(pairs):
+        weights.append(_dot(move, vector) / curvature)
+        vector -= weights[-1] * change
+    if pairs:
+        _, change, curvature = pairs[-1]
+        vector *= curvature / _dot(change, change)
+    for (move, change, curvature), weight in zip(pairs, reversed(weights)):
+        vector += (weight - _dot(change, vector) / curvature) * move
+    return vector
+
+
+def _dot(a, b):
+    """Not by BLAS: its threads, called to so short vectors, would be in the way of those of the function."""
+    return np.einsum("i,i->", a, b)
 
 
 def _split(flat, like):
-    """Arrays shaped and typed as `like`, cut from a vector; always copies, as SciPy reuses its buffer."""
+    """Arrays shaped and typed as `like`, cut from a vector."""
     pieces = np.split(flat, np.cumsum([array.size for array in like])[:-1])
     return [piece.reshape(array.shape).astype(array.dtype) for piece, array in zip(pieces, like)]

@@ -182,13 +182,13 @@ def _projected_descent(network, data, lam, problem, limits):
         weights = weights_from_representations(x, representations, activation, beta=network.beta)
         return objectives.forward(weights, x, activation, network.beta)
 
-    run = Run(gradient, project([tf.constant(z, x.dtype) for z in network.forward(data.x_train)[0]]), **limits)
+    run = Run(project([tf.constant(z, x.dtype) for z in network.forward(data.x_train)[0]]), **limits)
     with run:
         point, rate = [tf.constant(z) for z in run.result.arrays], 1.0
-        value, slopes = run.evaluate(point)
+        value, slopes = run.evaluate(gradient, point)
         while run.result.iterations < run.max_iterations and rate > 1e-15:
             trial = project([z - rate * slope for z, slope in zip(point, slopes)])
-            trial_value, trial_slopes = run.evaluate(trial)
+            trial_value, trial_slopes = run.evaluate(gradient, trial)
             if trial_value < value:
                 point, value, slopes, rate = trial, trial_value, trial_slopes, 1.5 * rate
                 run.step(value, point)

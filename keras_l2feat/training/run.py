@@ -52,7 +52,6 @@ class Run:
 
     def __init__(
         self,
-        value_and_gradient,
         start,
         *,
         max_iterations,
@@ -68,12 +67,7 @@ class Run:
                 raise bad_argument(name, "at least 0", value)
         self.result = Result([np.asarray(array) for array in start])
         self.max_iterations = max_iterations
-        self._function, self._tolerance, self._seconds, self._callback = (
-            value_and_gradient,
-            tolerance,
-            seconds,
-            callback,
-        )
+        self._tolerance, self._seconds, self._callback = tolerance, seconds, callback
         self._recent = deque(maxlen=window + 1)
         self._bar = progress.bar(total=max_iterations, description=description, quiet=quiet, unit="step")
         self._began = time.monotonic()
@@ -92,9 +86,13 @@ class Run:
             self.result.reason = "max_iterations"
         return kind in (Stop, KeyboardInterrupt)
 
-    def evaluate(self, arrays):
-        """`(value, gradients)` at a point, which is kept if it is the best yet."""
-        value, gradients = self._function(arrays)
+    def evaluate(self, value_and_gradient, arrays):
+        """`(value, gradients)` of the function at a point, which is kept if it is the best yet."""
+        value, gradients = value_and_gradient(arrays)
+        return self.seen(value, arrays), gradients
+
+    def seen(self, value, arrays) -> float:
+        """Take note of the value at a point, which is kept if it is the best yet."""
         value = float(value)
         result = self.result
         result.evaluations += 1
@@ -104,7 +102,7 @@ class Run:
             if not np.isfinite(value):
                 raise bad_argument("start", "a point with a finite value", value)
             self._record(value)
-        return value, gradients
+        return value
 
     def step(self, value, arrays):
         """Count one iteration that ended at `arrays`; raises `Stop` where a rule says so."""

@@ -88,7 +88,7 @@ def test_large_penalty_needs_no_neuron():
 def test_crossentropy_bound_and_data_sets():
     x, y = problem(9, 2, 3, cost="crossentropy")
     network = DenseNetwork.random((2, 0, 3), beta=1.0)
-    fitted = covariance.fit(network, (x, y), lam=LAM, tolerance=1e-5, quiet=True)
+    fitted = covariance.fit(network, (x, y), lam=LAM, tolerance=1e-6, quiet=True)
     data = Dataset("toy", x, y, classes=3)
     certificate = certify(fitted.network, data, LAM)
     assert certificate.relative_gap <= 2e-5
