@@ -73,13 +73,16 @@ class Numbers(click.ParamType):
 @click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
 @click.option("--epsilon", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Plateau tolerance.")
 @click.option("--iterations", type=click.IntRange(1), help="L-BFGS iterations at each width.")
+@click.option("--continuation", type=Numbers(float), help="Descent: greater λs, falling, that lead to a small λ.")
 @click.option("--batch-size", type=click.IntRange(1), help="Points in memory at a time; gradients stay full batch.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
 @click.option("--scheduler", metavar="tcp://…", help="Run on an existing Dask cluster.")
 @click.option("--dry-run", is_flag=True, help="Print the tasks and an estimate of their time.")
 @click.option("--sweep-lam", is_flag=True, help="Also plot where the plateau starts against λ and N.")
 @click.option("--points", type=Numbers(int), help="N for --sweep-lam; by default a quarter, half and all of the data.")
-@click.option("-o", "--out", metavar="DIR", help="Folder for curve.csv, curve.json, curve.png and model.keras.")
+@click.option(
+    "-o", "--out", metavar="DIR", help="Folder for the tables, the pictures and the best model with its card."
+)
 @json_option
 @seed_option
 @quiet_option
@@ -94,6 +97,7 @@ def command(
     certify,
     epsilon,
     iterations,
+    continuation,
     batch_size,
     jobs,
     scheduler,
@@ -111,13 +115,20 @@ def command(
     """
     if out is None and not dry_run:
         raise InputError("Option '-o DIR' is needed: the folder for the results.")
-    if per_layer and method != "descent":
-        raise InputError(f"Option '--per-layer' needs --method descent. Received: --method {method}.")
+    for option, value in {"--per-layer": per_layer, "--continuation": continuation}.items():
+        if value and method != "descent":
+            raise InputError(f"Option '{option}' needs --method descent. Received: --method {method}.")
     dataset = load_data(data)
     from keras_l2feat.plateau import study
 
-    options = {"depth": depth, "per_layer": per_layer or None, "iterations": iterations, "batch_size": batch_size}
-    options = {name: value for name, value in options.items() if value is not None}
+    options = {
+        "depth": depth,
+        "per_layer": per_layer,
+        "iterations": iterations,
+        "continuation": continuation,
+        "batch_size": batch_size,
+    }
+    options = {name: value for name, value in options.items() if value}
     counts = (None,)
     if sweep_lam:
         total = len(dataset.x_train)
@@ -140,6 +151,7 @@ def command(
         tasks, dataset, out, epsilon=epsilon, sweep_lam=sweep_lam, jobs=jobs, scheduler=scheduler, quiet=quiet
     )
     _draw(found, out, dataset.name, epsilon)
+    _keep(found, out, dataset, data)
     result = found.result
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
@@ -162,6 +174,33 @@ def _draw(found, out, name, epsilon):
         with canvas(width=5.4, height=4.0) as (figure, axes):
             draw_sparsity(axes, found.sparsity, epsilon=epsilon)
             save(figure, Path(out) / "sparsity.png")
+
+
+def _keep(found, out, data, name):
+    """Save the best network as the zoo saves its own: with a card, and the row that `zoo.register` takes."""
+    import re
+    from pathlib import Path
+
+    from keras_l2feat import zoo
+    from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
+
+    best, points = found.best, found.result["points"]
+    if points < len(data.x_train):
+        data, name = data.head(points), f"{name}, first {points} points"
+    title = re.sub("[^a-z0-9._-]+", "-", data.name.lower()) + "-plateau"
+    model = best.network.to_model(lam=best.lam, name=title)
+    settings = {"lam": best.lam, "seed": best.seed}
+    trials = found.frame[found.frame["lam"] == best.lam]
+    layers = [column for column in trials if column.startswith("width_")]
+    curve = trials[[*layers, "loss"]].itertuples(index=False, name=None)
+    facts = {
+        "role": "plateau",
+        **model_facts(model, data, name, activation=best.network.activation, beta=best.network.beta, **settings),
+        "plateau": plateau_facts([(widths, loss) for *widths, loss in curve]),
+    }
+    if best.gap == best.gap:
+        facts["certificate"] = certificate_facts(best.network, data, **settings)
+    zoo.save(model, facts, Path(out) / "model.keras", name=title)
 
 
 def _short(widths):

@@ -1,6 +1,5 @@
 """From a recipe to two models with their cards: data → training steps → wide parent → pruned plateau → figures."""
 
-import math
 from pathlib import Path
 
 from keras_l2feat import data as datasets
@@ -9,14 +8,12 @@ from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
-from keras_l2feat.zoo.measure import metrics, probe
+from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
 from keras_l2feat.zoo.models import save
-from keras_l2feat.zoo.recipe import ROLES, Recipe, recipe
+from keras_l2feat.zoo.recipe import ROLES, recipe
 from keras_l2feat.zoo.steps import Making, take
 
-__all__ = ["EPSILONS", "build", "check", "ship"]
-
-EPSILONS = (0.001, 0.01, 0.05)  # shares by which the loss may exceed the least one found
+__all__ = ["build", "check", "ship"]
 
 
 def build(name, folder, *, quiet=False) -> list:
@@ -110,57 +107,23 @@ def _stored(making):
 
 def _facts(making, role, model) -> dict:
     chosen, data = making.recipe, making.data
+    settings = {key: getattr(chosen, key) for key in ("activation", "beta", "lam", "cost", "seed")}
     facts = {
         "title": chosen.title,
         "family": chosen.family,
         "role": role,
-        "data": chosen.data,
-        "data_licence": data.licence,
-        "data_source": data.source,
-        "data_sha256": data.sha256,
-        "activation": chosen.activation,
-        "beta": chosen.beta,
-        "lam": chosen.lam,
-        "cost": chosen.cost or data.cost,
-        "dtype": model.layers[-1].compute_dtype,
-        "metrics": metrics(model, data, chosen.lam, chosen.cost),
-        "probe": probe(model).tolist(),
+        **model_facts(model, data, chosen.data, **settings),
         "recipe": f"recipes/{chosen.name}.yaml",
         "recipe_sha256": chosen.sha256,
-        "seed": chosen.seed,
     }
     if chosen.optimum:
         facts["optimum"] = chosen.optimum
-    widths = [layer.units if hasattr(layer, "units") else layer.filters for layer in model.layers if layer.weights]
-    facts |= {"depth": len(widths), "widths": [math.prod(model.input_shape[1:]), *widths]}
     if making.curve:
-        curve = {"-".join(map(str, widths)): loss for widths, loss in making.curve}
-        facts["plateau"] = {"start": _starts(making.curve), "curve": curve}
+        facts["plateau"] = plateau_facts(making.curve)
     if chosen.certificate and role == "plateau":  # the same function as its parent, in the fewest neurons
-        facts["certificate"] = _certificate(chosen, data, model)
+        network = DenseNetwork.from_model(model)
+        facts["certificate"] = certificate_facts(network, data, chosen.lam, chosen.cost, chosen.seed)
     return facts
-
-
-def _starts(curve) -> dict:
-    """For each ε the narrowest widths (by their sum) whose loss is within ε of the least one found."""
-    least = min(loss for _, loss in curve)
-    return {
-        f"{epsilon:g}": min((widths for widths, loss in curve if loss <= (1 + epsilon) * least), key=sum)
-        for epsilon in EPSILONS
-    }
-
-
-def _certificate(chosen: Recipe, data, model) -> dict:
-    from keras_l2feat.plateau.insertion import certify
-
-    found = certify(DenseNetwork.from_model(model), data, chosen.lam, cost=chosen.cost, seed=chosen.seed)
-    result = {
-        "gaps": [round(layer.gap, 6) for layer in found.layers],
-        "how": "all sign patterns enumerated" if found.enumerated else f"search, seed {chosen.seed}: a lower bound",
-    }
-    if found.lower_bound is not None:
-        result["lower_bound"] = found.lower_bound
-    return result
 
 
 def _equivalence(certificate, data) -> dict:

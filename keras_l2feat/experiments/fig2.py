@@ -6,13 +6,13 @@ from keras_l2feat.experiments.record import figure
 
 WIDTHS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 55, 75, 100)
 EPSILON = 0.01
-CONTINUATION = (1e-2, 1e-3, 1e-4, 1e-5)  # at so small a λ training ends in poor minima; greater ones lead to better
+CONTINUATION = (1e-4, 1e-5)  # at so small a λ training ends in poor minima; greater ones lead to better
 # panel: data set, λs, method, seeds, options. The paper shows independent trials for the teacher, all as dots.
 PANELS = {
     "mnist": [("mnist-1k", (1e-3, 1e-4), "descent", (0,), {})],
     "teacher": [
-        ("teacher", (1e-6,), "sweep", (0, 1, 2), {"iterations": 2000}),
-        ("teacher", (1e-6,), "descent", (0,), {"iterations": 1000, "continuation": CONTINUATION}),
+        ("teacher:outputs=5", (1e-6,), "sweep", (0, 1, 2), {"iterations": 2000}),
+        ("teacher:outputs=5", (1e-6,), "descent", (0,), {"iterations": 1000, "continuation": CONTINUATION}),
     ],
 }
 TITLES = {"mnist": "first 1000 MNIST digits, cross-entropy", "teacher": "teacher of width 10, squared error"}

@@ -19,10 +19,7 @@ __all__ = ["descent"]
 
 STAGE = 0.85  # widths between two that are recorded fall by this factor
 STAGE_ITERATIONS = 40  # short polish after each step, by which candidates are compared
-CHANCE_ITERATIONS = 200  # the same at widths up to CHANCE, where it shows late what networks are worth
 NARROW = 12  # from this width down several ways to lose a neuron are tried, not only the one that looks cheapest
-CHANCE = 3  # from this width down it matters which minimum chance leads to: fresh starts compete
-FRESH = 8  # how many
 CHOICES = 3  # cheapest neurons of each layer that are tried then
 BEAM = 3  # networks kept at each narrow width
 DISTINCT = 1e-4  # networks whose losses differ relatively by less count as one
@@ -54,7 +51,7 @@ def descent(
 
     Repeats: take out the cheapest neurons of each layer, the rest refitted (`plateau.removal`); balance; polish by
     L-BFGS. Where networks are narrow and every neuron counts, several choices of neurons are tried at once and the
-    best few go on; the very narrowest (3 and below) also compete with fresh random starts.
+    best few go on.
 
     Args:
         data: a `data.Dataset`.
@@ -67,8 +64,8 @@ def descent(
         dtype: of training; losses are measured in float64.
         iterations, tolerance: of the polish at a recorded width.
         start_iterations: of the wide network, at a tenth of `tolerance`.
-        continuation: greater λs to train the wide network at first, one after the other: for a small λ they lead
-            to a network of less norm, which generalizes better.
+        continuation: greater λs, falling, for a λ so small that training ends in poor minima: neurons leave at the
+            first of them, and at each recorded width the network is led through the others to λ.
         beam: networks kept at each narrow width.
         batch_size: points in memory at a time.
         seed: of the wide network.
@@ -78,7 +75,7 @@ def descent(
     Returns: a list of `Trial`s, widest first.
 
     Raises:
-        InputError: `widths` empty or below 1, `start` below them, `depth` below 2.
+        InputError: `widths` empty or below 1, `start` below them, `depth` below 2, `continuation` not falling to λ.
     """
     widths = sorted({int(width) for width in widths}, reverse=True)
     if not widths or widths[-1] < 1:
@@ -88,24 +85,23 @@ def descent(
         raise bad_argument("start", f"at least the greatest width, {widths[0]}", start)
     if depth < 2:
         raise bad_argument("depth", "at least 2", depth)
+    lams = (*continuation, lam)
+    if any(after >= before for before, after in itertools.pairwise(lams)):
+        raise bad_argument("continuation", f"λs that fall and end above {lam}", continuation)
     began = time.monotonic()
-    objective = Objective(data, lam, cost=cost, activation=activation, beta=beta, dtype=dtype, batch_size=batch_size)
-
-    def fresh(hidden, seed):
-        sizes = (data.x_train.shape[1], *hidden, data.outputs)
-        return objective.encode(DenseNetwork.random(sizes, activation=activation, beta=beta, seed=seed))
-
-    options = {"max_iterations": iterations, "tolerance": tolerance}
+    objective = Objective(
+        data, lams[0], cost=cost, activation=activation, beta=beta, dtype=dtype, batch_size=batch_size
+    )
+    polish = {"max_iterations": iterations, "tolerance": tolerance}
     trials = []
 
     def record(nets):
-        hidden = _hidden_widths(nets[0])
-        if max(hidden) <= CHANCE:  # the very runs that `independent_trials` makes of these seeds
-            rivals = [fresh(hidden, seed + index) for index in range(FRESH)]
-            nets = nets + _polished(objective, rivals, max_iterations=start_iterations, tolerance=tolerance / 10)[:beam]
-        nets = _polished(objective, nets, **options)[:beam]
+        nets = led = _polished(objective, nets, **polish)[:beam]
+        for objective.lam in lams[1:]:
+            led = _polished(objective, led, **polish)
+        objective.lam = lams[0]
         trial = measure(
-            objective.decode(nets[0]),
+            objective.decode(led[0]),
             data,
             lam,
             method="descent",
@@ -121,9 +117,10 @@ def descent(
 
     steps = _steps_per_layer if per_layer else functools.partial(_steps_together, recorded=widths)
     with progress.bar(description="descent", total=(start - widths[-1]) * (depth - 1), quiet=quiet) as bar:
-        nets = [fresh((start,) * (depth - 1), seed)]
-        for objective.lam in (*continuation, lam):
-            nets = _polished(objective, nets, max_iterations=start_iterations, tolerance=tolerance / 10)
+        sizes = (data.x_train.shape[1], *(start,) * (depth - 1), data.outputs)
+        network = DenseNetwork.random(sizes, activation=activation, beta=beta, seed=seed)
+        nets = [objective.encode(network)]
+        nets = _polished(objective, nets, max_iterations=start_iterations, tolerance=tolerance / 10)
         if per_layer or start == widths[0]:
             nets = record(nets)
         while max(_hidden_widths(nets[0])) > widths[-1]:
@@ -144,12 +141,11 @@ def _polished(objective, nets, **options) -> list:
 def _shrunk(objective, nets, targets, beam):
     """The best networks of the target widths that come from `nets`, after a short polish; all of one shape."""
     candidates = {target: [c for net in nets for c in _candidates(objective, net, target)] for target in targets}
-    iterations = STAGE_ITERATIONS if max(map(max, targets)) > CHANCE else CHANCE_ITERATIONS
     rounds = {
         target: minimize_many(
             objective,
             [balance(net, objective.activation) for net in starts],
-            max_iterations=iterations,
+            max_iterations=STAGE_ITERATIONS,
             tolerance=0,
         )
         for target, starts in candidates.items()

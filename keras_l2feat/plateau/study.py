@@ -1,4 +1,4 @@
-"""A whole study of one data set: tasks, their results, where the plateau starts, tables and the best model."""
+"""A whole study of one data set: tasks, their results, where the plateau starts, tables and the best network."""
 
 import time
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_l2feat.files import save_model, write_json
+from keras_l2feat.files import write_json
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau.curve import EPSILONS, plateau_starts, table, write_csv
 from keras_l2feat.plateau.tasks import Task, run_tasks
+from keras_l2feat.plateau.trial import Trial
 from keras_l2feat.training.gradient import Objective
 
 __all__ = ["Study", "best_at_start", "estimate", "plan", "run", "summary"]
@@ -24,11 +25,13 @@ class Study:
     Attributes:
         result: the content of curve.json.
         frame: the content of curve.csv, see `plateau.curve.table`.
+        best: the trial of the least loss at the width where the plateau starts, for the least λ.
         sparsity: columns lam, n, width, low, high; None unless it was asked for.
     """
 
     result: dict
     frame: pd.DataFrame
+    best: Trial
     sparsity: pd.DataFrame | None = None
 
 
@@ -67,14 +70,12 @@ def estimate(task, data) -> float:
 
 
 def run(tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=None, quiet=False) -> "Study":
-    """Run the tasks of `plan` and write curve.csv, curve.json and model.keras into `out`.
-
-    The model is that of the least loss at the width where the plateau starts, for the least λ.
+    """Run the tasks of `plan` and write curve.csv and curve.json into `out`.
 
     Args:
         tasks, data, jobs, scheduler, quiet: as for `run_tasks`.
         out: folder; the tasks' own results go to `out/tasks`.
-        epsilon: the tolerance whose plateau start is drawn and whose model is kept.
+        epsilon: the tolerance of the plateau whose start gives the best trial.
         sweep_lam: also write sparsity.csv, the start against λ for each N.
 
     Returns: a `Study`.
@@ -91,8 +92,7 @@ def run(tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=No
     frame = table(whole)
     write_csv(frame, out / "curve.csv")
     lam = frame["lam"].min()
-    model = best_at_start([trial for trial in whole if trial.lam == lam], epsilon)
-    save_model(model.network.to_model(lam=lam, name=f"{data.name}-plateau".replace(":", "-")), out / "model.keras")
+    best = best_at_start([trial for trial in whole if trial.lam == lam], epsilon)
     result = {
         "data": data.name,
         "data_sha256": data.sha256,
@@ -102,7 +102,7 @@ def run(tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=No
             for (method, lam), group in frame.groupby(["method", "lam"])
             for start in plateau_starts(group["width"], group["loss"], epsilons=sorted({*EPSILONS, epsilon}))
         ],
-        "model": {key: None if value != value else value for key, value in model.row().items()},
+        "model": {key: None if value != value else value for key, value in best.row().items()},
         "trials": [{k: None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")],
     }
     sparsity = None
@@ -111,7 +111,7 @@ def run(tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=No
         write_csv(sparsity, out / "sparsity.csv")
         result["sparsity"] = sparsity.to_dict("records")
     write_json(out / "curve.json", result)
-    return Study(result, frame, sparsity)
+    return Study(result, frame, best, sparsity)
 
 
 def summary(result) -> list:
