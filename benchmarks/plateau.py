@@ -19,7 +19,7 @@ from keras_l2feat.plateau import descent, independent_trials
 
 LAM = 1e-3
 WIDTHS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 55, 75, 100)
-MAX_EPOCHS = 3000  # 70 % Adam with a cosine schedule, 30 % gradient descent
+MAX_EPOCHS = 1500  # 70 % Adam with a cosine schedule, 30 % gradient descent
 
 
 class Until(keras.callbacks.Callback):

@@ -19,6 +19,8 @@ __all__ = ["descent"]
 
 STAGE = 0.85  # widths between two that are recorded fall by this factor
 STAGE_ITERATIONS = 40  # short polish after each step, by which candidates are compared
+EASE, EASED = 3, 1 / 6  # the wide network begins at λ three times greater, for a sixth of its iterations: on 1000 digits
+# at λ = 1e-3 that ends 0.1 to 0.9 % lower than training at λ alone, at 1e-4 it makes no difference
 NARROW = 12  # from this width down several ways to lose a neuron are tried, not only the one that looks cheapest
 CHOICES = 3  # cheapest neurons of each layer that are tried then
 BEAM = 3  # networks kept at each narrow width
@@ -63,7 +65,7 @@ def descent(
         cost, activation, beta: as for `training.Objective`.
         dtype: of training; losses are measured in float64.
         iterations, tolerance: of the polish at a recorded width.
-        start_iterations: of the wide network, at a tenth of `tolerance`.
+        start_iterations: of the wide network, at a tenth of `tolerance`; the first sixth of them at 3λ.
         continuation: greater λs, falling, for a λ so small that training ends in poor minima: neurons leave at the
             first of them, and at each recorded width the network is led through the others to λ.
         beam: networks kept at each narrow width.
@@ -120,7 +122,9 @@ def descent(
         sizes = (data.x_train.shape[1], *(start,) * (depth - 1), data.outputs)
         network = DenseNetwork.random(sizes, activation=activation, beta=beta, seed=seed)
         nets = [objective.encode(network)]
-        nets = _polished(objective, nets, max_iterations=start_iterations, tolerance=tolerance / 10)
+        eased = int(EASED * start_iterations)
+        for objective.lam, count in (EASE * lams[0], eased), (lams[0], start_iterations - eased):
+            nets = _polished(objective, nets, max_iterations=count, tolerance=tolerance / 10)
         if per_layer or start == widths[0]:
             nets = record(nets)
         while max(_hidden_widths(nets[0])) > widths[-1]:
