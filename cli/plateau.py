@@ -187,7 +187,8 @@ def _keep(found, out, data, name):
     best, points = found.best, found.result["points"]
     if points < len(data.x_train):
         data, name = data.head(points), f"{name}, first {points} points"
-    title = re.sub("[^a-z0-9._-]+", "-", data.name.lower()) + "-plateau"
+    widths = "-".join(map(str, best.widths))
+    title = re.sub("[^a-z0-9._-]+", "-", f"{data.name}-lam{best.lam:g}-{widths}".lower())
     model = best.network.to_model(lam=best.lam, name=title)
     settings = {"lam": best.lam, "seed": best.seed}
     trials = found.frame[found.frame["lam"] == best.lam]

@@ -15,12 +15,15 @@ from keras_l2feat.training.balance import balance
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.lbfgs import minimize_many
 
-__all__ = ["descent"]
+__all__ = ["START", "descent"]
 
+START = 8  # iterations of the wide network for each one at a recorded width
 STAGE = 0.85  # widths between two that are recorded fall by this factor
 STAGE_ITERATIONS = 40  # short polish after each step, by which candidates are compared
-EASE, EASED = 3, 1 / 6  # the wide network begins at λ three times greater, for a sixth of its iterations: on 1000 digits
-# at λ = 1e-3 that ends 0.1 to 0.9 % lower than training at λ alone, at 1e-4 it makes no difference
+EASE = 3  # a λ so many times greater leads to better minima at λ: there the wide network begins (on 1000 digits at
+# λ = 1e-3 it then ends 0.1 to 0.9 % lower than by training at λ alone, at 1e-4 the same) …
+EASED = 1 / 6  # … for this share of its iterations; and there neurons leave
+EASED_WIDTH = 20  # from this width down (3 % lower at width 5; above, the way back to λ takes longer than it is worth)
 NARROW = 12  # from this width down several ways to lose a neuron are tried, not only the one that looks cheapest
 CHOICES = 3  # cheapest neurons of each layer that are tried then
 BEAM = 3  # networks kept at each narrow width
@@ -41,7 +44,7 @@ def descent(
     dtype="float32",
     iterations=400,
     tolerance=1e-5,
-    start_iterations=3000,
+    start_iterations=None,
     continuation=(),
     beam=BEAM,
     batch_size=None,
@@ -52,8 +55,8 @@ def descent(
     """The least loss found at each width, all from one wide network.
 
     Repeats: take out the cheapest neurons of each layer, the rest refitted (`plateau.removal`); balance; polish by
-    L-BFGS. Where networks are narrow and every neuron counts, several choices of neurons are tried at once and the
-    best few go on.
+    L-BFGS. Where networks are narrow and every neuron counts, neurons leave at 3λ, several choices of them are tried
+    at once, and the best few go on.
 
     Args:
         data: a `data.Dataset`.
@@ -65,7 +68,8 @@ def descent(
         cost, activation, beta: as for `training.Objective`.
         dtype: of training; losses are measured in float64.
         iterations, tolerance: of the polish at a recorded width.
-        start_iterations: of the wide network, at a tenth of `tolerance`; the first sixth of them at 3λ.
+        start_iterations: of the wide network, at a tenth of `tolerance`, the first sixth of them at 3λ; by default
+            8 times `iterations`.
         continuation: greater λs, falling, for a λ so small that training ends in poor minima: neurons leave at the
             first of them, and at each recorded width the network is led through the others to λ.
         beam: networks kept at each narrow width.
@@ -83,6 +87,7 @@ def descent(
     if not widths or widths[-1] < 1:
         raise bad_argument("widths", "whole numbers of at least 1", widths)
     start = start or widths[0]
+    start_iterations = start_iterations or START * iterations
     if start < widths[0]:
         raise bad_argument("start", f"at least the greatest width, {widths[0]}", start)
     if depth < 2:
@@ -99,9 +104,9 @@ def descent(
 
     def record(nets):
         nets = led = _polished(objective, nets, **polish)[:beam]
-        for objective.lam in lams[1:]:
+        for objective.lam in [each for each in lams if each < objective.lam]:
             led = _polished(objective, led, **polish)
-        objective.lam = lams[0]
+        objective.lam = lams[0] if max(_hidden_widths(nets[0])) > EASED_WIDTH else EASE * lams[0]
         trial = measure(
             objective.decode(led[0]),
             data,

@@ -9,6 +9,7 @@ import pandas as pd
 from keras_l2feat.files import write_json
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau.curve import EPSILONS, plateau_starts, table, write_csv
+from keras_l2feat.plateau.descent import START
 from keras_l2feat.plateau.tasks import Task, run_tasks
 from keras_l2feat.plateau.trial import Trial
 from keras_l2feat.training.gradient import Objective
@@ -65,7 +66,10 @@ def estimate(task, data) -> float:
         began = time.monotonic()
         for _ in range(3):
             objective(weights)
-        seconds += iterations * len(task.seeds) * (time.monotonic() - began) / 3
+        count = iterations * len(task.seeds)
+        if task.method == "descent" and width == max(task.widths):
+            count += options.get("start_iterations", START * iterations)
+        seconds += count * (time.monotonic() - began) / 3
     return seconds
 
 

@@ -13,6 +13,7 @@ def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
     written at the trials that have one.
     """
     import seaborn as sns
+    from matplotlib.ticker import LogLocator
 
     palette = sns.color_palette("colorblind")
     lines = curve(frame)
@@ -44,8 +45,7 @@ def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
                 color=color,
             )
     axes.set(xscale="log", yscale="log", xlabel="width", ylabel="loss", title=title)
-    ticks = [w for w in (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500) if w <= frame["width"].max() * 1.05]
-    axes.set_xticks([w for w in ticks if w >= frame["width"].min()], minor=False)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.yaxis.set_major_formatter("{x:g}")

@@ -21,6 +21,7 @@ from keras_l2feat.network import ACTIVATIONS, DenseNetwork
 __all__ = ["Objective"]
 
 SAMPLE = 2000  # points of the first batch on which neurons are judged
+PIECE = 10_000  # points in float64 at a time while the basis is sought
 BASIS_LIMIT = 4096  # inputs beyond which the basis is not sought: its cost grows with their cube
 
 
@@ -53,11 +54,10 @@ class Objective:
         self._basis = None
         if isinstance(data, Dataset):
             self.cost = cost or data.cost
-            inputs, self._basis = _in_basis(_augment(data.x_train, self.beta))
-            size = batch_size or len(inputs)
+            self._basis = _basis(data.x_train, self.beta)
             self._batches = [
-                (tf.constant(inputs[i : i + size], dtype), tf.constant(data.y_train[i : i + size]))
-                for i in range(0, len(inputs), size)
+                (tf.constant(self._inputs(x), dtype), tf.constant(y))
+                for x, y in zip(_pieces(data.x_train, batch_size), _pieces(data.y_train, batch_size))
             ]
         else:
             if cost is None:
@@ -94,6 +94,11 @@ class Objective:
         norm = sum(np.square(weight).sum(axis=(-1, -2)) for weight in weights)
         gradients = [g / count + 2 * self.lam * weight for g, weight in zip(gradients, weights)]
         return value / count + self.lam * norm, gradients
+
+    def _inputs(self, x):
+        """A_0 in the basis, float64."""
+        a = _augment(x, self.beta)
+        return a if self._basis is None else a @ self._basis
 
     def representation(self, weights) -> np.ndarray:
         """`A_l = [σ(Z_l), β]` above the given first `W_1 … W_l`, on a sample of the data, `(n, n_l + 1)` float64."""
@@ -134,14 +139,28 @@ def _augment_tensor(x, beta):
     return tf.concat([x, tf.fill([tf.shape(x)[0], 1], tf.cast(beta, x.dtype))], axis=1) if beta > 0 else x
 
 
-def _in_basis(a):
-    """`(U, Q)` with a = U Qᵀ and orthonormal columns of Q, or `(a, None)` where that saves nothing."""
-    if a.shape[1] > BASIS_LIMIT:
-        return a, None
-    triangle = np.linalg.qr(a, mode="r") if len(a) > a.shape[1] else a
+def _basis(x, beta):
+    """Orthonormal columns Q that span the rows of `[x, β·1]`, or None where that saves nothing.
+
+    The triangle of a QR decomposition is carried from piece to piece, so that only a piece is copied in float64.
+    """
+    columns = x.shape[1] + (beta > 0)
+    if columns > BASIS_LIMIT:
+        return None
+    triangle = np.empty((0, columns))
+    for piece in _pieces(x, PIECE):
+        triangle = np.concatenate([triangle, _augment(piece, beta)])
+        if len(triangle) > columns:
+            triangle = np.linalg.qr(triangle, mode="r")
     _, sizes, rows = np.linalg.svd(triangle, full_matrices=False)
-    rank = int(np.sum(sizes > sizes[0] * max(a.shape) * np.finfo(a.dtype).eps))
-    return (a, None) if rank == a.shape[1] else (a @ rows[:rank].T, rows[:rank].T.copy())
+    rank = int(np.sum(sizes > sizes[0] * max(len(x), columns) * np.finfo(np.float64).eps))
+    return None if rank == columns else rows[:rank].T.copy()
+
+
+def _pieces(array, size):
+    """The array in pieces of `size` points, in one where `size` is None."""
+    size = size or len(array)
+    return (array[start : start + size] for start in range(0, len(array), size))
 
 
 @functools.cache

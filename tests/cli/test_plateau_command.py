@@ -4,11 +4,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from keras_l2feat import zoo
 from keras_l2feat.cli.plateau import WidthRange
 from keras_l2feat.cli.plateau import command as plateau
 from keras_l2feat.cli.train import command as train
 from keras_l2feat.errors import InputError
 from keras_l2feat.files import load_model
+from keras_l2feat.zoo.verify import verify
 
 
 def run(command, *arguments):
@@ -39,18 +41,41 @@ def test_train_writes_a_model(tmp_path):
 
 @pytest.mark.slow
 def test_plateau_writes_tables_picture_and_model(tmp_path):
-    arguments = ["mnist-789-42", "--lam", "1e-2", "--widths", "2,3", "--iterations", 30, "--certify", "-o", tmp_path]
+    arguments = ["mnist-789-42", "--lam", "1e-2", "--widths", "2,3,8", "--iterations", 60, "--certify", "-o", tmp_path]
     result = run(plateau, *arguments)
     assert "within 1 % of the least loss from width 3" in result.stdout
     frame = pd.read_csv(tmp_path / "curve.csv")
-    assert list(frame["width"]) == [2, 3]
+    assert list(frame["width"]) == [2, 3, 8]
     assert frame["gap"].notna().all()
     assert json.loads((tmp_path / "curve.json").read_text())["model"]["width"] == 3
     assert load_model(tmp_path / "model.keras").layers[0].units == 3
     assert (tmp_path / "curve.png").stat().st_size > 10_000
+    row = json.loads((tmp_path / "model.json").read_text())
+    address = {"file": row["file"], "url": (tmp_path / row["file"]).as_uri()}
+    zoo.register(row["name"], **address, sha256=row["sha256"], size=row["size"], **row["facts"])
+    checks = verify(row["name"])
+    assert {"train_loss", "test_accuracy", "certificate gap of layer 2"} <= {check.what for check in checks}
+    assert all(check.passed for check in checks), checks
+    assert row["facts"]["plateau"]["start"]["0.01"] == [3, 3]
     before = (tmp_path / "curve.csv").read_bytes()
     run(plateau, *arguments)
     assert (tmp_path / "curve.csv").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_sparsity_against_lam_and_n(tmp_path):
+    """At λ = 10 no weights pay for themselves and any width will do; at 1e-2 three classes need three neurons."""
+    options = ["--widths", "1,2,3,5", "--iterations", 60, "--sweep-lam", "--points", "21,42"]
+    result = run(plateau, "mnist-789-42", "--lam", "10,1e-2", *options, "-o", tmp_path)
+    rows = pd.read_csv(tmp_path / "sparsity.csv")
+    assert list(rows) == ["lam", "n", "width", "low", "high"]
+    assert sorted(zip(rows["lam"], rows["n"])) == [(0.01, 21), (0.01, 42), (10, 21), (10, 42)]
+    starts = rows.set_index(["lam", "n"])["width"]
+    assert starts[10, 21] == starts[10, 42] == 1
+    assert starts[0.01, 42] == 3
+    assert (tmp_path / "sparsity.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "curve.json").read_text())["points"] == 42
+    assert "λ = 0.01: within 1 % of the least loss from width 3" in result.stdout
 
 
 def test_dry_run_and_mistakes(tmp_path):
@@ -60,3 +85,11 @@ def test_dry_run_and_mistakes(tmp_path):
         run(plateau, "mnist-789-42")
     with pytest.raises(InputError, match="needs --method descent"):
         run(plateau, "mnist-789-42", "--per-layer", "--method", "sweep", "-o", tmp_path)
+    with pytest.raises(InputError, match="'--continuation' needs --method descent"):
+        run(plateau, "mnist-789-42", "--continuation", "1e-2", "--method", "growth", "-o", tmp_path)
+    with pytest.raises(InputError, match="'continuation' must be λs that fall and end above"):
+        run(plateau, "mnist-789-42", "--continuation", "1e-4", "--widths", "2", "-o", tmp_path)
+    with pytest.raises(InputError, match="'--points' needs --sweep-lam"):
+        run(plateau, "mnist-789-42", "--points", "10", "-o", tmp_path)
+    with pytest.raises(InputError, match="'--points' must be at most N = 42"):
+        run(plateau, "mnist-789-42", "--points", "50", "--sweep-lam", "-o", tmp_path)

@@ -43,3 +43,13 @@ def test_one_dimension_needs_at_most_4n():
     trials = descent(points, 1e-3, [1, 2, 3, 5, 8, 12, 20, 30, 40], depth=2, dtype="float64", iterations=2000)
     assert starts(trials, 1e-3) <= 4 * len(points.x_train)
     assert np.isfinite([trial.loss for trial in trials]).all()
+
+
+@pytest.mark.slow
+def test_a_teacher_s_plateau_starts_at_its_width():
+    """A teacher of width 10 is found by leading λ down from where training is easy [Jacot et al. 2022, Fig. 2]."""
+    teacher = data.load("teacher:outputs=5")
+    trials = descent(teacher, 1e-6, [7, 10, 14, 20], continuation=(1e-4, 1e-5), quiet=True)
+    assert starts(trials, 0.05) == 10
+    [found] = [trial for trial in trials if trial.width == 10]
+    assert found.test_loss < 1e-6  # of targets of variance 1: it is the teacher
