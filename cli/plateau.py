@@ -73,6 +73,7 @@ class Numbers(click.ParamType):
 @click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
 @click.option("--epsilon", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Plateau tolerance.")
 @click.option("--iterations", type=click.IntRange(1), help="L-BFGS iterations at each width.")
+@click.option("--start", type=click.IntRange(1), help="Descent: width of the first network.  [default: the greatest]")
 @click.option("--continuation", type=Numbers(float), help="Descent: greater λs, falling, that lead to a small λ.")
 @click.option("--batch-size", type=click.IntRange(1), help="Points in memory at a time; gradients stay full batch.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
@@ -97,6 +98,7 @@ def command(
     certify,
     epsilon,
     iterations,
+    start,
     continuation,
     batch_size,
     jobs,
@@ -115,7 +117,7 @@ def command(
     """
     if out is None and not dry_run:
         raise InputError("Option '-o DIR' is needed: the folder for the results.")
-    for option, value in {"--per-layer": per_layer, "--continuation": continuation}.items():
+    for option, value in {"--per-layer": per_layer, "--start": start, "--continuation": continuation}.items():
         if value and method != "descent":
             raise InputError(f"Option '{option}' needs --method descent. Received: --method {method}.")
     dataset = load_data(data)
@@ -125,6 +127,7 @@ def command(
         "depth": depth,
         "per_layer": per_layer,
         "iterations": iterations,
+        "start": start,
         "continuation": continuation,
         "batch_size": batch_size,
     }

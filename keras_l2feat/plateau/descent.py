@@ -64,7 +64,7 @@ def descent(
         widths: widths to record, of every hidden layer alike. With `per_layer`, only the least and the greatest
             count: layers then shrink one at a time, whichever costs less, and every step is recorded.
         depth: L, number of weight matrices, at least 2.
-        start: width trained first, by default the greatest of `widths`.
+        start: width trained first, by default the greatest of `widths`; wide ones end in better minima.
         cost, activation, beta: as for `training.Objective`.
         dtype: of training; losses are measured in float64.
         iterations, tolerance: of the polish at a recorded width.

@@ -59,16 +59,17 @@ def estimate(task, data) -> float:
     objective = Objective(data, task.lam, dtype=options.get("dtype", "float32"))
     iterations = options.get("iterations", ITERATIONS[task.method])
     seconds = 0.0
-    for width in task.widths:
+    widths = {width: iterations * len(task.seeds) for width in task.widths}
+    if task.method == "descent":
+        start = options.get("start", max(task.widths))
+        widths[start] = widths.get(start, 0) + options.get("start_iterations", START * iterations)
+    for width, count in widths.items():
         hidden = (width,) * (options.get("depth", 3) - 1)
         weights = objective.encode(DenseNetwork.random((data.x_train.shape[1], *hidden, data.outputs)))
         objective(weights)
         began = time.monotonic()
         for _ in range(3):
             objective(weights)
-        count = iterations * len(task.seeds)
-        if task.method == "descent" and width == max(task.widths):
-            count += options.get("start_iterations", START * iterations)
         seconds += count * (time.monotonic() - began) / 3
     return seconds
 

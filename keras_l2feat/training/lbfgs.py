@@ -1,9 +1,9 @@
 """L-BFGS on a list of arrays, for piecewise linear networks: one run, or many of one shape in lockstep.
 
-Each run is a generator that asks for the value and the gradient at a point; so the same method serves one run, and
-many whose points are evaluated together. Steps are found by bisection for the weak Wolfe conditions, which ends on
-kinks too, where interpolation has no smooth function to work on [Lewis, Overton 2013, "Nonsmooth optimization via
-quasi-Newton methods", alg. 2.6].
+Few variables get the whole inverse Hessian of BFGS. Each run is a generator that asks for the value and the gradient
+at a point; so the same method serves one run, and many whose points are evaluated together. Steps are found by
+bisection for the weak Wolfe conditions, which ends on kinks too, where interpolation has no smooth function to work
+on [Lewis, Overton 2013, "Nonsmooth optimization via quasi-Newton methods", alg. 2.6].
 """
 
 from collections import deque
@@ -15,6 +15,7 @@ from keras_l2feat.training.run import WINDOW, Result, Run
 __all__ = ["Result", "minimize", "minimize_many"]
 
 MEMORY = 10  # pairs kept; more cost memory traffic and gained nothing on the networks tried
+DENSE = 500  # variables up to which the whole inverse Hessian is kept: on kinks its directions are far better
 DECREASE = 1e-4  # share of the promised decrease that a step must bring
 CURVATURE = 0.9  # share of the slope at its start that may be left at its end
 TRIALS = 30  # points tried for one step: 2⁻³⁰ of it is below what moves a float32
@@ -129,20 +130,21 @@ def _search(run):
     with run:
         x = np.concatenate([array.ravel() for array in like]).astype(np.float64)
         value, gradient, arrays = yield from ask(x)
-        pairs, restarted = deque(maxlen=MEMORY), np.inf
+        model, restarted = _Dense if x.size <= DENSE else _Limited, np.inf
+        inverse_hessian = model()
         while run.result.iterations < run.max_iterations:
-            direction = -_inverse_hessian_times(gradient, pairs)
-            found = yield from _line_search(ask, x, value, gradient, direction, first=not pairs)
+            direction = -inverse_hessian.times(gradient)
+            found = yield from _line_search(ask, x, value, gradient, direction, first=not inverse_hessian)
             if found is None:
-                if not pairs or value >= restarted:
+                if not inverse_hessian or value >= restarted:
                     return  # neither this model of the function nor a new one leads down
-                pairs.clear()
-                restarted = value
+                inverse_hessian, restarted = model(), value
                 continue
             move, value, new, arrays = found
             change = new - gradient
-            if (curvature := _dot(move, change)) > 0:  # it is, but for rounding
-                pairs.append((move, change, curvature))
+            # positive by the second Wolfe condition, but for rounding; its reciprocal must stay finite
+            if (curvature := _dot(move, change)) > np.finfo(change.dtype).tiny ** 0.5:
+                inverse_hessian.add(move, change, curvature)
             x, gradient = x + move, new
             run.step(value, arrays)
 
@@ -169,18 +171,50 @@ def _line_search(ask, x, value, gradient, direction, *, first):
     return None
 
 
-def _inverse_hessian_times(gradient, pairs):
-    """The two loops [Nocedal, Wright 2006, alg. 7.4]; `pairs` are (s, y, sᵀy), oldest first."""
-    vector, weights = gradient.copy(), []
-    for move, change, curvature in reversed(pairs):
-        weights.append(_dot(move, vector) / curvature)
-        vector -= weights[-1] * change
-    if pairs:
-        _, change, curvature = pairs[-1]
-        vector *= curvature / _dot(change, change)
-    for (move, change, curvature), weight in zip(pairs, reversed(weights)):
-        vector += (weight - _dot(change, vector) / curvature) * move
-    return vector
+class _Dense:
+    """The inverse Hessian of BFGS as a matrix [Nocedal, Wright 2006, eq. 6.17]."""
+
+    def __init__(self):
+        self._matrix = None
+
+    def __bool__(self):
+        return self._matrix is not None
+
+    def times(self, vector):
+        return vector.copy() if self._matrix is None else np.einsum("ij,j->i", self._matrix, vector)
+
+    def add(self, move, change, curvature):
+        if self._matrix is None:
+            self._matrix = np.eye(len(move), dtype=move.dtype) * (curvature / _dot(change, change))
+        image = self.times(change)
+        share = (1 + _dot(change, image) / curvature) / curvature
+        self._matrix += np.multiply.outer(move, share * move - image / curvature)
+        self._matrix -= np.multiply.outer(image, move / curvature)
+
+
+class _Limited:
+    """The inverse Hessian of L-BFGS as its last pairs (s, y, sᵀy) [Nocedal, Wright 2006, alg. 7.4]."""
+
+    def __init__(self):
+        self._pairs = deque(maxlen=MEMORY)
+
+    def __bool__(self):
+        return bool(self._pairs)
+
+    def times(self, vector):
+        vector, weights = vector.copy(), []
+        for move, change, curvature in reversed(self._pairs):
+            weights.append(_dot(move, vector) / curvature)
+            vector -= weights[-1] * change
+        if self._pairs:
+            _, change, curvature = self._pairs[-1]
+            vector *= curvature / _dot(change, change)
+        for (move, change, curvature), weight in zip(self._pairs, reversed(weights)):
+            vector += (weight - _dot(change, vector) / curvature) * move
+        return vector
+
+    def add(self, move, change, curvature):
+        self._pairs.append((move, change, curvature))
 
 
 def _dot(a, b):

@@ -1,10 +1,11 @@
-"""Descent finds the plateaus that are known: Prop. 14 (N²/4 neurons), one-hot outputs (classes), Prop. 15 (≤ 4N)."""
+"""Descent finds the plateaus that are known: Prop. 14 (N²/4), one-hot outputs (classes), Prop. 15 (≤ 4N), a teacher's
+width, and for two layers the convex optimum's."""
 
 import numpy as np
 import pytest
 
 from keras_l2feat import data
-from keras_l2feat.plateau import descent, plateau_starts
+from keras_l2feat.plateau import certify, descent, growth, plateau_starts
 
 
 def starts(trials, epsilon):
@@ -43,6 +44,28 @@ def test_one_dimension_needs_at_most_4n():
     trials = descent(points, 1e-3, [1, 2, 3, 5, 8, 12, 20, 30, 40], depth=2, dtype="float64", iterations=2000)
     assert starts(trials, 1e-3) <= 4 * len(points.x_train)
     assert np.isfinite([trial.loss for trial in trials]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("outputs", "beta", "seed"), [(1, 0.0, 1), (2, 1.0, 12)])
+def test_two_layers_reach_the_convex_optimum_at_its_width(outputs, beta, seed):
+    """Loss, width and lower bound, from above and from below, against the convex program of all widths."""
+    pytest.importorskip("clarabel")
+    from keras_l2feat.theory.oracle import global_optimum
+
+    generator, lam = np.random.default_rng(seed), 1e-2
+    x, y = generator.standard_normal((8, 2)), generator.standard_normal((8, outputs))
+    optimum = global_optimum(x, y, lam, beta=beta)
+    assert optimum.enumerated
+    points = data.Dataset("random", x, y)
+    options = {"depth": 2, "beta": beta, "dtype": "float64", "iterations": 1000, "quiet": True}
+    trials = descent(points, lam, range(1, 17), tolerance=1e-9, **options)
+    trials += growth(points, lam, width_limit=30, gap=1e-3, **options)
+    best = min(trials, key=lambda trial: trial.loss)
+    assert optimum.lower_bound <= best.loss <= (1 + 1e-3) * optimum.value
+    assert starts(trials, 5e-3) <= optimum.network.hidden[0]
+    certificate = certify(best.network, points, lam)
+    assert (1 - 0.02) * optimum.value <= certificate.lower_bound <= optimum.value * (1 + 1e-9)
 
 
 @pytest.mark.slow
