@@ -127,7 +127,7 @@ def test_bending_lowers_the_barrier():
     y = DenseNetwork.random((2, 3, 1), seed=7)(x)
     ends = []
     for seed in (1, 2):
-        network = DenseNetwork.random((2, 8, 1), seed=seed)
+        network = DenseNetwork.random((2, 4, 1), seed=seed)
         found = minimize(
             lambda weights: criticality.loss_and_gradient(network.with_weights(weights), x, y, lam=1e-3),  # noqa: B023
             network.weights,
