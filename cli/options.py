@@ -87,11 +87,7 @@ def load_trained(source: str, data, lam):
     if not lam > 0:
         raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
     network = DenseNetwork.from_model(model)
-    if (network.widths[0], network.widths[-1]) != (data.x_train.shape[1], data.outputs):
-        raise InputError(
-            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
-            f"the widths of {source!r} are {network.widths}."
-        )
+    data.check_widths(network.widths, f"the widths of {source!r}")
     return network, lam
 
 

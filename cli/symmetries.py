@@ -157,11 +157,7 @@ def connect(first, second, data, lam, out, json_path, seed, quiet):
     from keras_l2feat.theory.connect import connect as connected
 
     a, b = (DenseNetwork.from_model(model) for model in models)
-    if (a.widths[0], a.widths[-1]) != (data.x_train.shape[1], data.outputs):
-        raise InputError(
-            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
-            f"the widths of {first!r} are {a.widths}."
-        )
+    data.check_widths(a.widths, f"the widths of {first!r}")
     connection = connected(a, b, data.x_train, data.y_train, cost=data.cost, lam=lam, seed=seed, quiet=quiet)
     rows = []
     for name, (t, losses, norms, deviation) in connection.profiles.items():

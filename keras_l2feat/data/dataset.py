@@ -71,6 +71,19 @@ class Dataset:
             raise bad_argument("n", f"between 1 and {len(self.x_train)}", n)
         return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
 
+    def check_widths(self, widths, what="the network's widths") -> None:
+        """Raise an `InputError` unless widths n_0 … n_L begin with the inputs and end with the outputs of the data.
+
+        Args:
+            widths: tuple of widths.
+            what: what they are called in the message.
+        """
+        inputs = self.x_train.shape[1]
+        if (widths[0], widths[-1]) != (inputs, self.outputs):
+            raise InputError(
+                f"Data set {self.name!r} has {inputs} inputs and {self.outputs} outputs; {what} are {widths}."
+            )
+
     def inputs(self, model, split: str = "train"):
         """`x_train` (or `x_test`) in the shape that `model`'s single input has.
 

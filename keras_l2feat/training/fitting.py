@@ -123,14 +123,8 @@ class _Arrays:
     """A dense network, as the compiled step that all widths share sees it."""
 
     def __init__(self, network, data, lam, cost, dtype, batch_size):
-        if isinstance(data, Dataset) and (network.widths[0], network.widths[-1]) != (
-            data.x_train.shape[1],
-            data.outputs,
-        ):
-            raise InputError(
-                f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
-                f"the network's widths are {network.widths}."
-            )
+        if isinstance(data, Dataset):
+            data.check_widths(network.widths)
         self.objective = Objective(
             data,
             lam,

@@ -78,13 +78,14 @@ class Objective:
         """
         import tensorflow as tf
 
+        tensors, beta = [tf.constant(weight) for weight in weights], tf.constant(self.beta, self.dtype)
         count, value, gradients = 0, 0.0, None
         for x, y in self._batches:
             size = len(x)
             step = _compiled_step(
                 self.cost, self.activation, self.dtype, len(weights), weights[0].ndim, y.dtype, y.shape.rank
             )
-            piece, slopes = step([tf.constant(weight) for weight in weights], x, y, tf.constant(self.beta, self.dtype))
+            piece, slopes = step(tensors, x, y, beta)
             slopes = [slope.numpy() for slope in slopes]
             value = value + size * piece.numpy()
             gradients = (

@@ -129,7 +129,7 @@ def _search(run):
 
     with run:
         x = np.concatenate([array.ravel() for array in like]).astype(np.float64)
-        value, gradient, arrays = yield from ask(x)
+        value, gradient, _ = yield from ask(x)
         model, restarted = _Dense if x.size <= DENSE else _Limited, np.inf
         inverse_hessian = model()
         while run.result.iterations < run.max_iterations:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_l2feat import regularizers
 from keras_l2feat.data import load
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.training import first_order, lbfgs
 from keras_l2feat.training.balance import balance
@@ -82,11 +82,7 @@ def fit(
         network = DenseNetwork.from_model(model)
     if lam is None:
         raise bad_argument("lam", "given with a DenseNetwork", lam)
-    if (network.widths[0], network.widths[-1]) != (data.x_train.shape[1], data.outputs):
-        raise InputError(
-            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} outputs; "
-            f"the network's widths are {network.widths}."
-        )
+    data.check_widths(network.widths)
     if method not in METHODS:
         raise bad_argument("method", f"one of {sorted(METHODS)}", method)
     if form not in FORMS:

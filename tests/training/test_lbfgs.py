@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import threading
@@ -56,17 +57,22 @@ def test_steps_where_the_value_is_not_finite_are_shortened():
     assert result.arrays[0][0] == pytest.approx(1.0, abs=1e-4)
 
 
-def test_interrupt_returns_the_best_so_far():
-    def interrupted(arrays):
-        if interrupted.calls == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        interrupted.calls += 1
-        return rosenbrock(arrays)
-
-    interrupted.calls = 0
+def interrupted(function, call):
+    """The function, with Ctrl-C in the middle of the given call."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
+    calls = itertools.count()
+
+    def wrapped(arrays):
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return function(arrays)
+
+    return wrapped
+
+
+def test_interrupt_returns_the_best_so_far():
     assert threading.current_thread() is threading.main_thread()
-    result = lbfgs.minimize(interrupted, START, quiet=True)
+    result = lbfgs.minimize(interrupted(rosenbrock, 7), START, quiet=True)
     assert result.reason == "interrupted"
     assert result.value == min(result.values[: result.iterations + 1] + [result.value])
     assert result.value < rosenbrock(START)[0]
@@ -91,3 +97,37 @@ def test_adam_then_descent_ends_no_higher_than_adam():
     assert result.value <= min(result.values[:90])
     descent = result.values[91:]
     assert all(after <= before for before, after in zip(descent, descent[1:]))  # noqa: RUF007
+
+
+def quartic(arrays):
+    (x,) = arrays
+    return np.sum((x - 1) ** 4, axis=-1), [4 * (x - 1) ** 3]
+
+
+def test_each_run_is_what_it_would_be_alone():
+    starts = [[np.full(3, value)] for value in (0.0, 5.0, -20.0)]
+    together = lbfgs.minimize_many(quartic, starts, max_iterations=30, tolerance=1e-3)
+    for start, result in zip(starts, together):
+        alone = lbfgs.minimize(quartic, start, max_iterations=30, tolerance=1e-3, quiet=True)
+        np.testing.assert_array_equal(result.arrays[0], alone.arrays[0])
+        assert (result.iterations, result.reason) == (alone.iterations, alone.reason)
+
+
+def test_an_error_reaches_the_caller_and_nobody_waits_forever():
+    def broken(arrays):
+        if broken.calls == 3:
+            raise ArithmeticError("no more")
+        broken.calls += 1
+        return quartic(arrays)
+
+    broken.calls = 0
+    with pytest.raises(ArithmeticError, match="no more"):
+        lbfgs.minimize_many(broken, [[np.zeros(2)], [np.full(2, 9.0)]])
+
+
+def test_an_interrupt_ends_all_runs_with_the_best_of_each():
+    starts = [[np.zeros(2)], [np.full(2, 9.0)]]
+    results = lbfgs.minimize_many(interrupted(quartic, 5), starts)
+    assert [result.reason for result in results] == ["interrupted"] * 2
+    for start, result in zip(starts, results):
+        assert result.value == min(result.values) < quartic(start)[0]

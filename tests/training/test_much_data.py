@@ -76,9 +76,8 @@ def test_a_stream_takes_the_memory_of_its_batches():
 def test_sixty_thousand_points_take_a_few_times_their_own_memory():
     few, many = run(WHOLE, 2000), run(WHOLE, 60_000)
     size = 58_000 * 784 * 4 / 2**20
-    assert (
-        many - few < 4 * size
-    )  # the array, its copy in the basis of its row space, that as tensors, and a piece in float64
+    # the array, its copy in the basis of its row space, that as tensors, and a piece in float64
+    assert many - few < 4 * size
 
 
 @pytest.mark.slow
