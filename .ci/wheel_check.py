@@ -1,4 +1,5 @@
-"""The wheel, built from a clean copy, installed into a fresh environment and used from an empty folder.
+"""The wheel, built from a clean copy, installed into a fresh environment and used from an empty
+folder.
 
 Run by `make wheel-check`. Prints what it does; exits non-zero at the first thing that is wrong.
 """
@@ -15,7 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_MEGABYTES = 5
-KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "results", "__pycache__", ".*_cache")
+KEPT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "build", "dist", "*.egg-info", "results", "__pycache__", ".*_cache"
+)
 
 
 def run(*command, **options):
@@ -28,7 +31,16 @@ def main():
         scratch = Path(scratch)
         source = scratch / "source"
         shutil.copytree(ROOT, source, ignore=KEPT_OUT)  # a stale build/ would ship deleted files
-        run(sys.executable, "-m", "build", "--wheel", "--outdir", scratch, source, stdout=subprocess.DEVNULL)
+        run(
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--outdir",
+            scratch,
+            source,
+            stdout=subprocess.DEVNULL,
+        )
         (wheel,) = scratch.glob("*.whl")
         megabytes = wheel.stat().st_size / 2**20
         print(f"{wheel.name}: {megabytes:.2f} MB")
@@ -36,7 +48,11 @@ def main():
         inside = set(zipfile.ZipFile(wheel).namelist())
         on_disk = {
             f"keras_l2feat/{folder}{path.relative_to(base)}"
-            for folder, base in (("", source / "keras_l2feat"), ("zoo/", source / "zoo"), ("cli/", source / "cli"))
+            for folder, base in (
+                ("", source / "keras_l2feat"),
+                ("zoo/", source / "zoo"),
+                ("cli/", source / "cli"),
+            )
             for path in base.rglob("*")
             if path.is_file()
         }
@@ -52,10 +68,25 @@ def main():
         empty.mkdir()
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         options = {"cwd": empty, "env": clean}
-        run(python, "-c", "from keras_l2feat import zoo; zoo.load('mnist-1k-wide').summary()", **options)
+        run(
+            python,
+            "-c",
+            "from keras_l2feat import zoo; zoo.load('mnist-1k-wide').summary()",
+            **options,
+        )
         l2feat = environment / "bin" / "l2feat"
         run(l2feat, "--version", **options)
-        command = [l2feat, "prune", "zoo:mnist-1k-wide", "--data", "mnist-1k", "-o", "small.keras", "--json", "r.json"]
+        command = [
+            l2feat,
+            "prune",
+            "zoo:mnist-1k-wide",
+            "--data",
+            "mnist-1k",
+            "-o",
+            "small.keras",
+            "--json",
+            "r.json",
+        ]
         run(*command, **options)
         result = json.loads((empty / "r.json").read_text())
         assert result["verified"], result

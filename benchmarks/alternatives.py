@@ -1,12 +1,16 @@
-"""Our merges against structured pruning by magnitude, and against torch-pruning, at equal numbers of removed neurons.
+"""Our merges against structured pruning by magnitude, and against torch-pruning, at equal numbers
+of removed neurons.
 
-One 784-256-256-10 network on mnist-1k, trained on full batches with L2 (λ = 1e-2), float32. It is pruned here within
-several tolerances; the others then remove as many neurons of each layer. Nobody fine-tunes. For each: the largest
-change of a logit, and the predictions that change, on the 1000 training and 1000 test digits, and seconds.
+One 784-256-256-10 network on mnist-1k, trained on full batches with L2 (λ = 1e-2), float32. It is
+pruned here within several tolerances; the others then remove as many neurons of each layer. Nobody
+fine-tunes. For each: the largest change of a logit, and the predictions that change, on the 1000
+training and 1000 test digits, and seconds.
 
-    python benchmarks/alternatives.py [--iterations 2500] [--align 0] [--lam 1e-2] [--seed 0] [--model FILE.keras]
+    python benchmarks/alternatives.py [--iterations 2500] [--align 0] [--lam 1e-2] [--seed 0]
+    [--model FILE.keras]
 
-With `--align ANGLE` training goes on for 300 iterations with AlignNeurons, the way to train what is to be pruned.
+With `--align ANGLE` training goes on for 300 iterations with AlignNeurons, the way to train what is
+to be pruned.
 
 torch-pruning (pip install torch torch-pruning) is left out where it is not installed.
 """
@@ -30,7 +34,9 @@ def by_magnitude(network, widths):
         if rows is not None:
             weight = weight[rows]
         if layer < len(widths):
-            keep = np.sort(np.argsort(-np.linalg.norm(network.weights[layer], axis=0))[: widths[layer]])
+            keep = np.sort(
+                np.argsort(-np.linalg.norm(network.weights[layer], axis=0))[: widths[layer]]
+            )
             rows = np.append(keep, network.widths[layer + 1])  # and the bias row
             weight = weight[:, keep]
         weights.append(weight)
@@ -51,9 +57,13 @@ def by_torch_pruning(network, widths):
     stack = [part for layer in linear[:-1] for part in (layer, torch.nn.ReLU())]
     model = torch.nn.Sequential(*stack, linear[-1])
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
-    graph = torch_pruning.DependencyGraph().build_dependency(model, torch.zeros(1, network.widths[0]))
+    graph = torch_pruning.DependencyGraph().build_dependency(
+        model, torch.zeros(1, network.widths[0])
+    )
     for layer, width in zip(linear, widths):
-        whole = graph.get_pruning_group(layer, torch_pruning.prune_linear_out_channels, list(range(layer.out_features)))
+        whole = graph.get_pruning_group(
+            layer, torch_pruning.prune_linear_out_channels, list(range(layer.out_features))
+        )
         weakest = importance(whole).argsort()[: layer.out_features - width].tolist()
         graph.get_pruning_group(layer, torch_pruning.prune_linear_out_channels, weakest).prune()
     pruned = [np.vstack([m.weight.detach().numpy().T, m.bias.detach().numpy()]) for m in linear]
@@ -76,12 +86,18 @@ def timed(function, *arguments, **options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--iterations", type=int, default=2500)
-    parser.add_argument("--align", type=float, default=0.0, metavar="ANGLE", help="radians; 0 for none")
+    parser.add_argument(
+        "--align", type=float, default=0.0, metavar="ANGLE", help="radians; 0 for none"
+    )
     parser.add_argument("--lam", type=float, default=1e-2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", type=Path, help="read the trained network from here, or write it")
+    parser.add_argument(
+        "--model", type=Path, help="read the trained network from here, or write it"
+    )
     arguments = parser.parse_args()
     points = data.load("mnist-1k")
     if arguments.model and arguments.model.exists():
@@ -89,12 +105,21 @@ def main():
     else:
         model = models.mlp(784, (256, 256), 10, lam=arguments.lam, seed=arguments.seed)
         fitted, seconds = timed(
-            training.fit, model, points, max_iterations=arguments.iterations, tolerance=1e-12, quiet=True
+            training.fit,
+            model,
+            points,
+            max_iterations=arguments.iterations,
+            tolerance=1e-12,
+            quiet=True,
         )
-        print(f"trained: loss {fitted.loss:.6f}, {fitted.iterations} iterations, {seconds:.0f} s ({fitted.reason})")
+        print(
+            f"trained: loss {fitted.loss:.6f}, {fitted.iterations} iterations, {seconds:.0f} s ({fitted.reason})"
+        )
         if arguments.align:
             snap = callbacks.AlignNeurons(angle=arguments.align)
-            fitted = training.fit(model, points, callbacks=[snap], max_iterations=300, tolerance=1e-12, quiet=True)
+            fitted = training.fit(
+                model, points, callbacks=[snap], max_iterations=300, tolerance=1e-12, quiet=True
+            )
             print(f"aligned within {arguments.align:g} rad: loss {fitted.loss:.6f}")
         if arguments.model:
             files.save_model(model, arguments.model)
@@ -102,7 +127,9 @@ def main():
     x = np.concatenate([points.x_train, points.x_test]).astype(np.float64)
     print(f"784-256-256-10, mnist-1k, λ = {arguments.lam:g}, seed {arguments.seed}")
     for tolerance in TOLERANCES:
-        (pruned, _), seconds = timed(prune, model, "bounded", points, tolerance=tolerance, seed=arguments.seed)
+        (pruned, _), seconds = timed(
+            prune, model, "bounded", points, tolerance=tolerance, seed=arguments.seed
+        )
         ours = DenseNetwork.from_model(pruned)
         print(f"tolerance {tolerance:g}: {512 - sum(ours.hidden)} of 512 neurons removed")
         row("keras_l2feat", before, ours, x, seconds)

@@ -1,8 +1,9 @@
-"""Conditional gradients on the covariance form: the gap they reach against the oracle, and how fast.
+"""Conditional gradients on the covariance form: the gap they reach against the oracle, and how
+fast.
 
-Two layers, N ≤ 10, d ≤ 3, scalar and vector outputs, squared error and cross-entropy, λ = 1e-2: the relative distance
-to the oracle's optimum, the certificate's own gap, seconds. Then mnist-789-42: two layers, and three layers against
-weight-space L-BFGS runs of widths 50.
+Two layers, N ≤ 10, d ≤ 3, scalar and vector outputs, squared error and cross-entropy, λ = 1e-2: the
+relative distance to the oracle's optimum, the certificate's own gap, seconds. Then mnist-789-42:
+two layers, and three layers against weight-space L-BFGS runs of widths 50.
 
     python benchmarks/frank_wolfe.py [--runs 10] [--iterations 400] [--seed 0]
 """
@@ -33,7 +34,9 @@ METHODS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=10, help="weight-space runs on mnist-789-42")
     parser.add_argument("--iterations", type=int, default=400, help="of each")
     parser.add_argument("--seed", type=int, default=0)
@@ -50,8 +53,10 @@ def main():
             empty = DenseNetwork.random((d, 0, k), beta=beta)
             found = covariance.fit(empty, (x, y), lam=LAM, cost=cost, quiet=True, **settings)
             above, gap = found.loss / optimum.value - 1, found.history["gap"][-1]
-            print(f"    {name:<21} {above:+.1e} of it, certificate {gap:.1e}, "
-                  f"{found.iterations} rounds, {found.network.hidden[0]} neurons, {found.seconds:.2f} s")  # fmt: skip
+            print(
+                f"    {name:<21} {above:+.1e} of it, certificate {gap:.1e}, "
+                f"{found.iterations} rounds, {found.network.hidden[0]} neurons, {found.seconds:.2f} s"
+            )
     for lam in (1e-2, 1e-3):
         two = covariance.fit(DenseNetwork.random((784, 0, 3)), "mnist-789-42", lam=lam, quiet=True)
         print(f"mnist-789-42, L = 2, λ = {lam:g}: {two.loss:.6g}, gap {two.history['gap'][-1]:.1e}, "

@@ -1,8 +1,9 @@
 """Finding aligned units by sorting a few projections, against forming the Gram matrix of the layer.
 
-One float32 layer of 16384 units and 4096 inputs, a quarter of the units planted in groups of 2 to 50, in both memory
-orders (rows of a matrix; columns of a Dense kernel). Prints seconds, the ratio, what was found, the time of one pass
-over the weights, and the peak memory of the search, weights included, as a multiple of the weights.
+One float32 layer of 16384 units and 4096 inputs, a quarter of the units planted in groups of 2 to
+50, in both memory orders (rows of a matrix; columns of a Dense kernel). Prints seconds, the ratio,
+what was found, the time of one pass over the weights, and the peak memory of the search, weights
+included, as a multiple of the weights.
 
     python benchmarks/grouping.py [--units 16384] [--inputs 4096] [--seed 0]
 """
@@ -14,7 +15,7 @@ import tracemalloc
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.aligned import aligned_groups
+from keras_l2feat.pruning.values.aligned import aligned_groups
 
 
 def plant(n_units, n_inputs, seed, fraction=0.25, sizes=(2, 50)):
@@ -42,13 +43,17 @@ def timed(function, repeats=3):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--units", type=int, default=16384)
     parser.add_argument("--inputs", type=int, default=4096)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rows, root = plant(arguments.units, arguments.inputs, arguments.seed)
-    print(f"{arguments.units} x {arguments.inputs} float32, {rows.nbytes / 2**20:.0f} MiB, seed {arguments.seed}")
+    print(
+        f"{arguments.units} x {arguments.inputs} float32, {rows.nbytes / 2**20:.0f} MiB, seed {arguments.seed}"
+    )
     print(f"planted: {(root != np.arange(len(root))).sum()} redundant units")
     gram_seconds = timed(lambda: rows @ rows.T, repeats=1)[1]
     read_seconds = timed(lambda: rows.max())[1]

@@ -1,8 +1,9 @@
-"""The insertion search: how much of the maximum it finds, and what it costs next to its matrix products.
+"""The insertion search: how much of the maximum it finds, and what it costs next to its matrix
+products.
 
-On enumerable sizes: the share of searches that find the exact maximum to 1e-3. On a network of mnist-1k (L = 3, widths
-given, trained here): the certificate's gap and seconds by starts and steps, plain ascent (no smoothing of kinks) beside
-it, and the time of the ascent's matrix products alone.
+On enumerable sizes: the share of searches that find the exact maximum to 1e-3. On a network of
+mnist-1k (L = 3, widths given, trained here): the certificate's gap and seconds by starts and steps,
+plain ascent (no smoothing of kinks) beside it, and the time of the ascent's matrix products alone.
 
     python benchmarks/insertion.py [--width 20] [--iterations 600] [--seed 0]
 """
@@ -33,7 +34,9 @@ def products(g, a, starts, steps):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--width", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
@@ -77,8 +80,12 @@ def main():
             scores = function().numpy()
             times[name] = min(times[name], time.perf_counter() - start)
         if name != "products":
-            print(f"layer 1, 100 starts, 60 steps, {name} kinks: gap {scores.max() / 1e3 / (2 * LAM) - 1:.2%}")
-    print(f"ascent {times['smoothed']:.2f} s = {times['smoothed'] / times['products']:.2f} times its matrix products")
+            print(
+                f"layer 1, 100 starts, 60 steps, {name} kinks: gap {scores.max() / 1e3 / (2 * LAM) - 1:.2%}"
+            )
+    print(
+        f"ascent {times['smoothed']:.2f} s = {times['smoothed'] / times['products']:.2f} times its matrix products"
+    )
 
 
 if __name__ == "__main__":

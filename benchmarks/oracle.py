@@ -1,8 +1,9 @@
 """The oracle by column generation against CVXPY/Clarabel over all enumerated patterns at once.
 
-Scalar outputs, Gaussian points and targets, λ = 1e-2, squared error. CVXPY is timed as a whole (building, compiling,
-solving), since that is what a user waits for; Clarabel's own share is shown beside it. The patterns are enumerated
-outside both times for CVXPY and inside for us. Then sizes at which enumeration explodes, ours alone.
+Scalar outputs, Gaussian points and targets, λ = 1e-2, squared error. CVXPY is timed as a whole
+(building, compiling, solving), since that is what a user waits for; Clarabel's own share is shown
+beside it. The patterns are enumerated outside both times for CVXPY and inside for us. Then sizes at
+which enumeration explodes, ours alone.
 
     python benchmarks/oracle.py [--repeat 3] [--seed 0] [--skip-large]
 """
@@ -57,7 +58,9 @@ def fastest(function, repeat):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--skip-large", action="store_true")
@@ -66,11 +69,16 @@ def main():
     global_optimum(generator.standard_normal((4, 2)), generator.standard_normal(4), LAM)  # imports
     for n, d in SIZES:
         x, y = generator.standard_normal((n, d)), generator.standard_normal(n)
-        ours, optimum = fastest(lambda x=x, y=y: global_optimum(x, y, LAM, tolerance=1e-7), options.repeat)
+        ours, optimum = fastest(
+            lambda x=x, y=y: global_optimum(x, y, LAM, tolerance=1e-7), options.repeat
+        )
         active = patterns(x)
         print(f"N = {n}, d = {d}, {len(active)} patterns: ours {ours:.3f} s, {optimum.rounds} rounds, "
               f"gap {optimum.gap:.1e}, {optimum.network.hidden[0]} neurons")  # fmt: skip
-        for name, build in (("one variable a pattern", all_patterns), ("one block of variables", stacked)):
+        for name, build in (
+            ("one variable a pattern", all_patterns),
+            ("one block of variables", stacked),
+        ):
 
             def solve(build=build, x=x, y=y, active=active):
                 problem = build(x, y, active)
@@ -85,9 +93,13 @@ def main():
             )
     for n, d, beta in () if options.skip_large else LARGE:
         x, y = generator.standard_normal((n, d)), generator.standard_normal(n)
-        seconds, optimum = fastest(lambda x=x, y=y, b=beta: global_optimum(x, y, LAM, beta=b, tolerance=1e-4), 1)
-        print(f"N = {n}, d = {d}, β = {beta:g}, patterns searched: {seconds:.2f} s, {optimum.rounds} rounds, "
-              f"gap {optimum.gap:.1e} as far as the search sees, {optimum.network.hidden[0]} neurons")  # fmt: skip
+        seconds, optimum = fastest(
+            lambda x=x, y=y, b=beta: global_optimum(x, y, LAM, beta=b, tolerance=1e-4), 1
+        )
+        print(
+            f"N = {n}, d = {d}, β = {beta:g}, patterns searched: {seconds:.2f} s, {optimum.rounds} rounds, "
+            f"gap {optimum.gap:.1e} as far as the search sees, {optimum.network.hidden[0]} neurons"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""A curve at 12 widths by descent, against model.fit at each width, and against the best of three L-BFGS runs.
+"""A curve at 12 widths by descent, against model.fit at each width, and against the best of three
+L-BFGS runs.
 
-mnist-1k, L = 3, λ = 1e-3. The baseline is a Keras loop: Adam, then gradient descent, full batch, stopped as soon as it
-reaches the loss that descent found at that width, or after MAX_EPOCHS (its time is then a lower bound).
-Run: python benchmarks/plateau.py [--quick] [EPOCHS]
+mnist-1k, L = 3, λ = 1e-3. The baseline is a Keras loop: Adam, then gradient descent, full batch,
+stopped as soon as it reaches the loss that descent found at that width, or after MAX_EPOCHS (its
+time is then a lower bound). Run: python benchmarks/plateau.py [--quick] [EPOCHS]
 """
 
 import os
@@ -42,7 +43,10 @@ def keras_loop(data, width, target, epochs):
     began, best = time.perf_counter(), float("inf")
     adam_epochs = int(0.7 * epochs)
     phases = [
-        (keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, adam_epochs)), adam_epochs),
+        (
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, adam_epochs)),
+            adam_epochs,
+        ),
         (keras.optimizers.SGD(0.1), epochs - adam_epochs),
     ]
     for optimizer, count in phases:
@@ -87,7 +91,9 @@ def main():
             f", descent / it = {loss / three:.4f}",
             flush=True,
         )
-    print(f"ratio model.fit (at most {epochs} epochs a width) / descent: {theirs / ours:.1f} (bar: 10)")
+    print(
+        f"ratio model.fit (at most {epochs} epochs a width) / descent: {theirs / ours:.1f} (bar: 10)"
+    )
     print(f"widths at which descent is above the best of three: {worse or 'none'} (bar: none)")
 
 

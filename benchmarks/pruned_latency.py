@@ -1,7 +1,8 @@
 """Does a pruned model get faster as its FLOPs fall? Both, side by side.
 
-Models are widened by an equivalent split of their units (`expand`, in random coordinates), pruned back, and timed in
-turn in one process: median seconds of one call on 32 inputs of the compiled model, FLOPs of the linear operations.
+Models are widened by an equivalent split of their units (`expand`, in random coordinates), pruned
+back, and timed in turn in one process: median seconds of one call on 32 inputs of the compiled
+model, FLOPs of the linear operations.
 
     python benchmarks/pruned_latency.py [--factors 2,3,4] [--seed 0]
 """
@@ -11,9 +12,9 @@ import argparse
 import keras
 
 from keras_l2feat import models, prune
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.expand import expand
 from keras_l2feat.pruning.gauge import gauge
-from keras_l2feat.pruning.graph import read
 from keras_l2feat.pruning.measure import latencies
 
 layers = keras.layers
@@ -30,7 +31,9 @@ def convolutional():
         h = layers.Conv2D(filters, 3, padding="same", use_bias=False)(h)
         h = layers.ReLU()(layers.BatchNormalization()(h))
         h = layers.MaxPooling2D(2)(h)
-    return keras.Model(x, layers.Dense(10)(layers.GlobalAveragePooling2D()(h)), name="convolutional")
+    return keras.Model(
+        x, layers.Dense(10)(layers.GlobalAveragePooling2D()(h)), name="convolutional"
+    )
 
 
 def residual():
@@ -43,12 +46,16 @@ def residual():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--factors", default="2,3,4")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
-    print(f"{'model':14s} {'widened':>8s} {'FLOPs':>24s} {'ratio':>6s} {'milliseconds':>18s} {'ratio':>6s}")
+    print(
+        f"{'model':14s} {'widened':>8s} {'FLOPs':>24s} {'ratio':>6s} {'milliseconds':>18s} {'ratio':>6s}"
+    )
     for make in (dense, convolutional, residual):
         for factor in map(int, arguments.factors.split(",")):
             wide = gauge(expand(make(), factor=factor, seed=arguments.seed), seed=arguments.seed)

@@ -1,8 +1,10 @@
-"""The representation cost with both gradients against the ways around it, in one run, in turn; float64.
+"""The representation cost with both gradients against the ways around it, in one run, in turn;
+float64.
 
-Sides: `ours`; the N×N system solved by autodiff, as the paper describes; autodiff through `tf.linalg.pinv`; the four
-matrix products that no method of this kind avoids (AᵀA, AᵀZ, A W, M Wᵀ) alone. Ratios are of the least times of the
-rounds. Then growth with N, and N = 100 000 in bounded memory by the streaming path.
+Sides: `ours`; the N×N system solved by autodiff, as the paper describes; autodiff through
+`tf.linalg.pinv`; the four matrix products that no method of this kind avoids (AᵀA, AᵀZ, A W, M Wᵀ)
+alone. Ratios are of the least times of the rounds. Then growth with N, and N = 100 000 in bounded
+memory by the streaming path.
 
     python benchmarks/representation_cost.py [--rounds 15]
 """
@@ -95,7 +97,9 @@ def compare(rounds):
     for name, value in best.items():
         print(f"  {name:<24} {1e3 * value:9.2f} ms   {value / best['ours']:7.2f} × ours")
     limit = best["ours"] / best["matrix products alone"]
-    print(f"  ours / matrix products = {limit:.2f} ({flops / best['matrix products alone'] / 1e9:.0f} GFLOP/s in them)")
+    print(
+        f"  ours / matrix products = {limit:.2f} ({flops / best['matrix products alone'] / 1e9:.0f} GFLOP/s in them)"
+    )
 
 
 def growth(rounds):

@@ -1,7 +1,8 @@
-"""Time to the loss that model.fit reaches: Adam with a cosine schedule, 2000 full-batch epochs, against training.fit.
+"""Time to the loss that model.fit reaches: Adam with a cosine schedule, 2000 full-batch epochs,
+against training.fit.
 
-mnist-1k, L = 3, widths 50, λ = 1e-3, float32 model, same initial weights, one after the other in one process.
-Run: python benchmarks/training.py [EPOCHS]
+mnist-1k, L = 3, widths 50, λ = 1e-3, float32 model, same initial weights, one after the other in
+one process. Run: python benchmarks/training.py [EPOCHS]
 """
 
 import os
@@ -37,7 +38,9 @@ def main():
     for dtype in ("float64", "float32"):
         model.set_weights(start)
         began = time.perf_counter()
-        fitted = training.fit(model, data, dtype=dtype, max_iterations=1000, tolerance=0, quiet=True)
+        fitted = training.fit(
+            model, data, dtype=dtype, max_iterations=1000, tolerance=0, quiet=True
+        )
         setup = time.perf_counter() - began - fitted.history["seconds"][-1]
         index = next(i for i, value in enumerate(fitted.history["loss"]) if value <= target)
         ours = fitted.history["seconds"][index] + setup

@@ -1,7 +1,9 @@
-"""Optimizing hidden representations against optimizing weights, in one process, in turn; float64 L-BFGS throughout.
+"""Optimizing hidden representations against optimizing weights, in one process, in turn; float64
+L-BFGS throughout.
 
-Small: mnist-789-42, L = 3, widths 50: ten weight-space runs from random starts, and each form of representations from
-random starts of its own, after conversion to weights. Large: mnist-1k, loss against iterations and seconds of both.
+Small: mnist-789-42, L = 3, widths 50: ten weight-space runs from random starts, and each form of
+representations from random starts of its own, after conversion to weights. Large: mnist-1k, loss
+against iterations and seconds of both.
 
     python benchmarks/z_space.py [--starts 3] [--seconds 60] [-o results/z_space]
 """
@@ -31,7 +33,10 @@ def small(lam, starts):
     digits = data.load("mnist-789-42")
     widths = (digits.x_train.shape[1], 50, 50, digits.outputs)
     rows, lines = [], []
-    runs = {"weights": range(RUNS), **{form: range(100, 100 + starts) for form in representation.RIDGES}}
+    runs = {
+        "weights": range(RUNS),
+        **{form: range(100, 100 + starts) for form in representation.RIDGES},
+    }
     for name, seeds in runs.items():
         for seed in seeds:
             start = DenseNetwork.random(widths, seed=seed)
@@ -82,19 +87,27 @@ def large(seconds):
         for i, (loss, t) in enumerate(zip(history["loss"], history["seconds"]))
     ]
     lines = ["mnist-1k, λ = 0.001, L = 3, widths 50, one start:"]
-    loss, times = ({n: np.asarray(history[key]) for n, (history, _) in runs.items()} for key in ("loss", "seconds"))
+    loss, times = (
+        {n: np.asarray(history[key]) for n, (history, _) in runs.items()}
+        for key in ("loss", "seconds")
+    )
     common = min(len(values) for values in loss.values()) - 1
     for iteration in (50, 100, 200, 400, 800, 1600):
         if iteration <= common:
             lines.append(
-                f"  {iteration:>5} iterations: " + ", ".join(f"{n} {v[iteration]:.6f}" for n, v in loss.items())
+                f"  {iteration:>5} iterations: "
+                + ", ".join(f"{n} {v[iteration]:.6f}" for n, v in loss.items())
             )
     for target in (0.096, 0.094, 0.0935, 0.0932, 0.093, 0.0929):
-        reached = {n: times[n][np.argmax(v <= target)] for n, v in loss.items() if v.min() <= target}
+        reached = {
+            n: times[n][np.argmax(v <= target)] for n, v in loss.items() if v.min() <= target
+        }
         if len(reached) == 2:
             ratio = reached["weights"] / reached["coordinates"]
             lines.append(
-                f"  loss {target}: " + ", ".join(f"{n} {t:.1f} s" for n, t in reached.items()) + f", ratio {ratio:.2f}"
+                f"  loss {target}: "
+                + ", ".join(f"{n} {t:.1f} s" for n, t in reached.items())
+                + f", ratio {ratio:.2f}"
             )
     return rows, lines
 
@@ -108,8 +121,14 @@ def draw(rows, path):
             for name in ("weights", "coordinates"):
                 own = [row for row in rows if row["variables"] == name and row[key] > 0]
                 label = "weights" if name == "weights" else "representations (coordinates)"
-                axis.plot([row[key] for row in own], [row["loss"] / least - 1 + 1e-4 for row in own], label=label)
-            axis.set(xscale="log", yscale="log", xlabel=key, ylabel=f"loss / {least:.5f} − 1 + 1e-4")
+                axis.plot(
+                    [row[key] for row in own],
+                    [row["loss"] / least - 1 + 1e-4 for row in own],
+                    label=label,
+                )
+            axis.set(
+                xscale="log", yscale="log", xlabel=key, ylabel=f"loss / {least:.5f} − 1 + 1e-4"
+            )
             axis.xaxis.set_minor_formatter("")
             axis.xaxis.set_major_formatter("{x:g}")
             axis.legend(fontsize=8)
@@ -120,7 +139,9 @@ def draw(rows, path):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--starts", type=int, default=3, help="random starts of each form")
-    parser.add_argument("--seconds", type=float, default=60.0, help="budget of each run on mnist-1k")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="budget of each run on mnist-1k"
+    )
     parser.add_argument("-o", "--out", type=Path, help="folder for CSV, picture and a record")
     options = parser.parse_args()
     began, report = time.perf_counter(), []
@@ -132,7 +153,11 @@ if __name__ == "__main__":
         if options.out is not None:
             out = output_folder(options.out)
             write_csv(rows, out / f"{name}.csv")
-            text = "Optimizing representations against optimizing weights.\n\n```\n" + "\n".join(report) + "\n```"
+            text = (
+                "Optimizing representations against optimizing weights.\n\n```\n"
+                + "\n".join(report)
+                + "\n```"
+            )
             passed = time.perf_counter() - began
             write_record(out, text, seed=0, seconds=passed, program="python benchmarks/z_space.py")
 

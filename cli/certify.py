@@ -22,7 +22,9 @@ from keras_l2feat.cli.options import (
 @source_argument
 @data_option(required=True)
 @lam_option
-@click.option("--starts", type=click.IntRange(1), default=200, show_default=True, help="Starts of the search.")
+@click.option(
+    "--starts", type=click.IntRange(1), default=200, show_default=True, help="Starts of the search."
+)
 @click.option(
     "--method",
     type=click.Choice(["auto", "enumerate", "search"]),
@@ -34,11 +36,13 @@ from keras_l2feat.cli.options import (
 @seed_option
 @quiet_option
 def command(source, data, lam, starts, method, json_path, seed, quiet):
-    """Print, for every hidden layer of SOURCE, by how much the best new neuron's pull exceeds its price.
+    """Print, for every hidden layer of SOURCE, by how much the best new neuron's pull exceeds its
+    price.
 
-    SOURCE is a .keras file of Dense layers, or zoo:NAME. A gap of 0 says that no neuron that could be added lowers the
-    loss: the layer is wide enough. With one hidden layer the network is then a global minimum over all widths, and the
-    command prints a lower bound on what any width can reach.
+    SOURCE is a .keras file of Dense layers, or zoo:NAME. A gap of 0 says that no neuron that could
+    be added lowers the loss: the layer is wide enough. With one hidden layer the network is then a
+    global minimum over all widths, and the command prints a lower bound on what any width can
+    reach.
     """
     data = load_data(data)
     network, lam = load_trained(source, data, lam)
@@ -51,15 +55,27 @@ def command(source, data, lam, starts, method, json_path, seed, quiet):
 
 
 def _table(certificate) -> str:
-    lines = [f"loss {certificate.loss:.8g} = {certificate.cost:.8g} + {certificate.lam:g} * squared norm", ""]
-    lines.append(f"{'layer':>5} {'width':>6} {'gap':>10}  {'maximum':<10} live neurons (1 at a minimum)")
+    lines = [
+        f"loss {certificate.loss:.8g} = {certificate.cost:.8g} + {certificate.lam:g} * squared norm",
+        "",
+    ]
+    lines.append(
+        f"{'layer':>5} {'width':>6} {'gap':>10}  {'maximum':<10} live neurons (1 at a minimum)"
+    )
     for layer in certificate.layers:
         how = "enumerated" if layer.enumerated else "searched"
         live = f"{layer.live[0]:.4f} to {layer.live[1]:.4f}"
-        lines.append(f"{layer.layer:>5} {layer.width:>6} {100 * layer.gap:>8.3g} %  {how:<10} {live}")
+        lines.append(
+            f"{layer.layer:>5} {layer.width:>6} {100 * layer.gap:>8.3g} %  {how:<10} {live}"
+        )
     if certificate.lower_bound is not None:
         kind = (
-            "any width reaches at least" if certificate.enumerated else "as far as the search sees, any width reaches"
+            "any width reaches at least"
+            if certificate.enumerated
+            else "as far as the search sees, any width reaches"
         )
-        lines += ["", f"{kind} {certificate.lower_bound:.8g}; above it by {100 * certificate.relative_gap:.3g} %"]
+        lines += [
+            "",
+            f"{kind} {certificate.lower_bound:.8g}; above it by {100 * certificate.relative_gap:.3g} %",
+        ]
     return "\n".join(lines)

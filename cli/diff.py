@@ -15,7 +15,8 @@ from keras_l2feat.errors import CheckFailed
 
 
 @click.command(
-    epilog="Example: l2feat diff zoo:mnist-1k-wide small.keras --data mnist-1k", short_help="Compare two models."
+    epilog="Example: l2feat diff zoo:mnist-1k-wide small.keras --data mnist-1k",
+    short_help="Compare two models.",
 )
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
@@ -26,8 +27,8 @@ from keras_l2feat.errors import CheckFailed
 def command(first, second, data, json_path, seed, quiet):
     """Compare the outputs of two models in float64. A and B are .keras files or zoo:NAME.
 
-    They are called equivalent if every difference is one that rounding the stored weights explains. The exit code is 0
-    if they are, 1 if they differ.
+    They are called equivalent if every difference is one that rounding the stored weights explains.
+    The exit code is 0 if they are, 1 if they differ.
     """
     models = load_source(first), load_source(second)
     data = load_data(data)

@@ -19,14 +19,19 @@ from keras_l2feat.errors import CheckFailed, InputError
     short_help="Write an equivalent wider model by splitting neurons.",
 )
 @source_argument
-@click.option("-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model.")
-@click.option("--widths", type=Widths(), help="New widths of the layers that can be widened, in order.")
+@click.option(
+    "-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model."
+)
+@click.option(
+    "--widths", type=Widths(), help="New widths of the layers that can be widened, in order."
+)
 @click.option("--factor", type=click.IntRange(1), help="Instead: how many times as wide.")
 @json_option
 @seed_option
 @quiet_option
 def command(source, output, widths, factor, json_path, seed, quiet):
-    """Split neurons of SOURCE into aligned copies: the same function with more neurons, the inverse of `prune`.
+    """Split neurons of SOURCE into aligned copies: the same function with more neurons, the inverse
+    of `prune`.
 
     Where neurons can be rescaled, the copies keep the balance and the norm of the weights.
     """

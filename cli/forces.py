@@ -24,18 +24,36 @@ from keras_l2feat.errors import InputError
 @source_argument
 @data_option(required=True)
 @lam_option
-@click.option("--ridge", type=float, default=1e-4, show_default=True, help="Relative ridge of the layers' systems.")
-@click.option("--angle", type=float, default=1e-2, show_default=True, help="Radians within which neurons share a ray.")
-@click.option("-o", "--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for picture and CSV.")
+@click.option(
+    "--ridge",
+    type=float,
+    default=1e-4,
+    show_default=True,
+    help="Relative ridge of the layers' systems.",
+)
+@click.option(
+    "--angle",
+    type=float,
+    default=1e-2,
+    show_default=True,
+    help="Radians within which neurons share a ray.",
+)
+@click.option(
+    "-o",
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for picture and CSV.",
+)
 @json_option
 @quiet_option
 def command(source, data, lam, ridge, angle, out, json_path, quiet):
     """Print how well attraction and repulsion balance in SOURCE, and draw them.
 
-    SOURCE is a .keras file of Dense layers, or zoo:NAME. With -o, DIR receives forces.png, forces.svg and forces.csv:
-    for each hidden layer the points (left, coloured by class) and the neurons (right) on two principal components, with
-    attraction in green and repulsion in red; neurons on one ray share a dashed line. At a stationary point the two
-    cancel.
+    SOURCE is a .keras file of Dense layers, or zoo:NAME. With -o, DIR receives forces.png,
+    forces.svg and forces.csv: for each hidden layer the points (left, coloured by class) and the
+    neurons (right) on two principal components, with attraction in green and repulsion in red;
+    neurons on one ray share a dashed line. At a stationary point the two cancel.
     """
     data = load_data(data)
     network, lam = load_trained(source, data, lam)
@@ -56,12 +74,16 @@ def command(source, data, lam, ridge, angle, out, json_path, quiet):
 
 
 def _table(summary) -> str:
-    lines = [f"{'layer':>6} {'width':>6} {'rays':>5} {'attraction':>11} {'repulsion':>10} {'|sum|/max':>10}  balance"]
+    lines = [
+        f"{'layer':>6} {'width':>6} {'rays':>5} {'attraction':>11} {'repulsion':>10} {'|sum|/max':>10}  balance"
+    ]
     for layer in summary["layers"]:
         low, high = layer["balance"]
         lines.append(
             f"{layer['layer']:>6} {layer['width']:>6} {layer['rays']:>5} {layer['attraction']:>11.4g} "
             f"{layer['repulsion']:>10.4g} {layer['stationarity']:>10.2g}  {low:.4f} to {high:.4f}"
         )
-    lines.append(f"output: |dC + lam * attraction| / max = {summary['output_stationarity']:.2g}; 0 at a minimum")
+    lines.append(
+        f"output: |dC + lam * attraction| / max = {summary['output_stationarity']:.2g}; 0 at a minimum"
+    )
     return "\n".join(lines)

@@ -1,4 +1,5 @@
-"""TensorFlow writes start-up notes to stderr that no setting turns off: the command line leaves them out."""
+"""TensorFlow writes start-up notes to stderr that no setting turns off: the command line leaves
+them out."""
 
 import contextlib
 import importlib.util
@@ -9,7 +10,8 @@ __all__ = ["hush_tensorflow"]
 
 
 class _Hush:
-    """A finder that sees `import tensorflow` once, and closes stderr's descriptor while the module loads."""
+    """A finder that sees `import tensorflow` once, and closes stderr's descriptor while the module
+    loads."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "tensorflow":
@@ -25,7 +27,9 @@ class _Hush:
 def hush_tensorflow() -> None:
     """From now on the import of TensorFlow writes nothing to stderr. What it raises is raised."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" not in sys.modules and not any(isinstance(finder, _Hush) for finder in sys.meta_path):
+    if "tensorflow" not in sys.modules and not any(
+        isinstance(finder, _Hush) for finder in sys.meta_path
+    ):
         sys.meta_path.insert(0, _Hush())
 
 

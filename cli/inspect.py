@@ -2,20 +2,29 @@
 
 import click
 
-from keras_l2feat.cli.options import json_option, load_source, quiet_option, source_argument, write_json_result
+from keras_l2feat.cli.options import (
+    json_option,
+    load_source,
+    quiet_option,
+    source_argument,
+    write_json_result,
+)
 
 
 @click.command(
-    epilog="Example: l2feat inspect zoo:mnist-1k-wide", short_help="Show rays, angles and balance of a model's layers."
+    epilog="Example: l2feat inspect zoo:mnist-1k-wide",
+    short_help="Show rays, angles and balance of a model's layers.",
 )
 @source_argument
 @json_option
 @quiet_option
 def command(source, json_path, quiet):
-    """Show, for each layer of SOURCE, how many rays its neurons lie on and which of them are redundant.
+    """Show, for each layer of SOURCE, how many rays its neurons lie on and which of them are
+    redundant.
 
-    rays: groups of neurons whose incoming weights (bias included) lie within so many radians of each other. imbalance:
-    how far the norms of incoming and outgoing weights are apart, as a factor. SOURCE is a .keras file or zoo:NAME.
+    rays: groups of neurons whose incoming weights (bias included) lie within so many radians of
+    each other. imbalance: how far the norms of incoming and outgoing weights are apart, as a
+    factor. SOURCE is a .keras file or zoo:NAME.
     """
     model = load_source(source)
 
@@ -26,7 +35,17 @@ def command(source, json_path, quiet):
     write_json_result(result, json_path)
     if quiet or json_path == "-":
         return
-    rows = [("layer", "units", "alive", *(f"rays {a:g}" for a in ANGLES), "smallest angle", "imbalance", "would go")]
+    rows = [
+        (
+            "layer",
+            "units",
+            "alive",
+            *(f"rays {a:g}" for a in ANGLES),
+            "smallest angle",
+            "imbalance",
+            "would go",
+        )
+    ]
     for layer in result["layers"]:
         angle, apart = layer["smallest_angle"], layer["imbalance"]
         rows.append(
@@ -37,7 +56,8 @@ def command(source, json_path, quiet):
                 *(str(layer["rays"][f"{a:g}"]) for a in ANGLES),
                 "" if angle is None else f"{angle:.2g}",
                 "" if apart is None else f"{2.718281828459045**apart:.3g}",
-                ", ".join(f"{count} {reason}" for reason, count in layer["would_go"].items()) or "–",
+                ", ".join(f"{count} {reason}" for reason, count in layer["would_go"].items())
+                or "–",
             )
         )
     click.echo("\n".join(columns(rows, left=(0, len(rows[0]) - 1))))

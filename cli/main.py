@@ -1,4 +1,5 @@
-"""`l2feat`: the command line. Commands are imported when they are run, so that help needs no TensorFlow."""
+"""`l2feat`: the command line. Commands are imported when they are run, so that help needs no
+TensorFlow."""
 
 import importlib
 import os
@@ -12,9 +13,13 @@ from keras_l2feat.version import __version__
 
 __all__ = ["LazyGroup", "main"]
 
-# name: (module of keras_l2feat.cli, help line). The command object in the module is called `command`.
+# name: (module of keras_l2feat.cli, help line). The command object in the module is called
+# `command`.
 COMMANDS = {
-    "certify": ("certify", "Ask whether one more neuron could lower the loss of a trained network."),
+    "certify": (
+        "certify",
+        "Ask whether one more neuron could lower the loss of a trained network.",
+    ),
     "diff": ("diff", "Compare two models: are they equivalent, and where do they differ?"),
     "expand": ("expand", "Write an equivalent wider model by splitting neurons."),
     "forces": ("forces", "Draw attraction and repulsion on the hidden representations."),
@@ -68,7 +73,8 @@ class LazyGroup(click.Group):
 def cli():
     """Find the neurons that weight decay made redundant, and leave them out.
 
-    Exit codes: 0 done; 1 a check failed and nothing was written; 2 the call or its input cannot be used.
+    Exit codes: 0 done; 1 a check failed and nothing was written; 2 the call or its input cannot be
+    used.
     """
 
 

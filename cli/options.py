@@ -22,18 +22,28 @@ __all__ = [
 ]
 
 source_argument = click.argument("source", metavar="SOURCE")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw."
+)
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No tables and no progress bars.")
 json_option = click.option(
-    "--json", "json_path", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout with '-'."
+    "--json",
+    "json_path",
+    metavar="FILE|-",
+    help="Write the result as JSON to a file, or to stdout with '-'.",
 )
 
 lam_option = click.option(
-    "--lam", type=float, metavar="X", help="Amount λ of the L2 penalty; by default the one the model carries."
+    "--lam",
+    type=float,
+    metavar="X",
+    help="Amount λ of the L2 penalty; by default the one the model carries.",
 )
 
 
-def data_option(required=False, text="Data set: a name such as mnist-1k, or the path of an .npz file."):
+def data_option(
+    required=False, text="Data set: a name such as mnist-1k, or the path of an .npz file."
+):
     """`--data NAME|FILE.npz`, handed on as text; see `load_data`."""
     return click.option("--data", metavar="NAME|FILE.npz", required=required, help=text)
 
@@ -51,7 +61,9 @@ class Widths(click.ParamType):
         except ValueError:
             widths = ()
         if not widths or min(widths) < 1:
-            self.fail(f"positive whole numbers with commas between are expected, as in 50,50. Received: {value!r}")
+            self.fail(
+                f"positive whole numbers with commas between are expected, as in 50,50. Received: {value!r}"
+            )
         return widths
 
 
@@ -74,7 +86,8 @@ def load_source(source: str):
 
 
 def load_trained(source: str, data, lam):
-    """The dense network that SOURCE names, in array form, and its λ: `lam`, or by default the one the model carries.
+    """The dense network that SOURCE names, in array form, and its λ: `lam`, or by default the one
+    the model carries.
 
     Raises:
         InputError: λ is not positive, or the network does not fit the `data.Dataset` `data`.

@@ -4,14 +4,21 @@ import math
 
 import click
 
-from keras_l2feat.cli.options import json_option, load_data, quiet_option, seed_option, write_json_result
+from keras_l2feat.cli.options import (
+    json_option,
+    load_data,
+    quiet_option,
+    seed_option,
+    write_json_result,
+)
 from keras_l2feat.errors import InputError
 
 COUNT = 12  # widths between the two ends of a range
 
 
 class WidthRange(click.ParamType):
-    """`2:100`, `2:100:20` or `2,5,10`: widths to record, ascending; a range is spaced evenly on a log scale."""
+    """`2:100`, `2:100:20` or `2,5,10`: widths to record, ascending; a range is spaced evenly on a
+    log scale."""
 
     name = "widths"
 
@@ -58,8 +65,16 @@ class Numbers(click.ParamType):
     short_help="Find the width from which the regularized loss no longer falls.",
 )
 @click.argument("data", metavar="DATA")
-@click.option("--lam", type=Numbers(float), default="1e-3", show_default=True, help="λ, one or several.")
-@click.option("--widths", type=WidthRange(), default="2:100", show_default=True, help="LOW:HIGH[:COUNT] or a list.")
+@click.option(
+    "--lam", type=Numbers(float), default="1e-3", show_default=True, help="λ, one or several."
+)
+@click.option(
+    "--widths",
+    type=WidthRange(),
+    default="2:100",
+    show_default=True,
+    help="LOW:HIGH[:COUNT] or a list.",
+)
 @click.option(
     "--method",
     type=click.Choice(["descent", "growth", "sweep"]),
@@ -67,22 +82,63 @@ class Numbers(click.ParamType):
     show_default=True,
     help="From above, from below, or independent trials.",
 )
-@click.option("--depth", type=click.IntRange(2), default=3, show_default=True, help="Number of weight matrices.")
+@click.option(
+    "--depth",
+    type=click.IntRange(2),
+    default=3,
+    show_default=True,
+    help="Number of weight matrices.",
+)
 @click.option("--per-layer", is_flag=True, help="Descent: let each layer find its own width.")
-@click.option("--trials", type=click.IntRange(1), default=None, help="Seeds: 3 for a sweep, 1 otherwise.")
+@click.option(
+    "--trials", type=click.IntRange(1), default=None, help="Seeds: 3 for a sweep, 1 otherwise."
+)
 @click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
-@click.option("--epsilon", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Plateau tolerance.")
+@click.option(
+    "--epsilon",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Plateau tolerance.",
+)
 @click.option("--iterations", type=click.IntRange(1), help="L-BFGS iterations at each width.")
-@click.option("--start", type=click.IntRange(1), help="Descent: width of the first network.  [default: the greatest]")
-@click.option("--continuation", type=Numbers(float), help="Descent: greater λs, falling, that lead to a small λ.")
-@click.option("--batch-size", type=click.IntRange(1), help="Points in memory at a time; gradients stay full batch.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
+@click.option(
+    "--start",
+    type=click.IntRange(1),
+    help="Descent: width of the first network.  [default: the greatest]",
+)
+@click.option(
+    "--continuation",
+    type=Numbers(float),
+    help="Descent: greater λs, falling, that lead to a small λ.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Points in memory at a time; gradients stay full batch.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes on this machine.",
+)
 @click.option("--scheduler", metavar="tcp://…", help="Run on an existing Dask cluster.")
 @click.option("--dry-run", is_flag=True, help="Print the tasks and an estimate of their time.")
-@click.option("--sweep-lam", is_flag=True, help="Also plot where the plateau starts against λ and N.")
-@click.option("--points", type=Numbers(int), help="N for --sweep-lam; by default a quarter, half and all of the data.")
 @click.option(
-    "-o", "--out", metavar="DIR", help="Folder for the tables, the pictures and the best model with its card."
+    "--sweep-lam", is_flag=True, help="Also plot where the plateau starts against λ and N."
+)
+@click.option(
+    "--points",
+    type=Numbers(int),
+    help="N for --sweep-lam; by default a quarter, half and all of the data.",
+)
+@click.option(
+    "-o",
+    "--out",
+    metavar="DIR",
+    help="Folder for the tables, the pictures and the best model with its card.",
 )
 @json_option
 @seed_option
@@ -111,15 +167,23 @@ def command(
     seed,
     quiet,
 ):
-    """Train networks on DATA at many widths, print where the plateau of the loss starts, and keep the best.
+    """Train networks on DATA at many widths, print where the plateau of the loss starts, and keep
+    the best.
 
-    A run that was stopped, however it was, goes on where it was when it is started again with the same arguments.
+    A run that was stopped, however it was, goes on where it was when it is started again with the
+    same arguments.
     """
     if out is None and not dry_run:
         raise InputError("Option '-o DIR' is needed: the folder for the results.")
-    for option, value in {"--per-layer": per_layer, "--start": start, "--continuation": continuation}.items():
+    for option, value in {
+        "--per-layer": per_layer,
+        "--start": start,
+        "--continuation": continuation,
+    }.items():
         if value and method != "descent":
-            raise InputError(f"Option '{option}' needs --method descent. Received: --method {method}.")
+            raise InputError(
+                f"Option '{option}' needs --method descent. Received: --method {method}."
+            )
     dataset = load_data(data)
     from keras_l2feat.plateau import study
 
@@ -137,7 +201,9 @@ def command(
         total = len(dataset.x_train)
         counts = tuple(sorted(points or {max(1, total // 4), max(1, total // 2), total}))
         if max(counts) > total:
-            raise InputError(f"Option '--points' must be at most N = {total}. Received: {max(counts)}.")
+            raise InputError(
+                f"Option '--points' must be at most N = {total}. Received: {max(counts)}."
+            )
     elif points:
         raise InputError("Option '--points' needs --sweep-lam.")
     seeds = tuple(range(seed, seed + (trials or (3 if method == "sweep" else 1))))
@@ -147,11 +213,22 @@ def command(
         for task in tasks:
             estimate = study.estimate(task, dataset)
             seconds += estimate
-            click.echo(f"{task.key(dataset):<40} widths {_short(task.widths)} about {estimate:.0f} s")
-        click.echo(f"{len(tasks)} tasks, about {seconds / jobs:.0f} s on {jobs} process{'es' * (jobs > 1)}")
+            click.echo(
+                f"{task.key(dataset):<40} widths {_short(task.widths)} about {estimate:.0f} s"
+            )
+        click.echo(
+            f"{len(tasks)} tasks, about {seconds / jobs:.0f} s on {jobs} process{'es' * (jobs > 1)}"
+        )
         return
     found = study.run(
-        tasks, dataset, out, epsilon=epsilon, sweep_lam=sweep_lam, jobs=jobs, scheduler=scheduler, quiet=quiet
+        tasks,
+        dataset,
+        out,
+        epsilon=epsilon,
+        sweep_lam=sweep_lam,
+        jobs=jobs,
+        scheduler=scheduler,
+        quiet=quiet,
     )
     _draw(found, out, dataset.name, epsilon)
     _keep(found, out, dataset, data)
@@ -180,7 +257,8 @@ def _draw(found, out, name, epsilon):
 
 
 def _keep(found, out, data, name):
-    """Save the best network as the zoo saves its own: with a card, and the row that `zoo.register` takes."""
+    """Save the best network as the zoo saves its own: with a card, and the row that `zoo.register`
+    takes."""
     import re
     from pathlib import Path
 
@@ -199,7 +277,14 @@ def _keep(found, out, data, name):
     curve = trials[[*layers, "loss"]].itertuples(index=False, name=None)
     facts = {
         "role": "plateau",
-        **model_facts(model, data, name, activation=best.network.activation, beta=best.network.beta, **settings),
+        **model_facts(
+            model,
+            data,
+            name,
+            activation=best.network.activation,
+            beta=best.network.beta,
+            **settings,
+        ),
         "plateau": plateau_facts([(widths, loss) for *widths, loss in curve]),
     }
     if best.gap == best.gap:
@@ -208,4 +293,8 @@ def _keep(found, out, data, name):
 
 
 def _short(widths):
-    return ",".join(map(str, widths)) if len(widths) < 4 else f"{widths[0]}…{widths[-1]} ({len(widths)})"
+    return (
+        ",".join(map(str, widths))
+        if len(widths) < 4
+        else f"{widths[0]}…{widths[-1]} ({len(widths)})"
+    )

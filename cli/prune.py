@@ -16,7 +16,8 @@ from keras_l2feat.errors import InputError
 
 
 class Range(click.ParamType):
-    """`0,1`: the least and the largest value of an input; or an `.npz` with `low` and `high`, by feature."""
+    """`0,1`: the least and the largest value of an input; or an `.npz` with `low` and `high`, by
+    feature."""
 
     name = "range"
 
@@ -30,11 +31,15 @@ class Range(click.ParamType):
                 with np.load(value, allow_pickle=False) as arrays:
                     return arrays["low"], arrays["high"]
             except (OSError, KeyError, ValueError) as error:
-                self.fail(f"an .npz with arrays 'low' and 'high' is expected. Received: {value!r} ({error})")
+                self.fail(
+                    f"an .npz with arrays 'low' and 'high' is expected. Received: {value!r} ({error})"
+                )
         try:
             low, high = (float(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"two numbers with a comma between are expected, as in 0,1. Received: {value!r}")
+            self.fail(
+                f"two numbers with a comma between are expected, as in 0,1. Received: {value!r}"
+            )
         if not low <= high:
             self.fail(f"the lower bound first is expected. Received: {value!r}")
         return low, high
@@ -46,7 +51,9 @@ class Range(click.ParamType):
 )
 @source_argument
 @click.option("-o", "--output", metavar="OUT.keras", help="Where to write the pruned model.")
-@data_option(text="Compare the models on this data set too: a name such as mnist-1k, or an .npz file.")
+@data_option(
+    text="Compare the models on this data set too: a name such as mnist-1k, or an .npz file."
+)
 @click.option(
     "--guarantee",
     type=click.Choice(["exact", "domain", "data", "bounded"]),
@@ -54,19 +61,43 @@ class Range(click.ParamType):
     show_default=True,
     help="What has to stay: outputs for every input, for inputs in --input-range, on --data, or up to --tolerance.",
 )
-@click.option("--input-range", type=Range(), metavar="LOW,HIGH|FILE.npz", help="Bounds of the inputs, for domain.")
-@click.option("--tolerance", type=float, metavar="T", help="Largest change of any output, for bounded.")
+@click.option(
+    "--input-range",
+    type=Range(),
+    metavar="LOW,HIGH|FILE.npz",
+    help="Bounds of the inputs, for domain.",
+)
+@click.option(
+    "--tolerance", type=float, metavar="T", help="Largest change of any output, for bounded."
+)
 @click.option("--polish", is_flag=True, help="With bounded and --data: fine-tune after merging.")
 @click.option("--keep-loss", metavar="0.1%", help="With --polish: how much the loss may rise.")
 @click.option("--keep-accuracy", is_flag=True, help="With --polish: the accuracy may not fall.")
-@click.option("--lam", type=float, metavar="X", help="With --polish: amount of L2; by default what the layers carry.")
+@click.option(
+    "--lam",
+    type=float,
+    metavar="X",
+    help="With --polish: amount of L2; by default what the layers carry.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would go, write no model.")
 @click.option("--plan", "plan_path", metavar="FILE.json", help="Write what was removed as a plan.")
-@click.option("--apply-plan", metavar="FILE.json", help="Carry out a plan instead of looking for one.")
+@click.option(
+    "--apply-plan", metavar="FILE.json", help="Carry out a plan instead of looking for one."
+)
 @click.option("--no-balance", is_flag=True, help="Leave the scale of the remaining units as it is.")
 @click.option("--report", "report_path", metavar="FILE.html", help="Write a page to look at.")
-@click.option("--rays", "rays_path", metavar="FILE.png", help="Write a picture of the neurons' rays before and after.")
-@click.option("--export", "export_format", type=click.Choice(["onnx", "saved_model", "tflite"]), help="Export it too.")
+@click.option(
+    "--rays",
+    "rays_path",
+    metavar="FILE.png",
+    help="Write a picture of the neurons' rays before and after.",
+)
+@click.option(
+    "--export",
+    "export_format",
+    type=click.Choice(["onnx", "saved_model", "tflite"]),
+    help="Export it too.",
+)
 @click.option("--no-latency", is_flag=True, help="Do not time the models.")
 @json_option
 @seed_option
@@ -91,8 +122,8 @@ def command(
 ):
     """Find the neurons of SOURCE that are not needed, and write an equivalent smaller model.
 
-    SOURCE is a .keras file, or zoo:NAME. Without -o nothing is written. If the smaller model deviates by more than the
-    guarantee allows, nothing is written and the exit code is 1.
+    SOURCE is a .keras file, or zoo:NAME. Without -o nothing is written. If the smaller model
+    deviates by more than the guarantee allows, nothing is written and the exit code is 1.
     """
     _check_paths(source, output, export_format, dry_run)
     options = {name: value for name, value in level.items() if value not in (None, False)}
@@ -105,7 +136,14 @@ def command(
 
     plans = load_plans(apply_plan) if apply_plan else None
     pruned, certificate = prune(
-        model, guarantee, data, plans=plans, balance=not no_balance, seed=seed, quiet=quiet, **options
+        model,
+        guarantee,
+        data,
+        plans=plans,
+        balance=not no_balance,
+        seed=seed,
+        quiet=quiet,
+        **options,
     )
     _measure(model, pruned, certificate, seed, latency=not no_latency)
     written = None if dry_run else output
@@ -122,7 +160,9 @@ def command(
         from keras_l2feat.exports import export
 
         suffix = {"onnx": ".onnx", "tflite": ".tflite", "saved_model": ""}[export_format]
-        result["export"] = export(pruned, str(Path(written).with_suffix(suffix)), export_format, seed=seed)
+        result["export"] = export(
+            pruned, str(Path(written).with_suffix(suffix)), export_format, seed=seed
+        )
     if report_path:
         from keras_l2feat.report.page import write_pruning_page
 
@@ -142,11 +182,17 @@ def _check_paths(source, output, export_format, dry_run):
 
     if output is not None:
         if not output.endswith(".keras"):
-            raise InputError(f"Option '-o' takes the name of a '.keras' file. Received: {output!r}.")
+            raise InputError(
+                f"Option '-o' takes the name of a '.keras' file. Received: {output!r}."
+            )
         if os.path.exists(source) and os.path.exists(output) and os.path.samefile(source, output):
-            raise InputError(f"Option '-o' may not name SOURCE itself: {output!r} would be overwritten.")
+            raise InputError(
+                f"Option '-o' may not name SOURCE itself: {output!r} would be overwritten."
+            )
     if export_format and (output is None or dry_run):
-        raise InputError("Option '--export' needs '-o OUT.keras', beside which the export is written.")
+        raise InputError(
+            "Option '--export' needs '-o OUT.keras', beside which the export is written."
+        )
 
 
 def _check_level(guarantee, data, options):
@@ -157,7 +203,9 @@ def _check_level(guarantee, data, options):
     if guarantee == "bounded" and not {"tolerance", "polish"} & set(options):
         raise InputError("The guarantee 'bounded' needs '--tolerance T'.")
     if options.get("tolerance", 1) <= 0:
-        raise InputError(f"Option '--tolerance' must be positive. Received: {options['tolerance']}.")
+        raise InputError(
+            f"Option '--tolerance' must be positive. Received: {options['tolerance']}."
+        )
     if "tolerance" in options and guarantee != "bounded":
         raise InputError("Option '--tolerance' belongs to '--guarantee bounded'.")
     if {"keep_loss", "keep_accuracy", "lam"} & set(options) and "polish" not in options:
@@ -167,7 +215,7 @@ def _check_level(guarantee, data, options):
 
 
 def _measure(model, pruned, certificate, seed, *, latency):
-    from keras_l2feat.pruning.graph import read
+    from keras_l2feat.pruning.channels.read import read
     from keras_l2feat.pruning.measure import file_bytes, latencies
 
     sizes = [file_bytes(m) for m in ((model,) if pruned is model else (model, pruned))]

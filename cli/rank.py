@@ -30,10 +30,12 @@ from keras_l2feat.errors import InputError
 @json_option
 @quiet_option
 def command(source, data, tolerance, json_path, quiet):
-    """Bound, for every hidden layer of SOURCE, the least number of neurons with the same two covariances on the data.
+    """Bound, for every hidden layer of SOURCE, the least number of neurons with the same two
+    covariances on the data.
 
-    From below: the ranks of K and of K^σ, and a set of entries of K^σ of which a neuron covers one at most. From above:
-    the number of rays, Carathéodory's reduction, and N(N + 1). SOURCE is a .keras file of Dense layers, or zoo:NAME.
+    From below: the ranks of K and of K^σ, and a set of entries of K^σ of which a neuron covers one
+    at most. From above: the number of rays, Carathéodory's reduction, and N(N + 1). SOURCE is a
+    .keras file of Dense layers, or zoo:NAME.
     """
     data = load_data(data)
     model = load_source(source)
@@ -49,16 +51,48 @@ def command(source, data, tolerance, json_path, quiet):
     report = rank_report(network, data.x_train, tolerance=tolerance)
     layers = [bounds.as_dict() for bounds in report]
     write_json_result(
-        {"source": source, "data": data.name, "points": len(data.x_train), "tolerance": tolerance, "layers": layers},
+        {
+            "source": source,
+            "data": data.name,
+            "points": len(data.x_train),
+            "tolerance": tolerance,
+            "layers": layers,
+        },
         json_path,
     )
     if quiet or json_path == "-":
         return
-    header = ("layer", "units", "alive", "rank K", "rank K^σ", "fooling", "rays", "Carathéodory", "N(N+1)", "needed")
-    keys = ("units", "alive", "rank_k", "rank_k_sigma", "fooling", "rays", "caratheodory", "theoretical")
+    header = (
+        "layer",
+        "units",
+        "alive",
+        "rank K",
+        "rank K^σ",
+        "fooling",
+        "rays",
+        "Carathéodory",
+        "N(N+1)",
+        "needed",
+    )
+    keys = (
+        "units",
+        "alive",
+        "rank_k",
+        "rank_k_sigma",
+        "fooling",
+        "rays",
+        "caratheodory",
+        "theoretical",
+    )
     rows = [header]
     for bounds in layers:
         low, high = bounds["lower"], bounds["upper"]
         needed = str(low) if low == high else f"{low} to {high}"
-        rows.append((bounds["layer"], *("–" if bounds[key] is None else str(bounds[key]) for key in keys), needed))
+        rows.append(
+            (
+                bounds["layer"],
+                *("–" if bounds[key] is None else str(bounds[key]) for key in keys),
+                needed,
+            )
+        )
     click.echo("\n".join(columns(rows, left=(0, len(header) - 1))))

@@ -4,7 +4,8 @@ import click
 
 from keras_l2feat.cli.main import LazyGroup
 
-# name: (module of keras_l2feat.experiments, help line). The module holds `command`, from `record.figure`.
+# name: (module of keras_l2feat.experiments, help line). The module holds `command`, from
+# `record.figure`.
 FIGURES = {
     "fig1": ("fig1", "Attraction and repulsion on MNIST 7, 8, 9 [Jacot et al. 2022, Fig. 1]."),
     "fig2": ("fig2", "Loss against width: the plateau [Jacot et al. 2022, Fig. 2]."),
@@ -18,6 +19,11 @@ FIGURES = {
 }
 
 
-@click.group(cls=LazyGroup, rows=FIGURES, package="keras_l2feat.experiments", epilog="Example: l2feat reproduce prop14")
+@click.group(
+    cls=LazyGroup,
+    rows=FIGURES,
+    package="keras_l2feat.experiments",
+    epilog="Example: l2feat reproduce prop14",
+)
 def command():
     """Remake a figure or check a claim of the papers, into results/NAME/."""

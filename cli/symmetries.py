@@ -23,22 +23,39 @@ def command():
 
 @command.command(epilog="Example: l2feat symmetries count --least 3,3 --width 6,5")
 @click.option(
-    "--least", type=Widths(), required=True, help="Neurons of the smallest network, one number per hidden layer."
+    "--least",
+    type=Widths(),
+    required=True,
+    help="Neurons of the smallest network, one number per hidden layer.",
 )
-@click.option("--width", type=Widths(), required=True, help="Neurons of the wider one, one number per hidden layer.")
-@click.option("--list", "listed", is_flag=True, help="List every subspace (one hidden layer): the owner of each place.")
+@click.option(
+    "--width",
+    type=Widths(),
+    required=True,
+    help="Neurons of the wider one, one number per hidden layer.",
+)
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="List every subspace (one hidden layer): the owner of each place.",
+)
 @json_option
 @quiet_option
 def count(least, width, listed, json_path, quiet):
     """Count the affine subspaces of wider networks that equal a smaller one, and the critical ones.
 
-    T: subspaces of networks equal to one irreducible network. G: critical subspaces that replication makes of one
-    critical point. Ratio: critical subspaces of all smaller widths over those of minima, one critical point each.
+    T: subspaces of networks equal to one irreducible network. G: critical subspaces that
+    replication makes of one critical point. Ratio: critical subspaces of all smaller widths over
+    those of minima, one critical point each.
     """
     from keras_l2feat.theory import symmetries
 
     ratio = symmetries.critical_to_minima(least, width)
-    minima, critical = symmetries.count_minima(least, width), symmetries.count_critical(least, width)
+    minima, critical = (
+        symmetries.count_minima(least, width),
+        symmetries.count_critical(least, width),
+    )
     logarithm = _log10(ratio.numerator) - _log10(ratio.denominator) if ratio else None
     result = {
         "least": list(least),
@@ -59,7 +76,11 @@ def count(least, width, listed, json_path, quiet):
     click.echo(f"minima    T = {minima}")
     click.echo(f"critical  G = {critical}")
     if logarithm is not None:
-        more = "critical subspaces outnumber minima" if logarithm > 0 else "minima outnumber critical subspaces"
+        more = (
+            "critical subspaces outnumber minima"
+            if logarithm > 0
+            else "minima outnumber critical subspaces"
+        )
         click.echo(f"all smaller widths: critical / minima = 10^{logarithm:.3g}, {more}")
     for owners in result.get("owners", ()):
         click.echo(" ".join(f"{owner}" if owner >= 0 else f"zero{-owner}" for owner in owners))
@@ -69,7 +90,9 @@ def count(least, width, listed, json_path, quiet):
     epilog="Example: l2feat symmetries expand zoo:bipartite-4-plateau --widths 9 --zero-types 2 -o wide.keras"
 )
 @source_argument
-@click.option("-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model.")
+@click.option(
+    "-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model."
+)
 @click.option("--widths", type=Widths(), required=True, help="New hidden widths.")
 @click.option(
     "--sharing",
@@ -91,8 +114,8 @@ def count(least, width, listed, json_path, quiet):
 def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
     """Draw an equivalent wider network of SOURCE from any part of the expansion manifold.
 
-    `l2feat expand` widens any Keras graph by balanced copies; this one knows dense networks and all their kinds of
-    equivalent ones. Outputs are compared in float64 before anything is written.
+    `l2feat expand` widens any Keras graph by balanced copies; this one knows dense networks and all
+    their kinds of equivalent ones. Outputs are compared in float64 before anything is written.
     """
     import numpy as np
 
@@ -110,7 +133,12 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
     deviation = float(np.abs(wide(x) - narrow(x)).max() / max(np.abs(narrow(x)).max(), 1e-300))
     if not deviation < 1e-9:  # float64; cancelling zero types of size 1 leave some 1e-14
         raise CheckFailed(f"the wider network differs by {deviation:.2g}.")
-    save_model(wide.to_model(dtype=model.weights[0].dtype, name=model.name, lam=regularizers.amount(model)), output)
+    save_model(
+        wide.to_model(
+            dtype=model.weights[0].dtype, name=model.name, lam=regularizers.amount(model)
+        ),
+        output,
+    )
     result = {
         "source": source,
         "output": output,
@@ -125,18 +153,28 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
         click.echo(
             f"hidden widths {narrow.hidden} → {wide.hidden}, largest relative deviation {deviation:.2g} (float64)"
         )
-        click.echo(f"squared norm {narrow.squared_norm:.6g} → {wide.squared_norm:.6g}. Written: {output}.")
+        click.echo(
+            f"squared norm {narrow.squared_norm:.6g} → {wide.squared_norm:.6g}. Written: {output}."
+        )
 
 
-@command.command(epilog="Example: l2feat symmetries connect a.keras b.keras --data teacher --lam 1e-3 -o paths")
+@command.command(
+    epilog="Example: l2feat symmetries connect a.keras b.keras --data teacher --lam 1e-3 -o paths"
+)
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @data_option(required=True)
 @click.option(
-    "--lam", type=click.FloatRange(0), metavar="X", help="Amount λ of the L2 penalty; by default what A carries."
+    "--lam",
+    type=click.FloatRange(0),
+    metavar="X",
+    help="Amount λ of the L2 penalty; by default what A carries.",
 )
 @click.option(
-    "-o", "--out", metavar="DIR", help="Write the plot, a CSV of the loss and the waypoints of the best path."
+    "-o",
+    "--out",
+    metavar="DIR",
+    help="Write the plot, a CSV of the loss and the waypoints of the best path.",
 )
 @json_option
 @seed_option
@@ -144,8 +182,9 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
 def connect(first, second, data, lam, out, json_path, seed, quiet):
     """Connect two trained networks A and B (dense, of equal widths) by paths of low loss.
 
-    If B is a permutation of A, through one extra neuron a layer at constant loss. Otherwise the straight line, the line
-    after matching neurons, a bent path, and the path through their union at the sum of the widths.
+    If B is a permutation of A, through one extra neuron a layer at constant loss. Otherwise the
+    straight line, the line after matching neurons, a bent path, and the path through their union at
+    the sum of the widths.
     """
     data = load_data(data)
     models = [load_source(name) for name in (first, second)]
@@ -158,11 +197,19 @@ def connect(first, second, data, lam, out, json_path, seed, quiet):
 
     a, b = (DenseNetwork.from_model(model) for model in models)
     data.check_widths(a.widths, f"the widths of {first!r}")
-    connection = connected(a, b, data.x_train, data.y_train, cost=data.cost, lam=lam, seed=seed, quiet=quiet)
+    connection = connected(
+        a, b, data.x_train, data.y_train, cost=data.cost, lam=lam, seed=seed, quiet=quiet
+    )
     rows = []
     for name, (t, losses, norms, deviation) in connection.profiles.items():
         rows += [
-            {"path": name, "t": float(at), "loss": float(loss), "squared_norm": float(norm), "deviation": float(moved)}
+            {
+                "path": name,
+                "t": float(at),
+                "loss": float(loss),
+                "squared_norm": float(norm),
+                "deviation": float(moved),
+            }
             for at, loss, norm, moved in zip(t / t[-1], losses, norms, deviation)
         ]
     result = {
@@ -183,7 +230,9 @@ def connect(first, second, data, lam, out, json_path, seed, quiet):
         _write(output_folder(out), connection, rows)
     if quiet or json_path == "-":
         return
-    click.echo("B is a permutation of A." if connection.permutation else "B is no permutation of A.")
+    click.echo(
+        "B is a permutation of A." if connection.permutation else "B is no permutation of A."
+    )
     click.echo(f"loss of A {result['losses'][0]:.8g}, of B {result['losses'][1]:.8g}")
     for name, height in sorted(connection.barriers.items(), key=lambda item: item[1]):
         pieces = len(connection.paths[name].pieces)

@@ -2,11 +2,18 @@
 
 import click
 
-from keras_l2feat.cli.options import Widths, json_option, load_data, quiet_option, seed_option, write_json_result
+from keras_l2feat.cli.options import (
+    Widths,
+    json_option,
+    load_data,
+    quiet_option,
+    seed_option,
+    write_json_result,
+)
 from keras_l2feat.errors import InputError
 
-# form: module of keras_l2feat.training whose `fit(network, data, *, lam, max_iterations, seconds, seed, quiet)`
-# returns a `training.Fit`
+# form: module of keras_l2feat.training whose
+# `fit(network, data, *, lam, max_iterations, seconds, seed, quiet)` returns a `training.Fit`
 FORMS = {"representation": "representation", "covariance": "covariance"}
 
 
@@ -15,10 +22,26 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     short_help="Train an L2-regularized network on full batches.",
 )
 @click.argument("data", metavar="DATA")
-@click.option("--widths", type=Widths(), default="50,50", show_default=True, help="Hidden widths, as in 50,50.")
-@click.option("--lam", type=click.FloatRange(0), default=1e-3, show_default=True, help="Amount λ of the L2 penalty.")
-@click.option("--beta", type=click.FloatRange(0), default=1.0, show_default=True, help="Amount of bias β.")
-@click.option("--activation", default="relu", show_default=True, help="Activation of the hidden layers.")
+@click.option(
+    "--widths",
+    type=Widths(),
+    default="50,50",
+    show_default=True,
+    help="Hidden widths, as in 50,50.",
+)
+@click.option(
+    "--lam",
+    type=click.FloatRange(0),
+    default=1e-3,
+    show_default=True,
+    help="Amount λ of the L2 penalty.",
+)
+@click.option(
+    "--beta", type=click.FloatRange(0), default=1.0, show_default=True, help="Amount of bias β."
+)
+@click.option(
+    "--activation", default="relu", show_default=True, help="Activation of the hidden layers."
+)
 @click.option(
     "--method",
     type=click.Choice(["lbfgs", "adam"]),
@@ -33,12 +56,34 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     show_default=True,
     help="Optimize the weights, the hidden representations, or their covariances.",
 )
-@click.option("--align", type=float, metavar="ANGLE", help="Snap neurons within ANGLE radians onto common rays.")
-@click.option("--iterations", type=click.IntRange(1), default=3000, show_default=True, help="At most so many.")
-@click.option("--tolerance", type=click.FloatRange(0), default=1e-6, show_default=True, help="Relative decrease.")
+@click.option(
+    "--align",
+    type=float,
+    metavar="ANGLE",
+    help="Snap neurons within ANGLE radians onto common rays.",
+)
+@click.option(
+    "--iterations", type=click.IntRange(1), default=3000, show_default=True, help="At most so many."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1e-6,
+    show_default=True,
+    help="Relative decrease.",
+)
 @click.option("--seconds", type=click.FloatRange(0), help="Wall-clock budget.")
-@click.option("--batch-size", type=click.IntRange(1), help="Points in memory at a time; gradients stay full batch.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", help="Of the saved model.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Points in memory at a time; gradients stay full batch.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    help="Of the saved model.",
+)
 @click.option("-o", "--out", required=True, metavar="OUT.keras", help="Where the model goes.")
 @json_option
 @seed_option
@@ -64,8 +109,8 @@ def command(
 ):
     """Train a fully connected network on DATA and write it to OUT.keras.
 
-    DATA is a name (mnist-1k, mnist-789-42, mnist, teacher) or an .npz file with x_train, y_train[, x_test, y_test].
-    Ctrl-C ends training; the best network so far is written.
+    DATA is a name (mnist-1k, mnist-789-42, mnist, teacher) or an .npz file with x_train, y_train[,
+    x_test, y_test]. Ctrl-C ends training; the best network so far is written.
     """
     if not out.endswith(".keras"):
         raise InputError(f"Option '-o' must name a file that ends in .keras. Received: {out!r}.")
@@ -101,7 +146,9 @@ def command(
     else:
         fitted = _fit_form(form, model, data, lam, iterations, seconds, seed, quiet)
         model = _holding(fitted.network, model, dtype, lam)
-    trial = measure(DenseNetwork.from_model(model), data, lam, method=form, seed=seed, seconds=fitted.seconds)
+    trial = measure(
+        DenseNetwork.from_model(model), data, lam, method=form, seed=seed, seconds=fitted.seconds
+    )
     save_model(model, out)
     result = {
         "data": data.name,
@@ -111,7 +158,9 @@ def command(
         "form": form,
         "loss": trial.loss,
         "test_loss": None if data.x_test is None else trial.test_loss,
-        "test_accuracy": trial.test_accuracy if trial.test_accuracy == trial.test_accuracy else None,
+        "test_accuracy": trial.test_accuracy
+        if trial.test_accuracy == trial.test_accuracy
+        else None,
         "iterations": fitted.iterations,
         "seconds": fitted.seconds,
         "reason": fitted.reason,
@@ -123,7 +172,9 @@ def command(
             f"loss {trial.loss:.6g} (λ term included), test loss {trial.test_loss:.4g}, "
             f"test accuracy {trial.test_accuracy:.4g}"
         )
-        click.echo(f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), written to {out}")
+        click.echo(
+            f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), written to {out}"
+        )
 
 
 def _callbacks(align):
@@ -153,7 +204,8 @@ def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
 
 
 def _holding(network, model, dtype, lam):
-    """`model` with the weights of `network`, or a new model where that has found widths of its own."""
+    """`model` with the weights of `network`, or a new model where that has found widths of its
+    own."""
     from keras_l2feat.network import DenseNetwork
 
     if network.widths != DenseNetwork.from_model(model).widths:

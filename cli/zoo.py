@@ -17,8 +17,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 def command():
     """Pretrained networks, each as a wide parent and its plateau-width equivalent.
 
-    KERAS_L2FEAT_ZOO_URL names a mirror, KERAS_L2FEAT_CACHE the folder for downloads; KERAS_L2FEAT_OFFLINE=1 forbids the
-    network.
+    KERAS_L2FEAT_ZOO_URL names a mirror, KERAS_L2FEAT_CACHE the folder for downloads;
+    KERAS_L2FEAT_OFFLINE=1 forbids the network.
     """
 
 
@@ -41,7 +41,9 @@ def list_models(family, json_path):
     for one in found:
         values = ["–" if (value := fact(one.facts, key)) is None else shown(value) for key in keys]
         where = "shipped" if one.shipped else "download"
-        lines.append((one.name, values[0].replace(", ", "-"), *values[1:], f"{one.size / 1000:.0f}", where))
+        lines.append(
+            (one.name, values[0].replace(", ", "-"), *values[1:], f"{one.size / 1000:.0f}", where)
+        )
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         left = [cell.ljust(width) for cell, width in zip(line[:2], widths)]
@@ -65,7 +67,12 @@ def info(name, json_path):
 
 @command.command(epilog="Example: l2feat zoo download mnist-1k-plateau -o models")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("-o", "--output", type=FOLDER, help="Folder to copy the files to; without, they stay in the cache.")
+@click.option(
+    "-o",
+    "--output",
+    type=FOLDER,
+    help="Folder to copy the files to; without, they stay in the cache.",
+)
 @quiet_option
 def download(names, output, quiet):
     """Get the files of models, checked by size and SHA-256, and print where they are."""
@@ -92,7 +99,8 @@ def download(names, output, quiet):
 @json_option
 @quiet_option
 def verify(name, everything, json_path, quiet):
-    """Recompute what the card of NAME says: hash, loss, accuracy, certificate, equivalence to the parent."""
+    """Recompute what the card of NAME says: hash, loss, accuracy, certificate, equivalence to the
+    parent."""
     from dataclasses import asdict
 
     from keras_l2feat.zoo.cards import shown
@@ -105,13 +113,17 @@ def verify(name, everything, json_path, quiet):
     results, failed = {}, []
     for one in chosen:
         results[one.name] = [asdict(found) for found in check(one.name, quiet=quiet)]
-        failed += [f"{one.name}: {row['what']}" for row in results[one.name] if row["passed"] is False]
+        failed += [
+            f"{one.name}: {row['what']}" for row in results[one.name] if row["passed"] is False
+        ]
         if quiet or json_path == "-":
             continue
         click.echo(one.name)
         for row in results[one.name]:
             word = {True: "ok", False: "FAILED", None: "skipped"}[row["passed"]]
-            click.echo(f"  {word:<8}{row['what']}: {shown(row['found'])} (stated {shown(row['expected'])})")
+            click.echo(
+                f"  {word:<8}{row['what']}: {shown(row['found'])} (stated {shown(row['expected'])})"
+            )
     write_json_result(results, json_path)
     if failed:
         raise CheckFailed(f"{len(failed)} checks failed: {'; '.join(failed)}.")
@@ -119,9 +131,13 @@ def verify(name, everything, json_path, quiet):
 
 @command.command(epilog="Example: l2feat zoo build bipartite-4 --check")
 @click.argument("name")
-@click.option("-o", "--output", type=FOLDER, help="Folder for models, cards and rows.  [default: zoo-NAME]")
+@click.option(
+    "-o", "--output", type=FOLDER, help="Folder for models, cards and rows.  [default: zoo-NAME]"
+)
 @click.option("--check", "compare", is_flag=True, help="Compare the figures with the shipped ones.")
-@click.option("--ship", is_flag=True, help="For maintainers: put the result into the package itself.")
+@click.option(
+    "--ship", is_flag=True, help="For maintainers: put the result into the package itself."
+)
 @quiet_option
 def build(name, output, compare, ship, quiet):
     """Follow the recipe that makes NAME, from data to card."""
@@ -146,16 +162,25 @@ def build(name, output, compare, ship, quiet):
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @quiet_option
 def publish(folder, quiet):
-    """Write a complete mirror to DIR: models, cards, registry and the gallery, for any web server."""
+    """Write a complete mirror to DIR: models, cards, registry and the gallery, for any web
+    server."""
     from keras_l2feat.zoo.publish import publish as write
 
     written = write(folder, quiet=quiet)
     if not quiet:
-        click.echo(f"{len(written)} models in {folder}/; its address goes into KERAS_L2FEAT_ZOO_URL.")
+        click.echo(
+            f"{len(written)} models in {folder}/; its address goes into KERAS_L2FEAT_ZOO_URL."
+        )
 
 
 @command.command(epilog="Example: l2feat zoo gallery -o zoo.html")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="zoo.html", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="zoo.html",
+    show_default=True,
+)
 @quiet_option
 def gallery(output, quiet):
     """Write the gallery, one page with a table to sort, pictures and cards."""

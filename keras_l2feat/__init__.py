@@ -1,7 +1,8 @@
 """Neuron sparsity from L2 regularization in Keras 3.
 
-`keras_l2feat.prune(model)` finds the neurons that weight decay made redundant and returns an equivalent smaller model
-with its certificate; `keras_l2feat.zoo` holds pretrained pairs; the command line is `l2feat`.
+`keras_l2feat.prune(model)` finds the neurons that weight decay made redundant and returns an
+equivalent smaller model with its certificate; `keras_l2feat.zoo` holds pretrained pairs; the
+command line is `l2feat`.
 
 Importing this package imports neither Keras nor TensorFlow; names below are loaded at first use.
 """

@@ -1,8 +1,9 @@
 """Which rescalings an activation commutes with: what decides when two neurons are one.
 
-σ(t z) = t σ(z) for which t? `LINEAR`: every t, and sums too. `POSITIVE`: t > 0 (relu, leaky_relu, abs): neurons on one
-ray are one neuron. `ODD`: t = ±1 (tanh): mirrored neurons are one. `IDENTITY`: t = 1 only: just identical neurons.
-`COUPLED`: not even elementwise (softmax): nothing merges across it.
+σ(t z) = t σ(z) for which t? `LINEAR`: every t, and sums too. `POSITIVE`: t > 0 (relu, leaky_relu,
+abs): neurons on one ray are one neuron. `ODD`: t = ±1 (tanh): mirrored neurons are one. `IDENTITY`:
+t = 1 only: just identical neurons. `COUPLED`: not even elementwise (softmax): nothing merges across
+it.
 """
 
 import enum
@@ -64,12 +65,12 @@ def scaling(activation) -> Scaling:
     """The class of an activation.
 
     Args:
-        activation: `None` (linear), a Keras activation function or its name, or a Keras activation layer
-            (`ReLU`, `LeakyReLU`, `PReLU`, `ELU`, `Softmax`, `Activation`), whose parameters count: a relu with
-            `max_value` or `threshold` is no longer homogeneous.
+        activation: `None` (linear), a Keras activation function or its name, or a Keras activation
+            layer (`ReLU`, `LeakyReLU`, `PReLU`, `ELU`, `Softmax`, `Activation`), whose parameters
+            count: a relu with `max_value` or `threshold` is no longer homogeneous.
 
-    Returns: a `Scaling`. A function that is not known by name is `IDENTITY` if it acts on each entry by itself
-        (tried on random numbers), and `COUPLED` otherwise.
+    Returns: a `Scaling`. A function that is not known by name is `IDENTITY` if it acts on each
+        entry by itself (tried on random numbers), and `COUPLED` otherwise.
 
     `PReLU` is `POSITIVE` for equal slopes: whoever merges its channels must see to that.
     """
@@ -97,7 +98,10 @@ def scaling(activation) -> Scaling:
         getattr(keras.ops, name, None),
     ):
         return _BY_NAME[name]
-    if name == "absolute" and keras.saving.get_registered_name(activation) == "keras_l2feat>absolute":
+    if (
+        name == "absolute"
+        and keras.saving.get_registered_name(activation) == "keras_l2feat>absolute"
+    ):
         return Scaling.POSITIVE
     return Scaling.IDENTITY if _elementwise(activation) else Scaling.COUPLED
 
@@ -111,8 +115,12 @@ def _elementwise(function) -> bool:
     changed[:, 3] = np.random.default_rng(1).standard_normal(8)
     changed[3, :] = points[3, :]
     try:
-        before, after = (ops.convert_to_numpy(function(ops.convert_to_tensor(p))) for p in (points, changed))
-    except Exception:  # whatever a foreign function does on a plain matrix, it is not a plain activation
+        before, after = (
+            ops.convert_to_numpy(function(ops.convert_to_tensor(p))) for p in (points, changed)
+        )
+    except (
+        Exception
+    ):  # whatever a foreign function does on a plain matrix, it is not a plain activation
         return False
     if before.shape != points.shape:
         return False

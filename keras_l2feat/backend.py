@@ -6,7 +6,8 @@ __all__ = ["require_keras", "require_tensorflow"]
 
 
 def require_keras():
-    """Keras 3, or an error that says which Keras came and how to switch. Returns the `keras` module."""
+    """Keras 3, or an error that says which Keras came and how to switch. Returns the `keras`
+    module."""
     try:
         import keras
     except ImportError as error:
@@ -22,10 +23,12 @@ def require_keras():
 
 
 def require_tensorflow():
-    """Keras 3 on TensorFlow, for whatever trains or uses the TensorFlow kernels. Returns the `keras` module.
+    """Keras 3 on TensorFlow, for whatever trains or uses the TensorFlow kernels. Returns the
+    `keras` module.
 
     Raises:
-        InputError: another Keras or another backend, with how to switch. (The pruner runs on every backend.)
+        InputError: another Keras or another backend, with how to switch. (The pruner runs on every
+            backend.)
     """
     keras = require_keras()
     backend = keras.backend.backend()

@@ -1,4 +1,5 @@
-"""The data term C of the loss, by name: `"crossentropy"`, `"squared"`, or any callable `(z, y) -> scalar`."""
+"""The data term C of the loss, by name: `"crossentropy"`, `"squared"`, or any callable
+`(z, y) -> scalar`."""
 
 import numpy as np
 
@@ -11,7 +12,9 @@ def _crossentropy(z, y):
     import tensorflow as tf
 
     labels = tf.broadcast_to(tf.cast(y, tf.int32), tf.shape(z)[:-1])
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=z), axis=-1)
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=z), axis=-1
+    )
 
 
 def _squared(z, y):
@@ -27,9 +30,10 @@ COSTS = {"crossentropy": _crossentropy, "squared": _squared}
 def cost_function(cost):
     """The TensorFlow function `(z, y) -> scalar` behind a name.
 
-    `"crossentropy"`: mean over the N points of the cross-entropy from logits z `(N, k)`, integer labels y `(N,)`.
-    `"squared"`: squared error summed over outputs, mean over points; y `(N, k)`, or `(N,)` when k = 1.
-    Both take leading dimensions of z too, `(seeds, N, k)`, and return one value for each.
+    `"crossentropy"`: mean over the N points of the cross-entropy from logits z `(N, k)`, integer
+    labels y `(N,)`. `"squared"`: squared error summed over outputs, mean over points; y `(N, k)`,
+    or `(N,)` when k = 1. Both take leading dimensions of z too, `(seeds, N, k)`, and return one
+    value for each.
 
     Raises:
         InputError: an unknown name.
@@ -60,7 +64,8 @@ _WITH_GRADIENT = {"crossentropy": _crossentropy_with_gradient, "squared": _squar
 
 
 def cost_with_gradient(cost):
-    """The same costs in NumPy: `(z, y) -> (value, ∂C/∂z)`, float64, z and the gradient of shape `(N, k)`.
+    """The same costs in NumPy: `(z, y) -> (value, ∂C/∂z)`, float64, z and the gradient of shape
+    `(N, k)`.
 
     Raises:
         InputError: an unknown name, or a callable, which carries no gradient.

@@ -8,7 +8,8 @@ class InputError(ValueError):
 
 
 class CheckFailed(RuntimeError):
-    """A result did not pass its own check, so nothing was written. The command line turns it into exit code 1."""
+    """A result did not pass its own check, so nothing was written. The command line turns it into
+    exit code 1."""
 
 
 def bad_argument(name: str, expected: str, received: object) -> InputError:

@@ -1,4 +1,5 @@
-"""Models for other runtimes, each run there and compared with the model before it counts as written.
+"""Models for other runtimes, each run there and compared with the model before it counts as
+written.
 
 onnx         one file, run by onnxruntime (needs the extra `keras-l2feat[export]`)
 saved_model  a folder, run by TensorFlow
@@ -18,7 +19,8 @@ from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 __all__ = ["FORMATS", "export"]
 
 SAMPLES = 8
-# Runtimes order their sums differently; as a share of the largest output. Single precision everywhere.
+# Runtimes order their sums differently; as a share of the largest output. Single precision
+# everywhere.
 TOLERANCE = 1e-4
 
 
@@ -27,22 +29,28 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
 
     Args:
         model: a built Keras model.
-        path: where to; a file for "onnx" and "tflite", a folder that does not exist yet for "saved_model".
+        path: where to; a file for "onnx" and "tflite", a folder that does not exist yet for
+            "saved_model".
         format: "onnx", "saved_model" or "tflite".
         samples: inputs to compare on, `(N, ...)`, or a list of them; random ones by default.
         seed: of the random inputs.
 
-    Returns: `format`, `path`, `bytes`, `max_abs_deviation` and `max_rel_deviation` (over the largest output).
+    Returns: `format`, `path`, `bytes`, `max_abs_deviation` and `max_rel_deviation` (over the
+        largest output).
 
     Raises:
-        InputError: unknown format, a package is missing, the path is taken, or the runtime has no such operation.
-        CheckFailed: the export's outputs differ by more than 1e-4 of the largest; nothing was written.
+        InputError: unknown format, a package is missing, the path is taken, or the runtime has no
+            such operation.
+        CheckFailed: the export's outputs differ by more than 1e-4 of the largest; nothing was
+            written.
     """
     if format not in FORMATS:
         raise bad_argument("format", f"one of {sorted(FORMATS)}", format)
     path = Path(path)
     if not path.parent.is_dir():
-        raise InputError(f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist.")
+        raise InputError(
+            f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist."
+        )
     if path.is_dir():
         raise InputError(f"Cannot write {str(path)!r}: the folder exists already.")
     inputs = _samples(model, samples, seed)
@@ -53,14 +61,18 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
         try:
             with _quiet():
                 write(model, temporary)
-                outputs = run(temporary, dict(zip((tensor.name for tensor in model.inputs), inputs)))
+                outputs = run(
+                    temporary, dict(zip((tensor.name for tensor in model.inputs), inputs))
+                )
         except ImportError as error:
             raise InputError(
                 f"Export to {format} needs a package: {error}. pip install 'keras-l2feat[export]'"
             ) from error
         except Exception as error:  # converters raise whatever they meet: one clear error for all
             reason = " ".join(str(error).split())[:300]
-            raise InputError(f"Model {model.name!r} cannot be exported to {format}: {reason}") from error
+            raise InputError(
+                f"Model {model.name!r} cannot be exported to {format}: {reason}"
+            ) from error
         deviation, relative = _compare(expected, outputs)
         if not relative <= TOLERANCE:
             raise CheckFailed(
@@ -81,12 +93,19 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
 def _samples(model, samples, seed):
     if samples is not None:
         samples = samples if isinstance(samples, (list, tuple)) else [samples]
-        return [np.asarray(x)[:SAMPLES].astype(t.dtype) for x, t in zip(samples, model.inputs, strict=True)]
+        return [
+            np.asarray(x)[:SAMPLES].astype(t.dtype)
+            for x, t in zip(samples, model.inputs, strict=True)
+        ]
     random = np.random.default_rng(seed)
     inputs = []
     for tensor in model.inputs:
         shape = (SAMPLES, *(size or 8 for size in tensor.shape[1:]))
-        values = random.standard_normal(shape) if "float" in tensor.dtype else random.integers(0, 2, shape)
+        values = (
+            random.standard_normal(shape)
+            if "float" in tensor.dtype
+            else random.integers(0, 2, shape)
+        )
         inputs.append(values.astype(tensor.dtype))
     return inputs
 
@@ -99,7 +118,8 @@ def _outputs(model, inputs):
 
 
 def _compare(expected, outputs):
-    """Largest difference, and that over the largest output. Outputs are matched by shape and nearness, not by order."""
+    """Largest difference, and that over the largest output. Outputs are matched by shape and
+    nearness, not by order."""
     left, deviation, scale = [np.asarray(y, np.float64) for y in outputs], 0.0, 0.0
     for y in expected:
         fitting = [i for i, other in enumerate(left) if other.shape == y.shape]
@@ -136,7 +156,10 @@ def _run_onnx(path, inputs):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {given.name: x for given, x in zip(session.get_inputs(), inputs.values(), strict=True)})
+    return session.run(
+        None,
+        {given.name: x for given, x in zip(session.get_inputs(), inputs.values(), strict=True)},
+    )
 
 
 def _write_saved_model(model, path):
@@ -148,7 +171,10 @@ def _run_saved_model(path, inputs):
 
     loaded = tf.saved_model.load(path)  # holds the variables, so it has to live as long as the call
     tensors = [tf.constant(x) for x in inputs.values()]
-    return [y.numpy() for y in tf.nest.flatten(loaded.serve(tensors if len(tensors) > 1 else tensors[0]))]
+    return [
+        y.numpy()
+        for y in tf.nest.flatten(loaded.serve(tensors if len(tensors) > 1 else tensors[0]))
+    ]
 
 
 def _write_tflite(model, path):
@@ -164,7 +190,11 @@ def _run_tflite(path, inputs):
 
     runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
     names = list(runner.get_input_details())
-    given = inputs if set(names) == set(inputs) else dict(zip(sorted(names), inputs.values(), strict=True))
+    given = (
+        inputs
+        if set(names) == set(inputs)
+        else dict(zip(sorted(names), inputs.values(), strict=True))
+    )
     return list(runner(**given).values())
 
 

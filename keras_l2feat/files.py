@@ -14,14 +14,23 @@ from pathlib import Path
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["atomic_path", "load_model", "output_folder", "save_model", "sha256", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "load_model",
+    "output_folder",
+    "save_model",
+    "sha256",
+    "write_json",
+    "write_text",
+]
 
 READ_CHUNK = 1 << 20
 
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Yield a temporary path beside `path`, with its suffix; on success it is moved onto `path`, on failure removed.
+    """Yield a temporary path beside `path`, with its suffix; on success it is moved onto `path`, on
+    failure removed.
 
     So `path` always holds either what it held before or the complete new content.
     """
@@ -29,9 +38,13 @@ def atomic_path(path):
     if path.is_dir():
         raise InputError(f"Cannot write {str(path)!r}: it is a directory, a file name is expected.")
     if not path.parent.is_dir():
-        raise InputError(f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist.")
+        raise InputError(
+            f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist."
+        )
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
     except OSError as error:
         raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from error
     os.close(handle)
@@ -39,7 +52,9 @@ def atomic_path(path):
         yield Path(temporary)
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary one
+        os.chmod(
+            temporary, 0o666 & ~umask
+        )  # mkstemp makes private files; a result is an ordinary one
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -81,13 +96,15 @@ def load_model(path, custom_objects=None):
 
     Args:
         path: a `.keras` file.
-        custom_objects: classes by name, as for `keras.saving.load_model`; the layers of this package are known.
+        custom_objects: classes by name, as for `keras.saving.load_model`; the layers of this
+            package are known.
 
     Returns: the `keras.Model`.
 
     Raises:
-        InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, needs code that is not
-            registered (Keras `safe_mode` stays on), or declares more than it holds (see `keras_l2feat.archive`).
+        InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, needs
+            code that is not registered (Keras `safe_mode` stays on), or declares more than it holds
+            (see `keras_l2feat.archive`).
     """
     path = Path(path)
     _check_kind(path)
@@ -99,11 +116,18 @@ def load_model(path, custom_objects=None):
     try:
         check_archive(path, custom_objects)
         with warnings.catch_warnings():
-            # A model that was compiled and not yet trained has no optimizer state to restore: nothing to warn of.
+            # A model that was compiled and not yet trained has no optimizer state to restore:
+            # nothing to warn of.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            return keras.saving.load_model(path, custom_objects=custom_objects, compile=True, safe_mode=True)
-    except Exception as error:  # Keras raises whatever a broken archive provokes: one clear error for all
-        raise InputError(f"Cannot load {str(path)!r} as a Keras 3 model: {refused(error)}") from error
+            return keras.saving.load_model(
+                path, custom_objects=custom_objects, compile=True, safe_mode=True
+            )
+    except (
+        Exception
+    ) as error:  # Keras raises whatever a broken archive provokes: one clear error for all
+        raise InputError(
+            f"Cannot load {str(path)!r} as a Keras 3 model: {refused(error)}"
+        ) from error
 
 
 def save_model(model, path) -> None:
@@ -118,7 +142,9 @@ def _check_kind(path: Path) -> None:
     if not path.exists():
         raise InputError(f"Cannot load {str(path)!r}: no such file.")
     if path.is_dir():
-        raise InputError(f"Cannot load {str(path)!r}: it is a directory, a '.keras' file is expected.")
+        raise InputError(
+            f"Cannot load {str(path)!r}: it is a directory, a '.keras' file is expected."
+        )
     if path.stat().st_size == 0:
         raise InputError(f"Cannot load {str(path)!r}: the file is empty.")
     if path.suffix in {".h5", ".hdf5"}:
@@ -127,4 +153,6 @@ def _check_kind(path: Path) -> None:
             "Load it in Keras and save it again with model.save('NAME.keras')."
         )
     if not zipfile.is_zipfile(path):
-        raise InputError(f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file).")
+        raise InputError(
+            f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file)."
+        )

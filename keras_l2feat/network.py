@@ -2,7 +2,8 @@
 
     A_0 = [X, β·1],   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1],   the output is Z_L   [Jacot et al. 2022, §2.1]
 
-`W_l` is one `(n_{l-1} + 1, n_l)` matrix, kernel rows first, then one bias row; with β = 0 the bias row does not exist.
+`W_l` is one `(n_{l-1} + 1, n_l)` matrix, kernel rows first, then one bias row; with β = 0 the bias
+row does not exist.
 """
 
 import itertools
@@ -22,7 +23,8 @@ ACTIVATIONS = {
     "abs": np.abs,
     "tanh": np.tanh,
 }
-# σ' of each; on a kink the subgradient that the backends take (0 for relu and abs, the slope of leaky_relu's line).
+# σ' of each; on a kink the subgradient that the backends take (0 for relu and abs, the slope of
+# leaky_relu's line).
 SLOPES = {
     "relu": lambda z: (z > 0).astype(np.float64),
     "leaky_relu": lambda z: np.where(z >= 0, 1.0, 0.2),
@@ -37,7 +39,8 @@ class DenseNetwork:
     """Weights of a fully connected network.
 
     Attributes:
-        weights: `W_1 … W_L`, float64, `W_l` of shape `(n_{l-1} + 1, n_l)`, or `(n_{l-1}, n_l)` when `beta` is 0.
+        weights: `W_1 … W_L`, float64, `W_l` of shape `(n_{l-1} + 1, n_l)`, or `(n_{l-1}, n_l)` when
+            `beta` is 0.
         activation: name of σ on the hidden layers, a key of `ACTIVATIONS`.
         beta: amount of bias β ≥ 0.
     """
@@ -69,7 +72,10 @@ class DenseNetwork:
     @property
     def widths(self) -> tuple:
         """`(n_0, …, n_L)`, bias not counted."""
-        return (self.weights[0].shape[0] - (self.beta > 0), *(weight.shape[1] for weight in self.weights))
+        return (
+            self.weights[0].shape[0] - (self.beta > 0),
+            *(weight.shape[1] for weight in self.weights),
+        )
 
     @property
     def hidden(self) -> tuple:
@@ -97,8 +103,8 @@ class DenseNetwork:
     def forward(self, x, *, augmented=False):
         """All representations on data `x` of shape `(N, n_0)`, or on A_0 itself where `augmented`.
 
-        Returns: lists `Z = [Z_1 … Z_L]`, each `(N, n_l)`, and `A = [A_0 … A_{L-1}]`, each `(N, n_l + 1)` (no bias
-        column when β = 0), float64.
+        Returns: lists `Z = [Z_1 … Z_L]`, each `(N, n_l)`, and `A = [A_0 … A_{L-1}]`, each
+        `(N, n_l + 1)` (no bias column when β = 0), float64.
         """
         a = [np.asarray(x, dtype=np.float64) if augmented else self.augment(x)]
         z = []
@@ -116,7 +122,8 @@ class DenseNetwork:
 
         Args:
             x: data, `(N, n_0)`.
-            output_gradient: takes the outputs Z_L, `(N, n_L)`; returns the value and its gradient there.
+            output_gradient: takes the outputs Z_L, `(N, n_L)`; returns the value and its gradient
+                there.
 
         Returns: the value, and a list of float64 arrays shaped like `weights`.
         """
@@ -124,9 +131,11 @@ class DenseNetwork:
         return value, [below.T @ above for below, above in zip(a, upstream)]
 
     def backward(self, x, output_gradient, *, augmented=False):
-        """Back-propagation to the representations: arguments as for `gradients`; `x` is A_0 where `augmented`.
+        """Back-propagation to the representations: arguments as for `gradients`; `x` is A_0 where
+        `augmented`.
 
-        Returns: the value, the list A = [A_0 … A_{L-1}], and the gradients with respect to Z_1 … Z_L, each `(N, n_l)`.
+        Returns: the value, the list A = [A_0 … A_{L-1}], and the gradients with respect to Z_1 …
+            Z_L, each `(N, n_l)`.
         """
         z, a = self.forward(x, augmented=augmented)
         value, upstream = output_gradient(z[-1])
@@ -150,7 +159,8 @@ class DenseNetwork:
 
     @classmethod
     def random(cls, widths, *, activation="relu", beta=1.0, scale=None, seed=0) -> "DenseNetwork":
-        """Gaussian weights of standard deviation `scale` (default `sqrt(2 / rows)`, as He et al.), bias rows 0."""
+        """Gaussian weights of standard deviation `scale` (default `sqrt(2 / rows)`, as He et al.),
+        bias rows 0."""
         generator = np.random.default_rng(seed)
         weights = []
         for rows, columns in itertools.pairwise(widths):
@@ -164,7 +174,8 @@ class DenseNetwork:
 
     @classmethod
     def from_model(cls, model) -> "DenseNetwork":
-        """The array form of a Keras chain of `Dense` or `HomogeneousDense` layers (one σ, one β, linear output).
+        """The array form of a Keras chain of `Dense` or `HomogeneousDense` layers (one σ, one β,
+        linear output).
 
         Raises:
             InputError: the model is no such chain; the layer that prevents it is named.
@@ -181,13 +192,21 @@ class DenseNetwork:
         kernels, biases, names, betas, activations = [], [], [], [], []
         for layer in _chain(model):
             if isinstance(layer, keras.layers.Dense) or type(layer).__name__ == "HomogeneousDense":
-                kernels.append(np.asarray(keras.ops.convert_to_numpy(layer.kernel), dtype=np.float64))
+                kernels.append(
+                    np.asarray(keras.ops.convert_to_numpy(layer.kernel), dtype=np.float64)
+                )
                 bias = getattr(layer, "bias", None)
-                biases.append(None if bias is None else np.asarray(keras.ops.convert_to_numpy(bias), np.float64))
+                biases.append(
+                    None
+                    if bias is None
+                    else np.asarray(keras.ops.convert_to_numpy(bias), np.float64)
+                )
                 betas.append(float(getattr(layer, "beta", 1.0)) if bias is not None else 0.0)
                 names.append(layer.name)
                 activations.append(_activation_name(layer, layer.activation))
-            elif isinstance(layer, (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)):
+            elif isinstance(
+                layer, (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
+            ):
                 if not activations or activations[-1] != "linear":
                     raise InputError(f"Layer {layer.name!r}: an activation here has no array form.")
                 activations[-1] = _activation_name(layer, getattr(layer, "activation", None))
@@ -198,13 +217,21 @@ class DenseNetwork:
         if not kernels:
             raise InputError(f"Model {model.name!r} has no Dense layer.")
         if activations[-1] not in {"linear", "softmax"}:
-            raise InputError(f"Layer {names[-1]!r}: the output must be linear. Received: {activations[-1]!r}.")
+            raise InputError(
+                f"Layer {names[-1]!r}: the output must be linear. Received: {activations[-1]!r}."
+            )
         if len(set(activations[:-1])) > 1:
-            raise InputError(f"Model {model.name!r}: hidden layers must share one activation. Received: {activations}.")
+            raise InputError(
+                f"Model {model.name!r}: hidden layers must share one activation. Received: {activations}."
+            )
         if len(set(betas)) > 1:
-            raise InputError(f"Model {model.name!r}: layers must share one amount of bias. Received: {betas}.")
+            raise InputError(
+                f"Model {model.name!r}: layers must share one amount of bias. Received: {betas}."
+            )
         weights = [k if b is None else np.vstack([k, b]) for k, b in zip(kernels, biases)]
-        return cls(tuple(weights), activation=activations[0] if len(weights) > 1 else "relu", beta=betas[0])
+        return cls(
+            tuple(weights), activation=activations[0] if len(weights) > 1 else "relu", beta=betas[0]
+        )
 
     def to_model(self, *, dtype="float32", name="mlp", lam=0.0):
         """A Keras `Sequential` model with these weights (see `models.mlp`)."""
@@ -241,9 +268,13 @@ def _chain(model):
     else:
         try:
             layers = list(model.layers)
-            nodes = [node for layer in layers for node in layer._inbound_nodes if _belongs(model, node)]
+            nodes = [
+                node for layer in layers for node in layer._inbound_nodes if _belongs(model, node)
+            ]
         except AttributeError:
-            raise InputError(f"Model {model.name!r} is neither Sequential nor Functional.") from None
+            raise InputError(
+                f"Model {model.name!r} is neither Sequential nor Functional."
+            ) from None
         if len(model.outputs) != 1 or any(len(node.parent_nodes) > 1 for node in nodes):
             raise InputError(f"Model {model.name!r} is not one chain of layers.")
     for layer in layers:
@@ -265,10 +296,16 @@ def _activation_name(layer, activation) -> str:
         plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
         name = "relu" if plain else "relu with parameters"
     elif isinstance(layer, keras.layers.LeakyReLU):
-        name = "leaky_relu" if abs(float(layer.negative_slope) - 0.2) < 1e-12 else "leaky_relu with another slope"
+        name = (
+            "leaky_relu"
+            if abs(float(layer.negative_slope) - 0.2) < 1e-12
+            else "leaky_relu with another slope"
+        )
     else:
         name = getattr(activation, "__name__", None) or "unknown"
     name = {"absolute": "abs"}.get(name, name)
     if name not in ACTIVATIONS and name != "softmax":
-        raise InputError(f"Layer {layer.name!r}: activation {name!r} has no array form; known: {sorted(ACTIVATIONS)}.")
+        raise InputError(
+            f"Layer {layer.name!r}: activation {name!r} has no array form; known: {sorted(ACTIVATIONS)}."
+        )
     return name

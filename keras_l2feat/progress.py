@@ -6,7 +6,8 @@ __all__ = ["bar"]
 
 
 def bar(iterable=None, *, total=None, description="", quiet=False, unit="it"):
-    """A `tqdm` bar over `iterable` (or to be advanced by hand), silent if `quiet` or stderr is no terminal."""
+    """A `tqdm` bar over `iterable` (or to be advanced by hand), silent if `quiet` or stderr is no
+    terminal."""
     from tqdm import tqdm
 
     return tqdm(

@@ -28,7 +28,9 @@ def test_class_is_the_behaviour(name):
     if kind is Scaling.COUPLED:
         changed = x.copy()
         changed[:, 0] += 1
-        before, after = (ops.convert_to_numpy(function(ops.convert_to_tensor(p))) for p in (x, changed))
+        before, after = (
+            ops.convert_to_numpy(function(ops.convert_to_tensor(p))) for p in (x, changed)
+        )
         assert before.shape != x.shape or not np.array_equal(before[:, 1:], after[:, 1:])
     else:
         assert (positive and mirrored) == (kind is Scaling.LINEAR)

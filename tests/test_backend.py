@@ -23,12 +23,16 @@ def first_use(code, **environment):
 @pytest.mark.slow
 def test_another_backend():
     pytest.importorskip("jax")
-    said = first_use("from keras_l2feat import training; training.fit(None, None, lam=1e-3)", KERAS_BACKEND="jax")
+    said = first_use(
+        "from keras_l2feat import training; training.fit(None, None, lam=1e-3)", KERAS_BACKEND="jax"
+    )
     assert "'jax'" in said
     assert "export KERAS_BACKEND=tensorflow" in said
 
 
-@pytest.mark.parametrize("use", ["import keras_l2feat.layers", "import keras_l2feat; keras_l2feat.prune(None)"])
+@pytest.mark.parametrize(
+    "use", ["import keras_l2feat.layers", "import keras_l2feat; keras_l2feat.prune(None)"]
+)
 def test_keras_2(tmp_path, use):
     (tmp_path / "keras").mkdir()
     (tmp_path / "keras" / "__init__.py").write_text("__version__ = '2.15.0'\n")

@@ -52,7 +52,9 @@ def test_an_export_computes_what_the_model_does(format, make, tmp_path):
 @pytest.mark.slow
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     write, run = exports.FORMATS["saved_model"]
-    monkeypatch.setitem(exports.FORMATS, "saved_model", (write, lambda *a: [y + 0.01 for y in run(*a)]))
+    monkeypatch.setitem(
+        exports.FORMATS, "saved_model", (write, lambda *a: [y + 0.01 for y in run(*a)])
+    )
     with pytest.raises(CheckFailed, match=r"differs from the model by 0\.01"):
         export(image_model(), tmp_path / "model", "saved_model")
     assert list(tmp_path.iterdir()) == []

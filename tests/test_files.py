@@ -1,4 +1,5 @@
-"""Model files are untrusted: what is refused, with which words; what is written is whole or absent."""
+"""Model files are untrusted: what is refused, with which words; what is written is whole or
+absent."""
 
 import io
 import json
@@ -19,7 +20,9 @@ def small_model():
     keras.utils.set_random_seed(0)
     layers = [keras.Input((6,)), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(3)]
     model = keras.Sequential(layers)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     return model
 
 
@@ -86,7 +89,9 @@ def test_registered_classes_load(tmp_path):
     np.testing.assert_array_equal(load_model(path)(np.ones((1, 3))), [[2, 2, 2]])
     del keras.saving.get_custom_objects()["planted>Doubling"]
     refused(path, "'Doubling' of module .* not registered")
-    np.testing.assert_array_equal(load_model(path, {"planted>Doubling": Doubling})(np.ones((1, 3))), [[2, 2, 2]])
+    np.testing.assert_array_equal(
+        load_model(path, {"planted>Doubling": Doubling})(np.ones((1, 3))), [[2, 2, 2]]
+    )
 
 
 @pytest.mark.slow
@@ -106,7 +111,9 @@ def test_layers_with_state_of_many_kinds_load(tmp_path):
     x = keras.layers.Reshape((6, 1))(x)
     x = keras.layers.Bidirectional(keras.layers.GRU(3))(x)
     x = keras.layers.Concatenate()([x, x[:, 1:3]])
-    model = keras.Model(inputs, [keras.layers.Dense(2)(x), keras.layers.Dense(1, dtype="float64")(x)])
+    model = keras.Model(
+        inputs, [keras.layers.Dense(2)(x), keras.layers.Dense(1, dtype="float64")(x)]
+    )
     save_model(model, tmp_path / "model.keras")
     data = np.random.default_rng(0).normal(size=(4, 8))
     for expected, found in zip(model(data), load_model(tmp_path / "model.keras")(data)):
@@ -125,10 +132,21 @@ def test_no_usable_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil", "/tmp/evil", "assets/../../evil", "C:\\evil", "assets/..\\evil", "model.weights.npz", "evil.py"]
+    "name",
+    [
+        "../evil",
+        "/tmp/evil",
+        "assets/../../evil",
+        "C:\\evil",
+        "assets/..\\evil",
+        "model.weights.npz",
+        "evil.py",
+    ],
 )
 def test_members_that_do_not_belong(name, original, tmp_path):
-    refused(write(tmp_path / "m.keras", members(original) | {name: b"x"}), "no part of a '.keras' file")
+    refused(
+        write(tmp_path / "m.keras", members(original) | {name: b"x"}), "no part of a '.keras' file"
+    )
 
 
 def test_a_member_named_twice(original, tmp_path):
@@ -154,9 +172,13 @@ def test_a_bomb(original, tmp_path):
     refused(path, "unpacks to")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"[" * 100_000, b'{"class_name": "x", "config": 3}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b"[" * 100_000, b'{"class_name": "x", "config": 3}']
+)
 def test_a_configuration_that_is_none(content, original, tmp_path):
-    refused(write(tmp_path / "m.keras", members(original) | {"config.json": content}), "Cannot load")
+    refused(
+        write(tmp_path / "m.keras", members(original) | {"config.json": content}), "Cannot load"
+    )
 
 
 @pytest.mark.parametrize("units", [10**6, 10**12, 10**30, -5, "many", None, 1.5])
@@ -183,7 +205,9 @@ def test_a_huge_output(tmp_path):
 def array(weights):
     """The first array of a weights file, with its group."""
     found = []
-    weights.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+    weights.visititems(
+        lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
+    )
     name = next(name for name in sorted(found) if name.startswith("layers"))
     return weights[name].parent, name.rsplit("/", 1)[1]
 
@@ -191,20 +215,26 @@ def array(weights):
 def huge(weights):
     group, name = array(weights)
     del group[name]
-    group.create_dataset(name, shape=(1 << 20, 1 << 20), dtype="f4")  # not a byte of it is allocated
+    group.create_dataset(
+        name, shape=(1 << 20, 1 << 20), dtype="f4"
+    )  # not a byte of it is allocated
 
 
 def chunked(weights):
     group, name = array(weights)
     del group[name]
-    group.create_dataset(name, shape=(1 << 15, 1 << 15), dtype="f4", chunks=(1 << 14, 1 << 14), compression="gzip")
+    group.create_dataset(
+        name, shape=(1 << 15, 1 << 15), dtype="f4", chunks=(1 << 14, 1 << 14), compression="gzip"
+    )
 
 
 def elsewhere(weights):
     group, name = array(weights)
     shape = group[name].shape
     del group[name]
-    group.create_dataset(name, shape=shape, dtype="f4", external=[("/etc/passwd", 0, 4 * int(np.prod(shape)))])
+    group.create_dataset(
+        name, shape=shape, dtype="f4", external=[("/etc/passwd", 0, 4 * int(np.prod(shape)))]
+    )
 
 
 def virtual(weights):
@@ -257,7 +287,12 @@ def test_weights_that_are_not_what_they_seem(change, message, original, tmp_path
 
 def foreign(class_name, module, **config):
     def change(model):
-        layer = {"class_name": class_name, "module": module, "registered_name": None, "config": config}
+        layer = {
+            "class_name": class_name,
+            "module": module,
+            "registered_name": None,
+            "config": config,
+        }
         model["config"]["layers"].append(layer)
 
     return change
@@ -270,17 +305,31 @@ def lambda_layer(model):
 
 
 def activation(model):
-    function = {"class_name": "function", "module": "os", "config": "system", "registered_name": "system"}
+    function = {
+        "class_name": "function",
+        "module": "os",
+        "config": "system",
+        "registered_name": "system",
+    }
     model["config"]["layers"][1]["config"]["activation"] = function
 
 
 def download(model):
-    function = {"class_name": "function", "module": "keras.utils", "config": "get_file", "registered_name": None}
+    function = {
+        "class_name": "function",
+        "module": "keras.utils",
+        "config": "get_file",
+        "registered_name": None,
+    }
     model["config"]["layers"][1]["config"]["activation"] = function
 
 
 def unsafe_switch(model):
-    function = {"class_name": "enable_unsafe_deserialization", "module": "keras.config", "config": {}}
+    function = {
+        "class_name": "enable_unsafe_deserialization",
+        "module": "keras.config",
+        "config": {},
+    }
     model["config"]["layers"].insert(0, function | {"registered_name": None})
 
 
@@ -294,7 +343,10 @@ def unsafe_switch(model):
         (foreign("Popen", "subprocess", args="touch executed"), "not registered"),
         (foreign("TFSMLayer", "keras.layers", filepath="/tmp"), "runs code of its own"),
         (foreign("TorchModuleWrapper", "keras.src.utils.torch_utils"), "runs code of its own"),
-        (foreign("StringLookup", "keras.layers", vocabulary="/etc/passwd"), "from the path '/etc/passwd'"),
+        (
+            foreign("StringLookup", "keras.layers", vocabulary="/etc/passwd"),
+            "from the path '/etc/passwd'",
+        ),
         (foreign("Mine", "my.package"), "'Mine' of module 'my.package', which is not registered"),
     ],
 )
@@ -322,7 +374,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def test_names_that_cannot_be_written(tmp_path):
-    for path, message in [(tmp_path, "directory"), (tmp_path / "no" / "file.json", "does not exist")]:
+    for path, message in [
+        (tmp_path, "directory"),
+        (tmp_path / "no" / "file.json", "does not exist"),
+    ]:
         with pytest.raises(InputError, match=message):
             write_json(path, {})
     with pytest.raises(InputError, match=r"ends in '\.keras'"):
@@ -331,4 +386,7 @@ def test_names_that_cannot_be_written(tmp_path):
 
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        sha256(tmp_path / "abc")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

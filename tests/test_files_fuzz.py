@@ -1,7 +1,9 @@
-"""1000 broken or hostile `.keras` files: each is refused in one clear line, or is a model that works.
+"""1000 broken or hostile `.keras` files: each is refused in one clear line, or is a model that
+works.
 
-They are loaded one after the other in a process of its own, so that a crash is seen as such, memory can be measured,
-and an audit hook sees every file that is opened for writing, every process and every connection.
+They are loaded one after the other in a process of its own, so that a crash is seen as such, memory
+can be measured, and an audit hook sees every file that is opened for writing, every process and
+every connection.
 """
 
 import io
@@ -59,15 +61,51 @@ CODE = [
     {"class_name": "__lambda__", "config": {"value": "4wAAAA=="}},
     {"class_name": "function", "module": "os", "config": "system", "registered_name": "system"},
     {"class_name": "function", "module": "builtins", "config": "eval", "registered_name": "eval"},
-    {"class_name": "system", "module": "os", "config": {"command": "touch executed"}, "registered_name": None},
-    {"class_name": "Popen", "module": "subprocess", "config": {"args": "touch executed"}, "registered_name": "x"},
-    {"class_name": "get_file", "module": "keras.utils", "config": {"origin": "http://127.0.0.1:9/x"}},
-    {"class_name": "function", "module": "keras.utils", "config": "get_file", "registered_name": "get_file"},
+    {
+        "class_name": "system",
+        "module": "os",
+        "config": {"command": "touch executed"},
+        "registered_name": None,
+    },
+    {
+        "class_name": "Popen",
+        "module": "subprocess",
+        "config": {"args": "touch executed"},
+        "registered_name": "x",
+    },
+    {
+        "class_name": "get_file",
+        "module": "keras.utils",
+        "config": {"origin": "http://127.0.0.1:9/x"},
+    },
+    {
+        "class_name": "function",
+        "module": "keras.utils",
+        "config": "get_file",
+        "registered_name": "get_file",
+    },
     {"class_name": "TFSMLayer", "module": "keras.layers", "config": {"filepath": "saved"}},
-    {"class_name": "TextVectorization", "module": "keras.layers", "config": {"vocabulary": "/etc/passwd"}},
-    {"class_name": "function", "module": "keras.models", "config": "load_model", "registered_name": None},
+    {
+        "class_name": "TextVectorization",
+        "module": "keras.layers",
+        "config": {"vocabulary": "/etc/passwd"},
+    },
+    {
+        "class_name": "function",
+        "module": "keras.models",
+        "config": "load_model",
+        "registered_name": None,
+    },
 ]
-NAMES = ["../evil", "/tmp/evil", "assets/../../evil", "..\\evil", "assets/./x", "evil.py", "model.weights.npz"]
+NAMES = [
+    "../evil",
+    "/tmp/evil",
+    "assets/../../evil",
+    "..\\evil",
+    "assets/./x",
+    "evil.py",
+    "model.weights.npz",
+]
 
 
 def flip(content, generator, most=8):
@@ -80,7 +118,13 @@ def flip(content, generator, most=8):
 def paths(value, before=()):
     """The keys that lead to every node of a configuration."""
     yield before
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in items:
         yield from paths(inner, (*before, key))
 
@@ -119,7 +163,9 @@ def rewritten_weights(content, generator):
     stream = io.BytesIO(content)
     with h5py.File(stream, "r+") as weights:
         found = []
-        weights.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+        weights.visititems(
+            lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
+        )
         name = found[generator.integers(len(found))]
         del weights[name]
         shape = tuple(int(2 ** generator.integers(0, 30)) for _ in range(generator.integers(0, 3)))
@@ -141,11 +187,22 @@ def case(index, good, generator):
         case 3 | 4:  # with a right checksum, as a hostile file has
             contents["model.weights.h5"] = flip(contents["model.weights.h5"], generator)
         case 5:
-            contents["model.weights.h5"] = rewritten_weights(contents["model.weights.h5"], generator)
+            contents["model.weights.h5"] = rewritten_weights(
+                contents["model.weights.h5"], generator
+            )
         case 6:
             config = resized(config, generator)
         case 7:
-            values = [None, [], {}, "relu", "", NUMBERS[generator.integers(len(NUMBERS))], [[]], True]
+            values = [
+                None,
+                [],
+                {},
+                "relu",
+                "",
+                NUMBERS[generator.integers(len(NUMBERS))],
+                [[]],
+                True,
+            ]
             config = replaced(config, generator, values[generator.integers(len(values))])
         case 8:
             config = replaced(config, generator, CODE[generator.integers(len(CODE))])
@@ -158,11 +215,15 @@ def case(index, good, generator):
             elif kind == 2:
                 del contents[list(contents)[generator.integers(len(contents))]]
             else:
-                contents["model.weights.h5"] = contents["model.weights.h5"][: generator.integers(1, 5000)]
+                contents["model.weights.h5"] = contents["model.weights.h5"][
+                    : generator.integers(1, 5000)
+                ]
     if "config.json" in contents and index % 10 in {6, 7, 8}:
         contents["config.json"] = json.dumps(config).encode()
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED if extra else zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(
+        stream, "w", zipfile.ZIP_DEFLATED if extra else zipfile.ZIP_STORED
+    ) as archive:
         for name, content in [*contents.items(), *extra]:
             archive.writestr(name, content)
     return stream.getvalue()
@@ -177,7 +238,9 @@ def test_broken_and_hostile_files(tmp_path):
     inputs = keras.Input((6, 6, 1))
     x = keras.layers.Conv2D(3, 3, activation="relu")(inputs)
     x = keras.layers.Flatten()(keras.layers.BatchNormalization()(x))
-    model = keras.Model(inputs, keras.layers.Dense(3)(HomogeneousDense(4, beta=0.5, activation="relu")(x)))
+    model = keras.Model(
+        inputs, keras.layers.Dense(3)(HomogeneousDense(4, beta=0.5, activation="relu")(x))
+    )
     model.save(tmp_path / "good.keras")
     good = (tmp_path / "good.keras").read_bytes()
     files = tmp_path / "cases"
@@ -201,7 +264,10 @@ def test_broken_and_hostile_files(tmp_path):
     outcomes = {path: json.loads(rest) for path, rest in lines}
     assert len(outcomes) == CASES
     for path, (outcome, _, seen) in outcomes.items():
-        assert outcome == "loaded" or outcome.startswith(f"refused Cannot load {path!r}"), (path, outcome)
+        assert outcome == "loaded" or outcome.startswith(f"refused Cannot load {path!r}"), (
+            path,
+            outcome,
+        )
         assert not seen, (path, seen)
     refusals = [outcome for outcome, _, _ in outcomes.values() if outcome != "loaded"]
     assert len(refusals) > CASES // 2

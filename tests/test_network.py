@@ -41,7 +41,9 @@ def test_functional_with_separate_activations_dropout_and_flatten():
     model = keras.Model(x, keras.layers.Dense(2)(h))
     points = np.random.default_rng(0).standard_normal((8, 2, 3))
     network = DenseNetwork.from_model(model)
-    np.testing.assert_allclose(np.asarray(model(points)), network(points.reshape(8, 6)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(model(points)), network(points.reshape(8, 6)), rtol=1e-4, atol=1e-6
+    )
 
 
 def _branching():
@@ -53,9 +55,17 @@ def _branching():
 @pytest.mark.parametrize(
     "build, words",
     [
-        (lambda: keras.Sequential([keras.Input((8, 3)), keras.layers.Conv1D(2, 3, name="conv")]), "'conv'"),
+        (
+            lambda: keras.Sequential([keras.Input((8, 3)), keras.layers.Conv1D(2, 3, name="conv")]),
+            "'conv'",
+        ),
         (_branching, "not one chain"),
-        (lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "relu", name="last")]), "'last'"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((3,)), keras.layers.Dense(2, "relu", name="last")]
+            ),
+            "'last'",
+        ),
         (
             lambda: keras.Sequential(
                 [keras.Input((3,)), keras.layers.Dense(2, "gelu", name="g"), keras.layers.Dense(2)]

@@ -1,4 +1,5 @@
-"""The package list is the folders on disk; light imports stay light; every command has help and an example."""
+"""The package list is the folders on disk; light imports stay light; every command has help and an
+example."""
 
 import configparser
 import subprocess
@@ -18,7 +19,11 @@ def test_every_package_on_disk_is_listed():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     listed = set(parser["options"]["packages"].split())
-    roots = {"keras_l2feat": ROOT / "keras_l2feat", "keras_l2feat.zoo": ROOT / "zoo", "keras_l2feat.cli": ROOT / "cli"}
+    roots = {
+        "keras_l2feat": ROOT / "keras_l2feat",
+        "keras_l2feat.zoo": ROOT / "zoo",
+        "keras_l2feat.cli": ROOT / "cli",
+    }
     on_disk = set()
     for name, folder in roots.items():
         for init in folder.rglob("__init__.py"):
@@ -40,7 +45,9 @@ def test_every_package_on_disk_is_listed():
 )
 def test_no_tensorflow_at_import(code):
     check = "import sys; loaded = {'tensorflow'} & set(sys.modules); sys.exit(f'imported {loaded}' if loaded else 0)"
-    outcome = subprocess.run([sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=False
+    )
     assert outcome.returncode == 0, outcome.stderr
 
 

@@ -9,12 +9,28 @@ Importing this package, listing and looking up import neither Keras nor TensorFl
 """
 
 from keras_l2feat.zoo import fetch as _fetch
-from keras_l2feat.zoo.families import bipartite, deep_linear, mnist_1k, mnist_60k, mnist_789_42, one_dim, teacher
+from keras_l2feat.zoo.families import (
+    bipartite,
+    deep_linear,
+    mnist_1k,
+    mnist_60k,
+    mnist_789_42,
+    one_dim,
+    teacher,
+)
 from keras_l2feat.zoo.models import load, save
 from keras_l2feat.zoo.registry import Entry, entries, entry, register
 
 __all__ = ["Entry", "download", "entries", "entry", "list", "load", "register", "save"]
-__all__ += ["bipartite", "deep_linear", "mnist_1k", "mnist_60k", "mnist_789_42", "one_dim", "teacher"]
+__all__ += [
+    "bipartite",
+    "deep_linear",
+    "mnist_1k",
+    "mnist_60k",
+    "mnist_789_42",
+    "one_dim",
+    "teacher",
+]
 
 
 def list(family=None):
@@ -23,7 +39,8 @@ def list(family=None):
 
 
 def download(name, *, quiet=True):
-    """The path of a model's file, fetched if it is not here yet, of the size and SHA-256 that the registry says.
+    """The path of a model's file, fetched if it is not here yet, of the size and SHA-256 that the
+    registry says.
 
     Raises:
         InputError: no such model, or its file cannot be had.

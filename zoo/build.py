@@ -1,4 +1,5 @@
-"""From a recipe to two models with their cards: data → training steps → wide parent → pruned plateau → figures."""
+"""From a recipe to two models with their cards: data → training steps → wide parent → pruned
+plateau → figures."""
 
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def build(name, folder, *, quiet=False) -> list:
         CheckFailed: the plateau is not equivalent to its parent; nothing is written.
     """
     from keras_l2feat.pruning import prune
-    from keras_l2feat.pruning.graph import read
+    from keras_l2feat.pruning.channels.read import read
     from keras_l2feat.pruning.measure import latencies
 
     chosen = recipe(name)
@@ -39,7 +40,9 @@ def build(name, folder, *, quiet=False) -> list:
     for step in chosen.steps:
         take(making, step)
     wide = _stored(making)
-    pruned, certificate = prune(wide, chosen.guarantee, data=making.data, seed=chosen.seed, **chosen.prune)
+    pruned, certificate = prune(
+        wide, chosen.guarantee, data=making.data, seed=chosen.seed, **chosen.prune
+    )
     seconds = latencies([wide, pruned], read(wide))
     built = []
     for role, model, latency in zip(ROLES, (wide, pruned), seconds):
@@ -50,13 +53,17 @@ def build(name, folder, *, quiet=False) -> list:
             "latency_ms": round(1e3 * latency, 4),
         }
         if role == "plateau":
-            facts |= {"parent": chosen.models["wide"], "equivalence": _equivalence(certificate, making.data)}
+            facts |= {
+                "parent": chosen.models["wide"],
+                "equivalence": _equivalence(certificate, making.data),
+            }
         built.append(save(model, facts, Path(folder) / f"{chosen.models[role]}.keras"))
     return built
 
 
 def check(built, shipped=None) -> list[str]:
-    """What differs between built models and the shipped figures by more than the recipe's tolerances, one line each.
+    """What differs between built models and the shipped figures by more than the recipe's
+    tolerances, one line each.
 
     Args:
         built: entries from `build`.
@@ -68,14 +75,19 @@ def check(built, shipped=None) -> list[str]:
         for figure, limit in recipe(one.name).tolerances.items():
             was, now = (entry.facts["metrics"].get(figure) for entry in (expected, one))
             if was is None or now is None or not abs(now - was) <= limit:
-                differences.append(f"{one.name}: {figure} is {now}, shipped {was}, tolerance {limit}")
+                differences.append(
+                    f"{one.name}: {figure} is {now}, shipped {was}, tolerance {limit}"
+                )
         if one.facts["recipe_sha256"] != expected.facts["recipe_sha256"]:
-            differences.append(f"{one.name}: the recipe has changed since the shipped model was built")
+            differences.append(
+                f"{one.name}: the recipe has changed since the shipped model was built"
+            )
     return differences
 
 
 def ship(built, folder) -> None:
-    """Put models built in `folder` into the package itself: weights, cards and registry rows. For maintainers.
+    """Put models built in `folder` into the package itself: weights, cards and registry rows. For
+    maintainers.
 
     Raises:
         CheckFailed: a file is not what its entry says.
@@ -90,8 +102,12 @@ def ship(built, folder) -> None:
             temporary.write_bytes(source.read_bytes())
         files.write_text(registry.FOLDER / "cards" / f"{one.name}.md", card_text(shipped))
         rows[one.name] = shipped.as_row()
-    order = sorted(rows, key=lambda name: (rows[name]["facts"]["family"], name.rpartition("-")[0], name[::-1]))
-    files.write_json(registry.FOLDER / "registry.json", {"format": 1, "models": [rows[name] for name in order]})
+    order = sorted(
+        rows, key=lambda name: (rows[name]["facts"]["family"], name.rpartition("-")[0], name[::-1])
+    )
+    files.write_json(
+        registry.FOLDER / "registry.json", {"format": 1, "models": [rows[name] for name in order]}
+    )
 
 
 def _stored(making):
@@ -102,7 +118,9 @@ def _stored(making):
         model = making.model.__class__.from_config(making.model.get_config())
         model.set_weights(making.model.get_weights())
         return model
-    return network.to_model(dtype=making.recipe.dtype, lam=making.recipe.lam, name=making.model.name)
+    return network.to_model(
+        dtype=making.recipe.dtype, lam=making.recipe.lam, name=making.model.name
+    )
 
 
 def _facts(making, role, model) -> dict:
@@ -120,9 +138,13 @@ def _facts(making, role, model) -> dict:
         facts["optimum"] = chosen.optimum
     if making.curve:
         facts["plateau"] = plateau_facts(making.curve)
-    if chosen.certificate and role == "plateau":  # the same function as its parent, in the fewest neurons
+    if (
+        chosen.certificate and role == "plateau"
+    ):  # the same function as its parent, in the fewest neurons
         network = DenseNetwork.from_model(model)
-        facts["certificate"] = certificate_facts(network, data, chosen.lam, chosen.cost, chosen.seed)
+        facts["certificate"] = certificate_facts(
+            network, data, chosen.lam, chosen.cost, chosen.seed
+        )
     return facts
 
 

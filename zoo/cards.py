@@ -97,7 +97,8 @@ def card_text(entry: Entry) -> str:
 
 
 def shown(value) -> str:
-    """A fact as people read it: six digits of a number, lists with commas, tables as `key: value`."""
+    """A fact as people read it: six digits of a number, lists with commas, tables as
+    `key: value`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Number | list | tuple | dict):
         return str(value).replace("|", "\\|").replace("\n", " ")
     if isinstance(value, dict):

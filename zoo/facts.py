@@ -18,7 +18,11 @@ def model_facts(model, data, name, *, lam, cost=None, activation="relu", beta=1.
         name: under which others find the data.
         lam, cost, activation, beta, seed: of the training.
     """
-    widths = [layer.units if hasattr(layer, "units") else layer.filters for layer in model.layers if layer.weights]
+    widths = [
+        layer.units if hasattr(layer, "units") else layer.filters
+        for layer in model.layers
+        if layer.weights
+    ]
     return {
         "data": name,
         "data_licence": data.licence,
@@ -38,25 +42,31 @@ def model_facts(model, data, name, *, lam, cost=None, activation="relu", beta=1.
 
 
 def plateau_facts(curve) -> dict:
-    """Losses by widths, and for each ε the narrowest widths (by their sum) whose loss is within ε of the least.
+    """Losses by widths, and for each ε the narrowest widths (by their sum) whose loss is within ε
+    of the least.
 
     Args:
         curve: pairs (hidden widths, loss).
     """
     least = min(loss for _, loss in curve)
     starts = {
-        f"{epsilon:g}": list(min((widths for widths, loss in curve if loss <= (1 + epsilon) * least), key=sum))
+        f"{epsilon:g}": list(
+            min((widths for widths, loss in curve if loss <= (1 + epsilon) * least), key=sum)
+        )
         for epsilon in sorted(EPSILONS)
     }
     return {"start": starts, "curve": {"-".join(map(str, widths)): loss for widths, loss in curve}}
 
 
 def certificate_facts(network, data, lam, cost=None, seed=0) -> dict:
-    """The gap of the insertion certificate of each hidden layer of a `DenseNetwork`, and how it was found."""
+    """The gap of the insertion certificate of each hidden layer of a `DenseNetwork`, and how it was
+    found."""
     found = certify(network, data, lam, cost=cost, seed=seed)
     result = {
         "gaps": [round(layer.gap, 6) for layer in found.layers],
-        "how": "all sign patterns enumerated" if found.enumerated else f"search, seed {seed}: a lower bound",
+        "how": "all sign patterns enumerated"
+        if found.enumerated
+        else f"search, seed {seed}: a lower bound",
     }
     if found.lower_bound is not None:
         result["lower_bound"] = found.lower_bound

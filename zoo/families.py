@@ -1,4 +1,5 @@
-"""One function a family, as in `keras.applications`: the arguments choose the model, the docstring has the figures."""
+"""One function a family, as in `keras.applications`: the arguments choose the model, the docstring
+has the figures."""
 
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.zoo.cards import fact, shown
@@ -25,7 +26,9 @@ def _table(family) -> str:
         lines.append(["–" if value is None else shown(value) for value in values])
     widths = [max(map(len, column)) for column in zip(*lines)]
     rule = "  ".join("=" * width for width in widths)
-    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    body = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
+    ]
     return "\n".join(f"    {line}" for line in [rule, body[0], rule, *body[1:], rule])
 
 
@@ -40,7 +43,8 @@ def _with_table(family):
 
 
 def _pick(family, role, weights, **wanted):
-    """The model of a family with that role and those facts; the first recipe of the family decides the rest."""
+    """The model of a family with that role and those facts; the first recipe of the family decides
+    the rest."""
     members = entries(family)
     if role not in {one.facts["role"] for one in members}:
         raise bad_argument("role", "'wide' or 'plateau'", role)
@@ -49,7 +53,9 @@ def _pick(family, role, weights, **wanted):
         if value not in known:
             raise bad_argument(key, f"one of {', '.join(map(shown, known))}", value)
     for one in members:
-        if one.facts["role"] == role and all(fact(one.facts, key) == value for key, value in wanted.items()):
+        if one.facts["role"] == role and all(
+            fact(one.facts, key) == value for key, value in wanted.items()
+        ):
             return load(one.name, weights=weights)
     raise bad_argument("model", f"one of {', '.join(one.name for one in members)}", wanted)
 

@@ -1,7 +1,9 @@
-"""Getting a model's file: shipped with the package, in the cache, or from a mirror; always the right bytes or an error.
+"""Getting a model's file: shipped with the package, in the cache, or from a mirror; always the
+right bytes or an error.
 
-`pooch` keeps the cache (a download goes to a temporary file, its hash is checked, then it is moved into place); the
-downloader below adds what `pooch` leaves out: resuming after a cut, retries, limits on size and time, `file://`, `hf://`.
+`pooch` keeps the cache (a download goes to a temporary file, its hash is checked, then it is moved
+into place); the downloader below adds what `pooch` leaves out: resuming after a cut, retries,
+limits on size and time, `file://`, `hf://`.
 
 Settings, read at each call:
     KERAS_L2FEAT_ZOO_URL   the mirror, for models without an address of their own: https://…, file://… or hf://OWNER/REPO
@@ -45,7 +47,8 @@ def cache_folder() -> Path:
 
 
 def address(entry: Entry) -> str | None:
-    """Where the file of `entry` can be fetched; None when neither its row nor `KERAS_L2FEAT_ZOO_URL` says."""
+    """Where the file of `entry` can be fetched; None when neither its row nor
+    `KERAS_L2FEAT_ZOO_URL` says."""
     if entry.url:
         return entry.url
     mirror = os.environ.get("KERAS_L2FEAT_ZOO_URL", "").rstrip("/")
@@ -60,13 +63,17 @@ def fetch(entry: Entry, *, quiet=True) -> Path:
         quiet: no progress bar.
 
     Raises:
-        InputError: the file is not here and cannot be had; says its name, its address and where to put it by hand.
-        CheckFailed: what came has another size or hash than the registry says; nothing is left behind.
+        InputError: the file is not here and cannot be had; says its name, its address and where to
+            put it by hand.
+        CheckFailed: what came has another size or hash than the registry says; nothing is left
+            behind.
     """
     if entry.shipped:
         path = FOLDER / "weights" / entry.file
         if not path.is_file():
-            raise InputError(f"The installation is incomplete: {str(path)!r} is missing. Install the package again.")
+            raise InputError(
+                f"The installation is incomplete: {str(path)!r} is missing. Install the package again."
+            )
         if not _is_right(path, entry):
             raise CheckFailed(
                 f"{str(path)!r} is damaged: its SHA-256 is not {entry.sha256}. Install the package again."
@@ -77,7 +84,9 @@ def fetch(entry: Entry, *, quiet=True) -> Path:
         return path
     url = address(entry)
     by_hand = f"put the file {entry.file!r} (SHA-256 {entry.sha256}) into {str(path.parent)!r}"
-    if os.environ.get("KERAS_L2FEAT_OFFLINE", "") not in {"", "0"} and not (url or "").startswith("file://"):
+    if os.environ.get("KERAS_L2FEAT_OFFLINE", "") not in {"", "0"} and not (url or "").startswith(
+        "file://"
+    ):
         raise InputError(
             f"Model {entry.name!r} is not on this machine and KERAS_L2FEAT_OFFLINE is set. Unset it, or {by_hand}."
         )
@@ -97,7 +106,9 @@ def _through_pooch(entry, url, path, quiet) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    store = pooch.create(path.parent, "", registry={entry.file: f"sha256:{entry.sha256}"}, urls={entry.file: url})
+    store = pooch.create(
+        path.parent, "", registry={entry.file: f"sha256:{entry.sha256}"}, urls={entry.file: url}
+    )
 
     def downloader(url, target, _store):
         with progress.bar(total=entry.size, description=entry.file, unit="B", quiet=quiet) as shown:
@@ -128,7 +139,9 @@ def _download(url, target, size, shown) -> None:
     elif scheme == "hf":
         _over_http(*_hub_address(url), target, size, shown)
     else:
-        raise InputError(f"Cannot fetch {url!r}: an address with https://, file:// or hf:// is expected.")
+        raise InputError(
+            f"Cannot fetch {url!r}: an address with https://, file:// or hf:// is expected."
+        )
 
 
 def _copy(url, target, size, shown) -> None:
@@ -148,17 +161,25 @@ def _copy(url, target, size, shown) -> None:
 
 
 def _hub_address(url):
-    """The https address and headers of `hf://OWNER/REPO[@REVISION]/PATH` on the Hugging Face Hub."""
+    """The https address and headers of `hf://OWNER/REPO[@REVISION]/PATH` on the Hugging Face
+    Hub."""
     try:
         from huggingface_hub import get_token, hf_hub_url
     except ImportError as error:
-        raise InputError(f"Fetching {url} needs huggingface_hub: pip install 'keras-l2feat[hub]'.") from error
+        raise InputError(
+            f"Fetching {url} needs huggingface_hub: pip install 'keras-l2feat[hub]'."
+        ) from error
     owner, _, rest = url.removeprefix("hf://").partition("/")
     repository, _, path = rest.partition("/")
     repository, _, revision = repository.partition("@")
     if not (owner and repository and path):
         raise InputError(f"Cannot fetch {url!r}: hf://OWNER/REPO/PATH is expected.")
-    where = hf_hub_url(f"{owner}/{repository}", path, revision=revision or None, endpoint=os.environ.get("HF_ENDPOINT"))
+    where = hf_hub_url(
+        f"{owner}/{repository}",
+        path,
+        revision=revision or None,
+        endpoint=os.environ.get("HF_ENDPOINT"),
+    )
     token = get_token()
     return where, {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -225,7 +246,9 @@ def _one_try(session, url, headers, out, size, shown, deadline) -> None:
                     raise _Again(f"the server was silent for {Limits.silence:g} s") from error
                 raise _Again("the connection was cut") from error
             if out.tell() + len(chunk) > size:
-                raise CheckFailed(f"{url} is larger than the {size} bytes that the registry says. Nothing was kept.")
+                raise CheckFailed(
+                    f"{url} is larger than the {size} bytes that the registry says. Nothing was kept."
+                )
             if not chunk:
                 break
             out.write(chunk)

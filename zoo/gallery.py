@@ -1,4 +1,5 @@
-"""The gallery: one static page with a table to sort, a picture and the card of each model; it requests nothing."""
+"""The gallery: one static page with a table to sort, a picture and the card of each model; it
+requests nothing."""
 
 import itertools
 import math
@@ -106,7 +107,9 @@ def _curve(one) -> str:
     if len(best) < 2:
         return ""
     widths = sorted(best)
-    for narrow, wide in itertools.pairwise(widths):  # loss never rises with width [Jacot et al. 2022, Prop. 6]
+    for narrow, wide in itertools.pairwise(
+        widths
+    ):  # loss never rises with width [Jacot et al. 2022, Prop. 6]
         best[wide] = min(best[wide], best[narrow])
     least, most = min(best.values()), max(best.values())
 
@@ -156,7 +159,9 @@ def _rays(one) -> str:
         basis, share = directions.plane(layer.vectors)
         first = _first_on_ray(layer.vectors)
         drawn = drawing.rays(
-            directions.project(layer.vectors, basis), first, f"{one.name}, {name}: rays of the neurons"
+            directions.project(layer.vectors, basis),
+            first,
+            f"{one.name}, {name}: rays of the neurons",
         )
         pictures.append(
             f"<figure>{drawn}<figcaption>{escape(name)}: {layer.total} neurons on {int(first.sum())} rays (dashed: on "

@@ -1,4 +1,5 @@
-"""The figures of a card: what a model does on its data, computed here alone, for building and for checking."""
+"""The figures of a card: what a model does on its data, computed here alone, for building and for
+checking."""
 
 import math
 
@@ -21,7 +22,8 @@ def outputs(model, x):
 
 
 def metrics(model, data, lam, cost=None) -> dict:
-    """Loss, cost and accuracy on the training and the test set, and Σ‖W‖², computed in float64 from the outputs.
+    """Loss, cost and accuracy on the training and the test set, and Σ‖W‖², computed in float64 from
+    the outputs.
 
     Args:
         model: a Keras model with linear outputs.
@@ -29,8 +31,8 @@ def metrics(model, data, lam, cost=None) -> dict:
         lam: λ of the loss C + λ Σ‖W‖².
         cost: "crossentropy" or "squared"; default: the data set's own.
 
-    Returns: `train_loss`, `train_cost`, `squared_norm`; with a test set `test_cost`; for classes also
-    `train_accuracy` and `test_accuracy`.
+    Returns: `train_loss`, `train_cost`, `squared_norm`; with a test set `test_cost`; for classes
+    also `train_accuracy` and `test_accuracy`.
     """
     import keras
 
@@ -48,10 +50,15 @@ def metrics(model, data, lam, cost=None) -> dict:
         found[f"{split}_cost"] = cost_with_gradient(cost)(z, y)[0]
         if data.classes is not None:
             found[f"{split}_accuracy"] = float(np.mean(z.argmax(axis=1) == y))
-    return {"train_loss": found["train_cost"] + lam * squared_norm, **found, "squared_norm": squared_norm}
+    return {
+        "train_loss": found["train_cost"] + lam * squared_norm,
+        **found,
+        "squared_norm": squared_norm,
+    }
 
 
 def probe(model):
-    """The outputs `(4, n_L)` on four fixed inputs, a ramp from 0 to 1: what a loaded model must give again."""
+    """The outputs `(4, n_L)` on four fixed inputs, a ramp from 0 to 1: what a loaded model must
+    give again."""
     shape = (4, *model.input_shape[1:])
     return outputs(model, np.linspace(0, 1, math.prod(shape), dtype="float32").reshape(shape))

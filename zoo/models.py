@@ -20,8 +20,8 @@ def load(name, *, weights="zoo", quiet=True):
 
     Args:
         name: as `zoo.list()` shows it, for example "mnist-1k-plateau".
-        weights: "zoo" for the trained weights; None for the architecture alone, freshly initialized: nothing is
-            downloaded.
+        weights: "zoo" for the trained weights; None for the architecture alone, freshly
+            initialized: nothing is downloaded.
         quiet: no progress bar while downloading.
 
     Returns: a `keras.Model`.
@@ -44,24 +44,30 @@ def load(name, *, weights="zoo", quiet=True):
 def architecture(one: Entry):
     """The model of an entry without its weights: new initial ones, nothing is downloaded."""
     if "architecture" not in one.facts:
-        raise bad_argument("weights", f"'zoo': the registry has no architecture of {one.name!r}", None)
+        raise bad_argument(
+            "weights", f"'zoo': the registry has no architecture of {one.name!r}", None
+        )
     keras = require_keras()
     import keras_l2feat.layers  # noqa: F401  (registers the package's layers)
 
     config = one.facts["architecture"]
-    check_config(config, one.size)  # a registered entry is no more trusted than a file; a number takes at least a byte
+    check_config(
+        config, one.size
+    )  # a registered entry is no more trusted than a file; a number takes at least a byte
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 
 def save(model, card: dict, path, *, name=None, version="1") -> Entry:
-    """Save a model with its card and its registry row, in the form in which the zoo publishes its own.
+    """Save a model with its card and its registry row, in the form in which the zoo publishes its
+    own.
 
-    Writes `PATH` (the model), and beside it the card (`.md`) and the row (`.json`) that `zoo.register` takes.
+    Writes `PATH` (the model), and beside it the card (`.md`) and the row (`.json`) that
+    `zoo.register` takes.
 
     Args:
         model: a built `keras.Model`.
-        card: facts about it, as plain data: `data`, `lam`, `metrics`…; see `zoo.cards.FIELDS` for those that a card
-            shows in a place of their own.
+        card: facts about it, as plain data: `data`, `lam`, `metrics`…; see `zoo.cards.FIELDS` for
+            those that a card shows in a place of their own.
         path: a file name that ends in `.keras`.
         name: the model's name in the zoo; default: the file's name.
         version: raised by the author whenever the file changes.
@@ -87,7 +93,14 @@ def save(model, card: dict, path, *, name=None, version="1") -> Entry:
         "architecture": config,
     }
     files.save_model(model, path)
-    one = Entry(name or path.stem, path.name, files.sha256(path), path.stat().st_size, version=version, facts=facts)
+    one = Entry(
+        name or path.stem,
+        path.name,
+        files.sha256(path),
+        path.stat().st_size,
+        version=version,
+        facts=facts,
+    )
     files.write_text(path.with_suffix(".md"), card_text(one))
     files.write_json(path.with_suffix(".json"), one.as_row())
     return one

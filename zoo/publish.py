@@ -1,4 +1,5 @@
-"""A mirror of the zoo as a folder of plain files, which any web server or object store can serve."""
+"""A mirror of the zoo as a folder of plain files, which any web server or object store can
+serve."""
 
 import shutil
 
@@ -14,8 +15,9 @@ __all__ = ["publish"]
 def publish(folder, *, names=None, quiet=True) -> list:
     """Write a complete mirror: models, cards, `registry.json` and the gallery page `index.html`.
 
-    Whoever sets `KERAS_L2FEAT_ZOO_URL` to the address of the folder gets its models from there. Files that are there
-    already and right are left alone, so that a second run only adds what is new.
+    Whoever sets `KERAS_L2FEAT_ZOO_URL` to the address of the folder gets its models from there.
+    Files that are there already and right are left alone, so that a second run only adds what is
+    new.
 
     Args:
         folder: made if it does not exist.

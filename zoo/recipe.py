@@ -28,7 +28,8 @@ ROLES = ("wide", "plateau")
 class Recipe:
     """One recipe; the fields are those of the YAML file.
 
-    `name` is the file's, the models are called `NAME-wide` and `NAME-plateau`; `sha256` is of the file's bytes.
+    `name` is the file's, the models are called `NAME-wide` and `NAME-plateau`; `sha256` is of the
+    file's bytes.
     """
 
     name: str
@@ -76,6 +77,8 @@ def recipe(name) -> Recipe:
         raise InputError(f"No recipe makes {name!r}. Recipes: {', '.join(known)}.")
     content = (FOLDER / "recipes" / f"{stem}.yaml").read_bytes()
     try:
-        return Recipe(name=stem, sha256=hashlib.sha256(content).hexdigest(), **yaml.safe_load(content))
+        return Recipe(
+            name=stem, sha256=hashlib.sha256(content).hexdigest(), **yaml.safe_load(content)
+        )
     except (TypeError, yaml.YAMLError) as error:
         raise InputError(f"Cannot read the recipe {stem!r}: {error}") from error

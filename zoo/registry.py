@@ -1,7 +1,9 @@
-"""What models there are: one row each, from the registry that is shipped plus whatever the user registers.
+"""What models there are: one row each, from the registry that is shipped plus whatever the user
+registers.
 
-A row says where a model's file is and what it must be (name, size, SHA-256); the name and the hash of a file always
-come from one row, never from anything a user types. Standard library only, so that listing takes milliseconds.
+A row says where a model's file is and what it must be (name, size, SHA-256); the name and the hash
+of a file always come from one row, never from anything a user types. Standard library only, so that
+listing takes milliseconds.
 """
 
 import dataclasses
@@ -16,7 +18,9 @@ from keras_l2feat.errors import InputError, bad_argument
 __all__ = ["FOLDER", "MAX_MODEL_BYTES", "Entry", "entries", "entry", "read", "register", "rows"]
 
 FOLDER = Path(__file__).resolve().parent
-MAX_MODEL_BYTES = 1 << 30  # no zoo model is near this; a row that claims more is refused before a byte is fetched
+MAX_MODEL_BYTES = (
+    1 << 30
+)  # no zoo model is near this; a row that claims more is refused before a byte is fetched
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.keras")
 _URL = re.compile(r"(https?|file|hf)://\S+")
@@ -34,7 +38,8 @@ class Entry:
         version: of the model, raised whenever its file changes.
         shipped: whether the file comes with the package.
         url: where the file is, if not in the mirror that `KERAS_L2FEAT_ZOO_URL` names.
-        facts: all else that its card tells: family, role, parent, data, widths, lam, metrics, recipe, architecture…
+        facts: all else that its card tells: family, role, parent, data, widths, lam, metrics,
+            recipe, architecture…
     """
 
     name: str
@@ -55,9 +60,17 @@ class Entry:
         check("file", _matches(_FILE, self.file), "a plain file name that ends in '.keras'")
         check("sha256", _matches(re.compile("[0-9a-f]{64}"), self.sha256), "64 hexadecimal digits")
         integer = isinstance(self.size, int) and not isinstance(self.size, bool)
-        check("size", integer and 0 < self.size <= MAX_MODEL_BYTES, f"a size in bytes, up to {MAX_MODEL_BYTES}")
+        check(
+            "size",
+            integer and 0 < self.size <= MAX_MODEL_BYTES,
+            f"a size in bytes, up to {MAX_MODEL_BYTES}",
+        )
         check("version", isinstance(self.version, str), "a string")
-        check("url", self.url is None or _matches(_URL, self.url), "an https://, file:// or hf:// address")
+        check(
+            "url",
+            self.url is None or _matches(_URL, self.url),
+            "an https://, file:// or hf:// address",
+        )
         check("facts", isinstance(self.facts, dict), "a dictionary")
 
     @property

@@ -1,4 +1,5 @@
-"""What recipes are made of. A step takes the `Making` so far and its own options, and changes `making.model`.
+"""What recipes are made of. A step takes the `Making` so far and its own options, and changes
+`making.model`.
 
 The first step creates the model, in float64; training steps follow.
 """
@@ -46,7 +47,9 @@ def take(making: Making, step: dict) -> None:
     """
     (name, options), *more = step.items()
     if name not in STEPS or more:
-        raise InputError(f"Recipe {making.recipe.name!r}: no step {step!r}. Steps: {', '.join(STEPS)}.")
+        raise InputError(
+            f"Recipe {making.recipe.name!r}: no step {step!r}. Steps: {', '.join(STEPS)}."
+        )
     try:
         STEPS[name](making, **(options or {}))
     except TypeError as error:
@@ -96,7 +99,10 @@ def conv(making, *, filters, kernel=5, stride=2):
     initializer = keras.initializers.HeNormal(seed=next(seeds))
     layers.append(
         keras.layers.Dense(
-            making.data.outputs, kernel_initializer=initializer, name="output", **weight_space(making.recipe.lam)
+            making.data.outputs,
+            kernel_initializer=initializer,
+            name="output",
+            **weight_space(making.recipe.lam),
         )
     )
     making.model = keras.Sequential(layers, name="conv")
@@ -107,13 +113,19 @@ def fit(making, **options):
     from keras_l2feat import training
 
     fitted = training.fit(
-        making.model, making.data, lam=making.recipe.lam, cost=making.recipe.cost, quiet=making.quiet, **options
+        making.model,
+        making.data,
+        lam=making.recipe.lam,
+        cost=making.recipe.cost,
+        quiet=making.quiet,
+        **options,
     )
     _record(making, fitted.loss)
 
 
 def minibatch(making, *, epochs, batch_size=200, learning_rate=2e-3, angle=None):
-    """Adam on minibatches with a cosine schedule, by `model.fit`: the cheap way to a good start on much data.
+    """Adam on minibatches with a cosine schedule, by `model.fit`: the cheap way to a good start on
+    much data.
 
     With an `angle`, neurons that near to a ray are snapped onto it after each epoch.
     """
@@ -148,9 +160,11 @@ def align(making, *, angles, every=50, **options):
 
 
 def bipartite(making, *, copies):
-    """The exact optimum of `data.bipartite`: one neuron an edge, W_1 = Eᵀ, W_2 = E [Jacot et al. 2022, Prop. 14].
+    """The exact optimum of `data.bipartite`: one neuron an edge, W_1 = Eᵀ, W_2 = E [Jacot et al.
+    2022, Prop. 14].
 
-    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same
+    norm.
     """
     half = making.data.outputs // 2
     pairs = itertools.product(range(half), range(half, 2 * half))
@@ -161,7 +175,8 @@ def bipartite(making, *, copies):
 def deep_linear(making, *, depth, rank, copies):
     """The exact optimum of `data.linear`: Y = U S Vᵀ as `depth` balanced factors of width `rank`.
 
-    Each unit comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    Each unit comes as `copies` unequal ones on its ray, which together do the same at the same
+    norm.
     """
     left, values, right = np.linalg.svd(making.data.y_train.astype("float64"), full_matrices=False)
     root = np.diag(values[:rank] ** (1 / depth))
@@ -171,7 +186,8 @@ def deep_linear(making, *, depth, rank, copies):
 def from_teacher(making, *, width, copies, **options):
     """The teacher of `data.teacher` itself, trained on by `training.fit` with its options.
 
-    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same
+    norm.
     """
     from keras_l2feat import training
     from keras_l2feat.data.teacher import teacher_network
@@ -181,14 +197,18 @@ def from_teacher(making, *, width, copies, **options):
     z = network(data.x_train)
     scale = np.vdot(z, data.y_train) / np.vdot(z, z)  # the data set's targets are scaled
     network = network.with_weights([*network.weights[:-1], scale * network.weights[-1]])
-    fitted = training.fit(network, data, lam=recipe.lam, cost=recipe.cost, quiet=making.quiet, **options)
+    fitted = training.fit(
+        network, data, lam=recipe.lam, cost=recipe.cost, quiet=making.quiet, **options
+    )
     _explicit(making, list(fitted.network.weights), copies)
 
 
 def global_minimum(making, *, copies, tolerance=1e-4):
-    """The global minimum over all widths of two layers, by conditional gradients, certified to `tolerance`.
+    """The global minimum over all widths of two layers, by conditional gradients, certified to
+    `tolerance`.
 
-    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same norm.
+    Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same
+    norm.
     """
     from keras_l2feat.training import covariance
 
@@ -207,12 +227,13 @@ def global_minimum(making, *, copies, tolerance=1e-4):
 
 
 def silence(making, *, share):
-    """Set to zero the neurons and channels whose ‖w‖‖v‖ is at most `share` of their layer's largest.
+    """Set to zero the neurons and channels whose ‖w‖‖v‖ is at most `share` of their layer's
+    largest.
 
     Weight decay has made them negligible; training from there on leaves them exactly zero.
     """
     from keras_l2feat.pruning.balance import norms
-    from keras_l2feat.pruning.graph import read
+    from keras_l2feat.pruning.channels.read import read
 
     graph = read(making.model)
     sizes = np.prod(norms(graph), axis=0)
@@ -241,15 +262,20 @@ STEPS = {
 
 
 def _explicit(making, weights, copies):
-    """A model with these weights, every neuron replaced by `copies` on its ray, of random shares that sum to 1."""
+    """A model with these weights, every neuron replaced by `copies` on its ray, of random shares
+    that sum to 1."""
     generator = np.random.default_rng(making.recipe.seed)
     for layer in range(len(weights) - 1):
         width = weights[layer].shape[1]
         shares = np.sqrt(generator.dirichlet([4.0] * copies, size=width).ravel())
         weights[layer] = np.repeat(weights[layer], copies, axis=1) * shares
         rows, bias = weights[layer + 1][:width], weights[layer + 1][width:]
-        weights[layer + 1] = np.concatenate([np.repeat(rows, copies, axis=0) * shares[:, None], bias])
-    network = DenseNetwork(tuple(weights), activation=making.recipe.activation, beta=making.recipe.beta)
+        weights[layer + 1] = np.concatenate(
+            [np.repeat(rows, copies, axis=0) * shares[:, None], bias]
+        )
+    network = DenseNetwork(
+        tuple(weights), activation=making.recipe.activation, beta=making.recipe.beta
+    )
     making.model = network.to_model(dtype="float64", lam=making.recipe.lam)
 
 

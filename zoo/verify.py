@@ -1,4 +1,5 @@
-"""Checking a model of the zoo against its card: file, figures, certificate, and equivalence to its parent."""
+"""Checking a model of the zoo against its card: file, figures, certificate, and equivalence to its
+parent."""
 
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from keras_l2feat.zoo.registry import entry
 
 __all__ = ["Check", "verify"]
 
-# A figure computed on another machine differs by the rounding of float32 sums; an accuracy by a tie or two at most.
+# A figure computed on another machine differs by the rounding of float32 sums; an accuracy by a tie
+# or two at most.
 RELATIVE, ABSOLUTE, PREDICTIONS = 1e-4, 1e-7, 1e-3
 PROBE = 1e-6  # relative to the largest output: a few float32 roundings
 GAP = 0.05  # the certificate's search is seeded, but climbs along rounded paths
@@ -42,7 +44,8 @@ def verify(name, *, quiet=True) -> list[Check]:
         name: of the model.
         quiet: no progress bar while downloading.
 
-    Returns: every check, in order. Data that are not on this machine leave figures unchecked, and it says so.
+    Returns: every check, in order. Data that are not on this machine leave figures unchecked, and
+        it says so.
 
     Raises:
         InputError: no such model, or its file cannot be had.
@@ -57,7 +60,9 @@ def verify(name, *, quiet=True) -> list[Check]:
         expected = np.array(facts["probe"])
         difference = float(np.abs(probe(model) - expected).max())
         limit = PROBE * max(1.0, float(np.abs(expected).max()))
-        checks.append(Check("difference of the outputs on a ramp", limit, difference, difference <= limit))
+        checks.append(
+            Check("difference of the outputs on a ramp", limit, difference, difference <= limit)
+        )
     try:
         data = datasets.load(facts["data"])
     except (KeyError, InputError) as error:
@@ -88,7 +93,11 @@ def _certificate(facts, model, data):
     from keras_l2feat.plateau.insertion import certify
 
     found = certify(
-        DenseNetwork.from_model(model), data, facts["lam"], cost=facts.get("cost"), seed=facts.get("seed", 0)
+        DenseNetwork.from_model(model),
+        data,
+        facts["lam"],
+        cost=facts.get("cost"),
+        seed=facts.get("seed", 0),
     )
     for layer, expected in zip(found.layers, facts["certificate"]["gaps"]):
         passed = abs(layer.gap - expected) <= GAP * (1 + abs(expected))
@@ -96,18 +105,25 @@ def _certificate(facts, model, data):
 
 
 def _equivalence(facts, model, data, quiet):
-    """The parent and the model in float64, on the data and on random inputs, against the rounding bound."""
+    """The parent and the model in float64, on the data and on random inputs, against the rounding
+    bound."""
     from keras_l2feat.pruning.certificate import compare
-    from keras_l2feat.pruning.graph import read
+    from keras_l2feat.pruning.channels.read import read
 
     parent = files.load_model(fetch(entry(facts["parent"]), quiet=quiet))
     inputs = [
-        data.inputs(model, split) for split, x in (("train", data.x_train), ("test", data.x_test)) if x is not None
+        data.inputs(model, split)
+        for split, x in (("train", data.x_train), ("test", data.x_test))
+        if x is not None
     ]
     stated = facts["equivalence"]
     allowed = {} if stated["guarantee"] == "exact" else {"only": "data", "bound": stated["bound"]}
-    for one in compare(read(parent), model, data=(data.name, [np.concatenate(inputs)]), facts=allowed):
-        yield Check(f"deviation from {facts['parent']}, {one.inputs}", one.bound, one.max_abs, one.passed)
+    for one in compare(
+        read(parent), model, data=(data.name, [np.concatenate(inputs)]), facts=allowed
+    ):
+        yield Check(
+            f"deviation from {facts['parent']}, {one.inputs}", one.bound, one.max_abs, one.passed
+        )
         if "changed_predictions" in stated and one.inputs.startswith("data"):
             limit = stated["changed_predictions"]
             yield Check("changed predictions", limit, one.changed, one.changed <= limit)

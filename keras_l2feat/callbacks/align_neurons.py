@@ -10,24 +10,29 @@ __all__ = ["AlignNeurons"]
 
 
 class AlignNeurons(keras.callbacks.Callback):
-    """Snap near-aligned neurons onto their common ray, so that a wide network ends equivalent to a small one.
+    """Snap near-aligned neurons onto their common ray, so that a wide network ends equivalent to a
+    small one.
 
-    L2 regularization turns the neurons of a layer towards a few rays, but slowly. Every few epochs this callback
-    moves the neurons within `angle` of a ray onto it and sets negligible neurons to zero. Aligned neurons stay
-    aligned under gradient descent and L-BFGS (other optimizers let them drift a little: they are snapped again),
-    so at the end `keras_l2feat.prune` finds them exactly redundant: one neuron a ray is left.
+    L2 regularization turns the neurons of a layer towards a few rays, but slowly. Every few epochs
+    this callback moves the neurons within `angle` of a ray onto it and sets negligible neurons to
+    zero. Aligned neurons stay aligned under gradient descent and L-BFGS (other optimizers let them
+    drift a little: they are snapped again), so at the end `keras_l2feat.prune` finds them exactly
+    redundant: one neuron a ray is left.
 
-    The number of rays of each hidden layer goes into the logs as `rays_1`, `rays_2`, …, after each epoch.
+    The number of rays of each hidden layer goes into the logs as `rays_1`, `rays_2`, …, after each
+    epoch.
 
     Args:
-        angle: radians up to which a neuron belongs to a ray. The function moves by the order of it at a snap, and
-            training goes on from there; a greater angle ends with fewer rays and, beyond some point, a higher loss.
-        every: epochs (iterations in `training.fit`) between snaps; one more happens when training ends.
+        angle: radians up to which a neuron belongs to a ray. The function moves by the order of it
+            at a snap, and training goes on from there; a greater angle ends with fewer rays and,
+            beyond some point, a higher loss.
+        every: epochs (iterations in `training.fit`) between snaps; one more happens when training
+            ends.
         negligible: share of the layer's largest ‖w‖‖v‖ up to which a neuron is set to zero.
 
     Raises:
-        InputError: (when training begins) the model is no chain of dense layers with one positively homogeneous
-            activation; what prevents it is named.
+        InputError: (when training begins) the model is no chain of dense layers with one positively
+            homogeneous activation; what prevents it is named.
 
     Example:
     >>> from keras_l2feat import models, training
@@ -57,5 +62,7 @@ class AlignNeurons(keras.callbacks.Callback):
         self._snap()
 
     def _snap(self):
-        snapped, self._rays = rays.snap(DenseNetwork.from_model(self.model), self.angle, self.negligible)
+        snapped, self._rays = rays.snap(
+            DenseNetwork.from_model(self.model), self.angle, self.negligible
+        )
         snapped.into_model(self.model)

@@ -13,9 +13,9 @@ __all__ = ["EffectiveWidth"]
 class EffectiveWidth(keras.callbacks.Callback):
     """Log the number of rays of each hidden layer and, given data, the insertion certificate's gap.
 
-    After each epoch the logs (progress bar, history, TensorBoard placed after it) hold `rays_1`, `rays_2`, … and
-    with data `gap_1`, `gap_2`, …: by how much the best new neuron of a layer beats its price 2λ, 0 at a minimum
-    that is wide enough.
+    After each epoch the logs (progress bar, history, TensorBoard placed after it) hold `rays_1`,
+    `rays_2`, … and with data `gap_1`, `gap_2`, …: by how much the best new neuron of a layer beats
+    its price 2λ, 0 at a minimum that is wide enough.
 
     Args:
         angle: radians within which neurons are on one ray.
@@ -25,15 +25,21 @@ class EffectiveWidth(keras.callbacks.Callback):
         starts: starts of the search for the gap.
 
     Raises:
-        InputError: (when training begins) the model is no chain of dense layers, or with data its layers do not
-            carry one λ > 0.
+        InputError: (when training begins) the model is no chain of dense layers, or with data its
+            layers do not carry one λ > 0.
     """
 
     def __init__(self, angle=1e-2, *, negligible=1e-3, data=None, every=1, starts=50):
         super().__init__()
         if every < 1:
             raise bad_argument("every", "at least 1", every)
-        self.angle, self.negligible, self.data, self.every, self.starts = angle, negligible, data, every, starts
+        self.angle, self.negligible, self.data, self.every, self.starts = (
+            angle,
+            negligible,
+            data,
+            every,
+            starts,
+        )
         self._measured = {}
 
     def on_train_begin(self, logs=None):

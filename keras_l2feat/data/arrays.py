@@ -17,7 +17,8 @@ def read_npz(path) -> dict:
     """The arrays `x_train, y_train[, x_test, y_test]` of an `.npz` file, checked to fit together.
 
     Raises:
-        InputError: no such file, not an `.npz`, arrays missing, of other lengths, empty, not numeric or not finite.
+        InputError: no such file, not an `.npz`, arrays missing, of other lengths, empty, not
+            numeric or not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,15 +40,21 @@ def read_npz(path) -> dict:
         raise InputError(
             f"Cannot read data from {str(path)!r}: not an .npz file of plain arrays ({' '.join(str(error).split())})."
         ) from error
-    needed = ["x_train", "y_train"] + (["x_test", "y_test"] if {"x_test", "y_test"} & set(arrays) else [])
+    needed = ["x_train", "y_train"] + (
+        ["x_test", "y_test"] if {"x_test", "y_test"} & set(arrays) else []
+    )
     missing = [key for key in needed if key not in arrays]
     if missing:
         raise InputError(
             f"Data file {str(path)!r} lacks {', '.join(missing)}; it holds {', '.join(found) or 'nothing'}."
         )
     for key, array in arrays.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
-            raise InputError(f"Data file {str(path)!r}: {key} must hold real numbers. Received: dtype {array.dtype}.")
+        if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(
+            array
+        ):
+            raise InputError(
+                f"Data file {str(path)!r}: {key} must hold real numbers. Received: dtype {array.dtype}."
+            )
         if array.ndim == 0 or len(array) == 0:
             raise InputError(f"Data file {str(path)!r}: {key} is empty.")
         if not np.isfinite(array).all():
@@ -59,7 +66,10 @@ def read_npz(path) -> dict:
                 f"y_{part} {len(arrays[f'y_{part}'])}."
             )
     for kind in ("x", "y"):
-        if "x_test" in arrays and arrays[f"{kind}_train"].shape[1:] != arrays[f"{kind}_test"].shape[1:]:
+        if (
+            "x_test" in arrays
+            and arrays[f"{kind}_train"].shape[1:] != arrays[f"{kind}_test"].shape[1:]
+        ):
             raise InputError(
                 f"Data file {str(path)!r}: points of {kind}_train have shape {arrays[f'{kind}_train'].shape[1:]}, "
                 f"of {kind}_test {arrays[f'{kind}_test'].shape[1:]}."
@@ -70,25 +80,34 @@ def read_npz(path) -> dict:
 def from_npz(path) -> Dataset:
     """A data set from an `.npz` file.
 
-    Integer `y` of shape `(N,)` or `(N, 1)` are class labels 0 … k − 1; anything else is a regression target. Inputs are
-    used as they are, except that uint8 pixels are divided by 255.
+    Integer `y` of shape `(N,)` or `(N, 1)` are class labels 0 … k − 1; anything else is a
+    regression target. Inputs are used as they are, except that uint8 pixels are divided by 255.
     """
     arrays = read_npz(path)
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
     fields, classes = {}, None
     labels = all(
-        np.issubdtype(arrays[f"y_{part}"].dtype, np.integer) and arrays[f"y_{part}"].size == len(arrays[f"y_{part}"])
+        np.issubdtype(arrays[f"y_{part}"].dtype, np.integer)
+        and arrays[f"y_{part}"].size == len(arrays[f"y_{part}"])
         for part in parts
     )
     if labels:
         low = min(int(arrays[f"y_{part}"].min()) for part in parts)
         if low < 0:
-            raise InputError(f"Data file {str(path)!r}: class labels must be 0, 1, …. Received: {low}.")
+            raise InputError(
+                f"Data file {str(path)!r}: class labels must be 0, 1, …. Received: {low}."
+            )
         classes = max(int(arrays[f"y_{part}"].max()) for part in parts) + 1
     for part in parts:
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         flat = x.reshape(len(x), -1)
-        fields[f"x_{part}"] = flat.astype("float32") / 255 if x.dtype == np.uint8 else flat.astype("float32")
-        fields[f"y_{part}"] = y.reshape(-1).astype("int64") if labels else y.reshape(len(y), -1).astype("float32")
+        fields[f"x_{part}"] = (
+            flat.astype("float32") / 255 if x.dtype == np.uint8 else flat.astype("float32")
+        )
+        fields[f"y_{part}"] = (
+            y.reshape(-1).astype("int64") if labels else y.reshape(len(y), -1).astype("float32")
+        )
     shape = arrays["x_train"].shape[1:] or (1,)
-    return Dataset(name=Path(path).name, **fields, input_shape=shape, classes=classes, source=str(path))
+    return Dataset(
+        name=Path(path).name, **fields, input_shape=shape, classes=classes, source=str(path)
+    )

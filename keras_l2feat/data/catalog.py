@@ -43,14 +43,18 @@ def load(name) -> Dataset:
     base, _, rest = text.partition(":")
     if base not in _MAKERS:
         close = f" A file ends in .npz: {text!r} does not." if Path(text).exists() else ""
-        raise InputError(f"No data set {text!r}. Known: {', '.join(_MAKERS)}, or the path of an .npz file.{close}")
+        raise InputError(
+            f"No data set {text!r}. Known: {', '.join(_MAKERS)}, or the path of an .npz file.{close}"
+        )
     maker = _MAKERS[base]
     known = [key for key in inspect.signature(maker).parameters if key not in {"name", "full"}]
     options = {}
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         if not equals or key not in known:
-            raise InputError(f"Data set {base!r} has no option {item!r}. Options: {', '.join(known) or 'none'}.")
+            raise InputError(
+                f"Data set {base!r} has no option {item!r}. Options: {', '.join(known) or 'none'}."
+            )
         try:
             options[key] = tuple(map(int, value)) if key == "digits" else int(value)
         except ValueError:
@@ -63,8 +67,8 @@ def load(name) -> Dataset:
 def training_arrays(data, cost=None):
     """What an algorithm on arrays needs of a data set, a name, or a pair `(x, y)`.
 
-    Returns: x (N, n_0) float64, y, and the cost: as given, or else that of the data set's task; of a pair,
-        "crossentropy" where y is a vector of whole numbers and "squared" otherwise.
+    Returns: x (N, n_0) float64, y, and the cost: as given, or else that of the data set's task; of
+        a pair, "crossentropy" where y is a vector of whole numbers and "squared" otherwise.
     """
     if isinstance(data, tuple):
         x, y = data

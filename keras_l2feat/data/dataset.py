@@ -72,7 +72,8 @@ class Dataset:
         return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
 
     def check_widths(self, widths, what="the network's widths") -> None:
-        """Raise an `InputError` unless widths n_0 … n_L begin with the inputs and end with the outputs of the data.
+        """Raise an `InputError` unless widths n_0 … n_L begin with the inputs and end with the
+        outputs of the data.
 
         Args:
             widths: tuple of widths.
@@ -93,7 +94,9 @@ class Dataset:
         x = self.x_train if split == "train" else self.x_test
         inputs = model.inputs
         if len(inputs) != 1:
-            raise InputError(f"Data set {self.name!r} has one input; model {model.name!r} has {len(inputs)}.")
+            raise InputError(
+                f"Data set {self.name!r} has one input; model {model.name!r} has {len(inputs)}."
+            )
         shape = tuple(inputs[0].shape[1:])
         if None in shape:
             shape = (*self.input_shape, *(1,) * (len(shape) - len(self.input_shape)))

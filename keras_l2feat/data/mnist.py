@@ -1,4 +1,5 @@
-"""MNIST: a subset that travels with the package, and the full set through Keras or from a file of the user's.
+"""MNIST: a subset that travels with the package, and the full set through Keras or from a file of
+the user's.
 
 The database is by LeCun, Cortes and Burges, CC BY-SA 3.0 (see LICENSE-mnist.md beside this file).
 """
@@ -23,14 +24,17 @@ def mnist(*, full=False, digits=None, n=None, name=None) -> Dataset:
     """Handwritten digits, pixels divided by 255, 28 × 28 flattened.
 
     Args:
-        full: the 60 000 + 10 000 digits, from the file that the environment variable `L2FEAT_MNIST` names, else
-            through `keras.datasets.mnist` (which downloads); by default the first 1000 + 1000 of them, shipped here.
-        digits: keep only these classes, for example `(7, 8, 9)`, and label them 0, 1, … in increasing order.
+        full: the 60 000 + 10 000 digits, from the file that the environment variable `L2FEAT_MNIST`
+            names, else through `keras.datasets.mnist` (which downloads); by default the first 1000
+            + 1000 of them, shipped here.
+        digits: keep only these classes, for example `(7, 8, 9)`, and label them 0, 1, … in
+            increasing order.
         n: keep the first `n` training points (after the choice of digits).
         name: the name the data set goes by.
 
     Raises:
-        InputError: no such digits, more points than there are, no file or no network for the full set.
+        InputError: no such digits, more points than there are, no file or no network for the full
+            set.
     """
     arrays = _full() if full else read_npz(SUBSET)
     classes = 10
@@ -49,7 +53,10 @@ def mnist(*, full=False, digits=None, n=None, name=None) -> Dataset:
             raise bad_argument("n", f"between 1 and {available}", n)
         arrays["x_train"], arrays["y_train"] = arrays["x_train"][:n], arrays["y_train"][:n]
     chosen = "" if digits is None else ":digits=" + "".join(map(str, digits))
-    pixels = {f"x_{part}": arrays[f"x_{part}"].reshape(-1, 784).astype("float32") / 255 for part in ("train", "test")}
+    pixels = {
+        f"x_{part}": arrays[f"x_{part}"].reshape(-1, 784).astype("float32") / 255
+        for part in ("train", "test")
+    }
     labels = {f"y_{part}": arrays[f"y_{part}"].astype("int64") for part in ("train", "test")}
     return Dataset(
         name=name or ("mnist" if full else "mnist-1k") + chosen,

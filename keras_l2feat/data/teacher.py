@@ -1,4 +1,7 @@
-"""Teacher data: Gaussian inputs through a fixed random ReLU network [Jacot et al. 2022, Fig. 2 right]."""
+"""Teacher data: Gaussian inputs through a fixed random ReLU network [Jacot et al. 2022, Fig. 2
+right]."""
+
+import itertools
 
 import numpy as np
 
@@ -14,21 +17,33 @@ def teacher_network(*, depth=3, width=10, inputs=10, outputs=1, seed=0) -> Dense
     return _network(np.random.default_rng(seed), depth, width, inputs, outputs)
 
 
-def teacher(*, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, seed=0, name=None) -> Dataset:
+def teacher(
+    *, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, seed=0, name=None
+) -> Dataset:
     """Targets of a random network of `depth` weight matrices and hidden layers of `width`.
 
-    Inputs are standard Gaussian `(n, inputs)`; weights are Gaussian, of variance `1 / rows` in the kernel (so
-    that representations keep their size through depth, up to the factor of σ) and of the bias row (β = 1). Targets are
-    divided by their standard deviation on the training set, so that λ means the same for every teacher.
+    Inputs are standard Gaussian `(n, inputs)`; weights are Gaussian, of variance `1 / rows` in the
+    kernel (so that representations keep their size through depth, up to the factor of σ) and of the
+    bias row (β = 1). Targets are divided by their standard deviation on the training set, so that λ
+    means the same for every teacher.
 
     Returns: a `Dataset`, the same for the same arguments.
     """
-    for argument, value in {"depth": depth, "width": width, "inputs": inputs, "outputs": outputs, "n": n}.items():
+    for argument, value in {
+        "depth": depth,
+        "width": width,
+        "inputs": inputs,
+        "outputs": outputs,
+        "n": n,
+    }.items():
         if int(value) != value or value < 1:
             raise bad_argument(argument, "a whole number of at least 1", value)
     generator = np.random.default_rng(seed)
     network = _network(generator, depth, width, inputs, outputs)
-    x_train, x_test = generator.standard_normal((n, inputs)), generator.standard_normal((n_test, inputs))
+    x_train, x_test = (
+        generator.standard_normal((n, inputs)),
+        generator.standard_normal((n_test, inputs)),
+    )
     y_train, y_test = network(x_train), network(x_test)
     scale = y_train.std() or 1.0
     return Dataset(
@@ -44,5 +59,7 @@ def teacher(*, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, see
 
 def _network(generator, depth, width, inputs, outputs):
     widths = (inputs, *(width,) * (depth - 1), outputs)
-    weights = [generator.standard_normal((a + 1, b)) / np.sqrt(a) for a, b in zip(widths, widths[1:])]  # noqa: RUF007
+    weights = [
+        generator.standard_normal((a + 1, b)) / np.sqrt(a) for a, b in itertools.pairwise(widths)
+    ]
     return DenseNetwork(tuple(weights))

@@ -9,26 +9,35 @@ __all__ = ["bipartite", "linear", "one_dim", "one_hot", "two_points"]
 
 
 def bipartite(*, n=4, name=None) -> Dataset:
-    """X = I and Y = [[n/2·I, 1], [1, n/2·I]], `(n, n)` both: a ReLU network without bias needs n²/4 neurons.
+    """X = I and Y = [[n/2·I, 1], [1, n/2·I]], `(n, n)` both: a ReLU network without bias needs n²/4
+    neurons.
 
     The least Σ‖W‖² of two layers that fit it is n² [Jacot et al. 2022, Prop. 14].
     """
     if n < 2 or n % 2:
         raise bad_argument("n", "even, at least 2", n)
     half = n // 2
-    y = np.block([[half * np.eye(half), np.ones((half, half))], [np.ones((half, half)), half * np.eye(half)]])
+    y = np.block(
+        [[half * np.eye(half), np.ones((half, half))], [np.ones((half, half)), half * np.eye(half)]]
+    )
     return _toy(name or f"bipartite:n={n}", np.eye(n), y, f"bipartite(n={n})")
 
 
 def one_hot(*, classes=3, n=9, name=None) -> Dataset:
     """X = I and one-hot targets, `(n, n)` and `(n, classes)`, class sizes as even as can be.
 
-    Two layers of ReLU without bias need one neuron per class; the least Σ‖W‖² is 2 Σ √(class size) [Jacot et al. 2022].
+    Two layers of ReLU without bias need one neuron per class; the least Σ‖W‖² is 2 Σ √(class size)
+    [Jacot et al. 2022].
     """
     if not 1 <= classes <= n:
         raise bad_argument("classes", f"between 1 and n = {n}", classes)
     y = np.eye(classes)[np.arange(n) * classes // n]
-    return _toy(name or f"one-hot:classes={classes},n={n}", np.eye(n), y, f"one_hot(classes={classes}, n={n})")
+    return _toy(
+        name or f"one-hot:classes={classes},n={n}",
+        np.eye(n),
+        y,
+        f"one_hot(classes={classes}, n={n})",
+    )
 
 
 def two_points(*, name=None) -> Dataset:
@@ -47,13 +56,19 @@ def one_dim(*, n=10, seed=0, name=None) -> Dataset:
     if n < 1:
         raise bad_argument("n", "at least 1", n)
     y = np.random.default_rng(seed).standard_normal((n, 1))
-    return _toy(name or f"one-dim:n={n},seed={seed}", np.linspace(-1, 1, n)[:, None], y, f"one_dim(n={n}, seed={seed})")
+    return _toy(
+        name or f"one-dim:n={n},seed={seed}",
+        np.linspace(-1, 1, n)[:, None],
+        y,
+        f"one_dim(n={n}, seed={seed})",
+    )
 
 
 def linear(*, n=8, rank=3, seed=0, name=None) -> Dataset:
     """X = I and Y of the given rank with singular values rank, …, 2, 1, `(n, n)` both.
 
-    A deep linear network of depth L without bias fits it with Σ‖W‖² = L Σ s_i^{2/L} at least, on `rank` units a layer.
+    A deep linear network of depth L without bias fits it with Σ‖W‖² = L Σ s_i^{2/L} at least, on
+    `rank` units a layer.
     """
     if not 1 <= rank <= n:
         raise bad_argument("rank", f"between 1 and n = {n}", rank)
@@ -61,7 +76,10 @@ def linear(*, n=8, rank=3, seed=0, name=None) -> Dataset:
     left, right = (np.linalg.qr(generator.standard_normal((n, n)))[0][:, :rank] for _ in range(2))
     y = (left * np.arange(rank, 0, -1.0)) @ right.T
     return _toy(
-        name or f"linear:n={n},rank={rank},seed={seed}", np.eye(n), y, f"linear(n={n}, rank={rank}, seed={seed})"
+        name or f"linear:n={n},rank={rank},seed={seed}",
+        np.eye(n),
+        y,
+        f"linear(n={n}, rank={rank}, seed={seed})",
     )
 
 

@@ -24,12 +24,21 @@ class Claims:
 
     rows: list = field(default_factory=list)
 
-    def check(self, what: str, claimed: float, computed: float, *, relation="=", tolerance=1e-4) -> bool:
-        """Add a row: `computed relation claimed`, up to `tolerance` relative to `claimed` (absolute if that is 0)."""
+    def check(
+        self, what: str, claimed: float, computed: float, *, relation="=", tolerance=1e-4
+    ) -> bool:
+        """Add a row: `computed relation claimed`, up to `tolerance` relative to `claimed` (absolute
+        if that is 0)."""
         slack = tolerance * (abs(claimed) or 1.0)
         agrees = bool(_AGREES[relation](computed, claimed, slack))
         self.rows.append(
-            {"what": what, "relation": relation, "claimed": claimed, "computed": computed, "agrees": agrees}
+            {
+                "what": what,
+                "relation": relation,
+                "claimed": claimed,
+                "computed": computed,
+                "agrees": agrees,
+            }
         )
         return agrees
 

@@ -13,7 +13,9 @@ FRAMES = 40  # of the animation, spaced geometrically over the iterations
 
 @figure(
     "fig1",
-    click.option("--lam", type=float, default=1e-2, show_default=True, help="Amount λ of the L2 penalty."),
+    click.option(
+        "--lam", type=float, default=1e-2, show_default=True, help="Amount λ of the L2 penalty."
+    ),
     click.option("--animate", is_flag=True, help="Also write the course of training, forces.gif."),
     summary="Attraction and repulsion on MNIST 7, 8, 9 [Jacot et al. 2022, Fig. 1].",
 )
@@ -29,7 +31,9 @@ def command(out, *, seed, quiet, lam, animate):
 
     digits = data.load(DATA)
     start = DenseNetwork.random((digits.x_train.shape[1], *WIDTHS, digits.outputs), seed=seed)
-    objective = RepresentationObjective(digits, lam, form="coordinates", ridge=RIDGES["coordinates"][0])
+    objective = RepresentationObjective(
+        digits, lam, form="coordinates", ridge=RIDGES["coordinates"][0]
+    )
     moments = set(np.unique(np.geomspace(1, ITERATIONS, FRAMES).astype(int)))
     course = [(0, start)]
 

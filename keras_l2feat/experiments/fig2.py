@@ -1,4 +1,5 @@
-"""Loss against width [Jacot et al. 2022, Fig. 2]: MNIST at two λ on the left, a teacher network on the right."""
+"""Loss against width [Jacot et al. 2022, Fig. 2]: MNIST at two λ on the left, a teacher network on
+the right."""
 
 import click
 
@@ -6,8 +7,12 @@ from keras_l2feat.experiments.record import figure
 
 WIDTHS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 55, 75, 100)
 EPSILON = 0.01
-CONTINUATION = (1e-4, 1e-5)  # at so small a λ training ends in poor minima; greater ones lead to better
-# panel: data set, λs, method, seeds, options. The paper shows independent trials for the teacher, all as dots.
+CONTINUATION = (
+    1e-4,
+    1e-5,
+)  # at so small a λ training ends in poor minima; greater ones lead to better
+# panel: data set, λs, method, seeds, options. The paper shows independent trials for the teacher,
+# all as dots.
 PANELS = {
     "mnist": [("mnist-1k", (1e-3, 1e-4), "descent", (0,), {})],
     "teacher": [
@@ -65,7 +70,8 @@ def command(out, *, seed, quiet, jobs):
             )
     text = (
         "The regularized training loss (full lines, λ term included) against the width of both hidden layers, "
-        "depth 3, 1000 points; dashed the test loss without the λ term of the same networks.\n\n" + "\n".join(lines)
+        "depth 3, 1000 points; dashed the test loss without the λ term of the same networks.\n\n"
+        + "\n".join(lines)
     )
     return text + (
         "\n\nThe paper (Fig. 2) sees the plateau start near width 10 on both sides, after 1 to 4 hours of Adam and "

@@ -1,4 +1,5 @@
-"""The landscape with weight decay: which activation regions hold a global minimum, and who finds one."""
+"""The landscape with weight decay: which activation regions hold a global minimum, and who finds
+one."""
 
 import numpy as np
 
@@ -22,18 +23,29 @@ NEURONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SAMPLES = 60  # regions of each kind: a fraction is known to ±0.06
 POINTS, INPUTS = 8, 2  # of the training experiment
 WIDTHS = (8, 32, 128)
-SCALES = (0.01, 0.1, 1.0, 3.0, 10.0)  # about ‖W_1‖ and ‖W_2‖ at the start; at the optimum they are near 1.5
+SCALES = (
+    0.01,
+    0.1,
+    1.0,
+    3.0,
+    10.0,
+)  # about ‖W_1‖ and ‖W_2‖ at the start; at the optimum they are near 1.5
 SEEDS = 20
 STEPS = 8000
 SUCCESS = 0.01  # a run is global when the certificate leaves it at most 1 % to gain
 
 
 def run(out, *, seed=0, quiet=False) -> str:
-    """Count activation regions with a global and with a spurious minimum, and train from small and large weights."""
+    """Count activation regions with a global and with a spurious minimum, and train from small and
+    large weights."""
     regions = _regions(seed, quiet)
     training = _training(seed, quiet)
     _write_csv(out / "regions.csv", ("data", "n", "d", "m", "global", "spurious"), regions)
-    _write_csv(out / "training.csv", ("scale", "m", "seed", "loss", "region_minimum", "optimum", "gap"), training)
+    _write_csv(
+        out / "training.csv",
+        ("scale", "m", "seed", "loss", "region_minimum", "optimum", "gap"),
+        training,
+    )
     _draw(out, regions, training)
     return _text(regions, training)
 
@@ -41,7 +53,10 @@ def run(out, *, seed=0, quiet=False) -> str:
 def _regions(seed, quiet):
     """Rows (data, n, d, m, fraction global, fraction spurious)."""
     generator = np.random.default_rng(seed)
-    sets = [("general", n, d, generator.standard_normal((n, d)), generator.standard_normal(n)) for n, d in SIZES]
+    sets = [
+        ("general", n, d, generator.standard_normal((n, d)), generator.standard_normal(n))
+        for n, d in SIZES
+    ]
     sets += [("orthogonal", n, n, np.eye(n), 1 + generator.uniform(size=n)) for n in ORTHOGONAL]
     rows = []
     with progress.bar(total=len(sets) * len(NEURONS), description="regions", quiet=quiet) as bar:
@@ -49,18 +64,29 @@ def _regions(seed, quiet):
             optimum = global_optimum(x, y, LAM, tolerance=1e-8).value
             for m in NEURONS:
                 kinds = [
-                    region_minimum(x, y, random_region(x, m, generator), LAM, optimum).kind for _ in range(SAMPLES)
+                    region_minimum(x, y, random_region(x, m, generator), LAM, optimum).kind
+                    for _ in range(SAMPLES)
                 ]
-                rows.append((data, n, d, m, kinds.count("global") / SAMPLES, kinds.count("spurious") / SAMPLES))
+                rows.append(
+                    (
+                        data,
+                        n,
+                        d,
+                        m,
+                        kinds.count("global") / SAMPLES,
+                        kinds.count("spurious") / SAMPLES,
+                    )
+                )
                 bar.update()
     return rows
 
 
 def _training(seed, quiet):
-    """Rows (scale, m, seed, loss, minimum of the region it ended in, optimum, the certificate's relative gap there).
+    """Rows (scale, m, seed, loss, minimum of the region it ended in, optimum, the certificate's
+    relative gap there).
 
-    Near kinks gradient descent settles slowly, and the certificate is sharp: so each run is judged at the exact minimum
-    of the region in which it ended.
+    Near kinks gradient descent settles slowly, and the certificate is sharp: so each run is judged
+    at the exact minimum of the region in which it ended.
     """
     generator = np.random.default_rng(seed + 1)
     x, y = generator.standard_normal((POINTS, INPUTS)), generator.standard_normal(POINTS)
@@ -69,7 +95,11 @@ def _training(seed, quiet):
     rows = []
     for m in progress.bar(WIDTHS, description="training", quiet=quiet):
         scales = np.repeat(SCALES, SEEDS)
-        w = scales[:, None, None] * generator.standard_normal((len(scales), INPUTS, m)) / np.sqrt(INPUTS * m)
+        w = (
+            scales[:, None, None]
+            * generator.standard_normal((len(scales), INPUTS, m))
+            / np.sqrt(INPUTS * m)
+        )
         v = scales[:, None] * generator.standard_normal((len(scales), m)) / np.sqrt(m)
         w, v, losses = _descend(x, y, w, v)
         for run_, (scale, loss) in enumerate(zip(scales, losses)):
@@ -85,17 +115,22 @@ def _training(seed, quiet):
 def _outputs(x, region, minimum):
     """The outputs (N, 1) at a region's minimum."""
     columns = region.columns
-    return np.sum(columns[:, -1] * np.where(columns[:, :-1].T > 0, x @ minimum.u.T, 0), axis=1, keepdims=True)
+    return np.sum(
+        columns[:, -1] * np.where(columns[:, :-1].T > 0, x @ minimum.u.T, 0), axis=1, keepdims=True
+    )
 
 
 def _descend(x, y, w, v):
-    """Gradient descent on many networks (S, d, m), (S, m) at once; each halves its step when its loss would rise."""
+    """Gradient descent on many networks (S, d, m), (S, m) at once; each halves its step when its
+    loss would rise."""
 
     def evaluate(w, v):
         z = x @ w
         a = np.maximum(z, 0)
         residual = np.einsum("snm,sm->sn", a, v) - y
-        loss = np.mean(residual**2, axis=1) + LAM * (np.sum(w**2, axis=(1, 2)) + np.sum(v**2, axis=1))
+        loss = np.mean(residual**2, axis=1) + LAM * (
+            np.sum(w**2, axis=(1, 2)) + np.sum(v**2, axis=1)
+        )
         g = 2 / len(x) * residual
         to_w = np.matmul(x.T, g[:, :, None] * (z > 0) * v[:, None, :]) + 2 * LAM * w
         return loss, to_w, np.einsum("snm,sn->sm", a, g) + 2 * LAM * v
@@ -107,14 +142,21 @@ def _descend(x, y, w, v):
         new_loss, new_to_w, new_to_v = evaluate(new_w, new_v)
         lower = new_loss <= loss
         rate = np.where(lower, np.minimum(1.02 * rate, 0.5), rate / 2)
-        w, to_w = (np.where(lower[:, None, None], new, old) for new, old in ((new_w, w), (new_to_w, to_w)))
-        v, to_v = (np.where(lower[:, None], new, old) for new, old in ((new_v, v), (new_to_v, to_v)))
+        w, to_w = (
+            np.where(lower[:, None, None], new, old) for new, old in ((new_w, w), (new_to_w, to_w))
+        )
+        v, to_v = (
+            np.where(lower[:, None], new, old) for new, old in ((new_v, v), (new_to_v, to_v))
+        )
         loss = np.where(lower, new_loss, loss)
     return w, v, loss
 
 
 def _write_csv(path, names, rows):
-    lines = [",".join(f"{value:.10g}" if isinstance(value, float) else str(value) for value in row) for row in rows]
+    lines = [
+        ",".join(f"{value:.10g}" if isinstance(value, float) else str(value) for value in row)
+        for row in rows
+    ]
     write_text(path, "\n".join([",".join(names), *lines]) + "\n")
 
 
@@ -136,14 +178,24 @@ def _draw(out, regions, training):
                     axis.axvline(n**d, color=color, linewidth=1, alpha=0.6)
                 else:  # one neuron must be active on every point, with a positive head
                     m = np.geomspace(1, NEURONS[-1], 100)
-                    axis.plot(m, 1 - (1 - 2.0 ** -(n + 1)) ** m, color=color, alpha=0.4, linewidth=3)
+                    axis.plot(
+                        m, 1 - (1 - 2.0 ** -(n + 1)) ** m, color=color, alpha=0.4, linewidth=3
+                    )
             axis.set_xscale("log", base=2)
-            axis.set(xlabel="neurons m", ylabel="fraction of regions", title=title, ylim=(-0.03, 1.03))
-            axis.legend(fontsize="small", loc="center right" if data == "general" else "upper left", framealpha=0.9)
+            axis.set(
+                xlabel="neurons m", ylabel="fraction of regions", title=title, ylim=(-0.03, 1.03)
+            )
+            axis.legend(
+                fontsize="small",
+                loc="center right" if data == "general" else "upper left",
+                framealpha=0.9,
+            )
         note = "solid: global minimum\ndotted: spurious minimum\nupright: n^d, dotted 2^n"
         left.text(0.02, 0.6, note, transform=left.transAxes, fontsize="x-small")
         for m in WIDTHS:
-            rows = np.array([(row[0], row[-1] <= SUCCESS) for row in training if row[1] == m], dtype=float)
+            rows = np.array(
+                [(row[0], row[-1] <= SUCCESS) for row in training if row[1] == m], dtype=float
+            )
             shares = [rows[rows[:, 0] == scale, 1].mean() for scale in SCALES]
             right.plot(SCALES, shares, "o-", label=f"m = {m}", markersize=4)
         right.set_xscale("log")
@@ -168,10 +220,18 @@ def _text(regions, training):
             rows = [row for row in regions if row[:3] == (data, n, d)]
             most = next((row[3] for row in rows if row[4] >= 0.9), None)
             spurious = max(rows, key=lambda row: row[5])
-            share = f"at most {spurious[5]:.0%} spurious (m = {spurious[3]})" if spurious[5] else "none spurious"
+            share = (
+                f"at most {spurious[5]:.0%} spurious (m = {spurious[3]})"
+                if spurious[5]
+                else "none spurious"
+            )
             marks = f"n^d = {n**d}, 2^n = {2**n}" if data == "general" else f"2^n = {2**n}"
-            parts.append(f"n = {n}, d = {d} ({marks}): 90 % hold a global minimum from m = {most}, {share}")
-        lines.append(f"{'Gaussian' if data == 'general' else 'Orthogonal'} points: " + "; ".join(parts) + ".")
+            parts.append(
+                f"n = {n}, d = {d} ({marks}): 90 % hold a global minimum from m = {most}, {share}"
+            )
+        lines.append(
+            f"{'Gaussian' if data == 'general' else 'Orthogonal'} points: " + "; ".join(parts) + "."
+        )
     shares = []
     for m in WIDTHS:
         for scale in (SCALES[0], SCALES[-1]):
@@ -189,4 +249,6 @@ def _text(regions, training):
     return "\n\n".join(lines)
 
 
-command = figure("landscape", summary="Activation regions with global and spurious minima, and who finds them.")(run)
+command = figure(
+    "landscape", summary="Activation regions with global and spurious minima, and who finds them."
+)(run)

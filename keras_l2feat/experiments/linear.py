@@ -1,4 +1,5 @@
-"""Deep linear networks: the representation cost is a Schatten norm, and covariances go geometrically."""
+"""Deep linear networks: the representation cost is a Schatten norm, and covariances go
+geometrically."""
 
 import numpy as np
 
@@ -16,7 +17,8 @@ TRIALS = 3
 
 @figure("linear", summary="Deep linear networks: the Schatten norm.")
 def command(out, *, seed, quiet):
-    """R by the constrained method and by λ → 0 for L = 2 … 5, against width, and the spectra of the layers."""
+    """R by the constrained method and by λ → 0 for L = 2 … 5, against width, and the spectra of the
+    layers."""
     claims, rows, found = Claims(), [], {}
     tasks = [(depth, width) for depth in DEPTHS for width in range(RANK, N + 1)]
     with bar(tasks, description="depths and widths", quiet=quiet) as progress:
@@ -24,7 +26,14 @@ def command(out, *, seed, quiet):
             known = constructions.linear(N, RANK, seed, depth)
             for method in ("constrained", "limit"):
                 answer = representation_cost(
-                    known.x, known.y, depth, width, activation="linear", trials=TRIALS, method=method, seed=seed
+                    known.x,
+                    known.y,
+                    depth,
+                    width,
+                    activation="linear",
+                    trials=TRIALS,
+                    method=method,
+                    seed=seed,
                 )
                 rows.append(
                     {
@@ -40,37 +49,79 @@ def command(out, *, seed, quiet):
     for depth in DEPTHS:
         known = constructions.linear(N, RANK, seed, depth)
         claims.check(
-            f"L = {depth}: norm of the construction", known.cost, known.facts()["squared_norm"], tolerance=1e-9
+            f"L = {depth}: norm of the construction",
+            known.cost,
+            known.facts()["squared_norm"],
+            tolerance=1e-9,
         )
         for method in ("constrained", "limit"):
-            claims.check(f"L = {depth}: R, {method}", known.cost, found[depth, N, method].cost, tolerance=1e-6)
+            claims.check(
+                f"L = {depth}: R, {method}",
+                known.cost,
+                found[depth, N, method].cost,
+                tolerance=1e-6,
+            )
         narrow = representation_cost(
-            known.x, known.y, depth, RANK - 1, activation="linear", trials=TRIALS, seed=seed, bound=False
+            known.x,
+            known.y,
+            depth,
+            RANK - 1,
+            activation="linear",
+            trials=TRIALS,
+            seed=seed,
+            bound=False,
         )
         claims.check(
-            f"L = {depth}: R with {RANK - 1} neurons, fewer than the rank", known.cost, narrow.cost, relation=">"
+            f"L = {depth}: R with {RANK - 1} neurons, fewer than the rank",
+            known.cost,
+            narrow.cost,
+            relation=">",
         )
     network = found[SHOWN, N, "constrained"].network
     spectra = [np.linalg.eigvalsh(z @ z.T)[::-1][:RANK] for z in network.forward(np.eye(N))[0]]
     for layer, spectrum in enumerate(spectra, start=1):
         expected = np.arange(RANK, 0, -1.0) ** (2 * layer / SHOWN)
         worst = np.abs(spectrum / expected - 1).max()
-        claims.check(f"L = {SHOWN}, K_{layer}: largest relative error of s^(2l/L)", 0, worst, tolerance=1e-4)
+        claims.check(
+            f"L = {SHOWN}, K_{layer}: largest relative error of s^(2l/L)", 0, worst, tolerance=1e-4
+        )
     write_csv(rows, out / "linear.csv")
     write_csv(claims.rows, out / "claims.csv")
     with canvas(1, 2, width=4.6) as (drawing, (left, right)):
         for method, marker in (("constrained", "o"), ("limit", "s")):
             own = [row for row in rows if row["method"] == method and row["width"] == N]
-            left.semilogy([r["depth"] for r in own], [max(r["error"], 1e-16) for r in own], marker + "-", label=method)
+            left.semilogy(
+                [r["depth"] for r in own],
+                [max(r["error"], 1e-16) for r in own],
+                marker + "-",
+                label=method,
+            )
         left.axhline(1e-6, color="0.5", ls=":", label="1e-6")
         left.set(
-            xlabel="depth L", ylabel="|R / (L Σ sᵢ^(2/L)) − 1|", xticks=DEPTHS, title="least norm that fits, found"
+            xlabel="depth L",
+            ylabel="|R / (L Σ sᵢ^(2/L)) − 1|",
+            xticks=DEPTHS,
+            title="least norm that fits, found",
         )
         layers = np.arange(1, SHOWN + 1)
         for index in range(RANK):
-            right.semilogy(layers, [spectrum[index] for spectrum in spectra], f"C{index}o", label=f"s = {RANK - index}")
-            right.semilogy([0, *layers], (RANK - index) ** (2 * np.array([0, *layers]) / SHOWN), f"C{index}-", lw=1)
-        right.set(xlabel="layer l", ylabel="eigenvalue of K_l", title=f"L = {SHOWN}: geometric, lines are s^(2l/L)")
+            right.semilogy(
+                layers,
+                [spectrum[index] for spectrum in spectra],
+                f"C{index}o",
+                label=f"s = {RANK - index}",
+            )
+            right.semilogy(
+                [0, *layers],
+                (RANK - index) ** (2 * np.array([0, *layers]) / SHOWN),
+                f"C{index}-",
+                lw=1,
+            )
+        right.set(
+            xlabel="layer l",
+            ylabel="eigenvalue of K_l",
+            title=f"L = {SHOWN}: geometric, lines are s^(2l/L)",
+        )
         for axis in (left, right):
             axis.legend(fontsize=8)
         save(drawing, out / "linear.png")

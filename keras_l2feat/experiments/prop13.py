@@ -1,4 +1,5 @@
-"""Prop. 13: the completely positive matrix of a triangle-free graph needs as many columns as there are edges."""
+"""Prop. 13: the completely positive matrix of a triangle-free graph needs as many columns as there
+are edges."""
 
 import networkx as nx
 
@@ -20,21 +21,30 @@ RESTARTS = 20
 
 def search(matrix, columns, seed):
     """The residuals of nonnegative factorizations of so many columns, best of `RESTARTS` each."""
-    return [completely_positive.factorize(matrix, k, restarts=RESTARTS, seed=seed).residual for k in columns]
+    return [
+        completely_positive.factorize(matrix, k, restarts=RESTARTS, seed=seed).residual
+        for k in columns
+    ]
 
 
 @figure("prop13", summary="Completely positive matrices of triangle-free graphs.")
 def command(out, *, seed, quiet):
-    """A = EᵀE for several graphs: the bound from below, the factor, and what a search finds with fewer columns."""
+    """A = EᵀE for several graphs: the bound from below, the factor, and what a search finds with
+    fewer columns."""
     claims, rows = Claims(), []
     with bar(GRAPHS.items(), description="graphs", quiet=quiet) as graphs:
         for name, graph in graphs:
             matrix, edges = completely_positive.graph_matrix(graph), graph.number_of_edges()
             columns = range(max(edges - 3, 1), edges + 2)
             residuals = search(matrix, columns, seed)
-            rows += [{"graph": name, "edges": edges, "columns": k, "residual": r} for k, r in zip(columns, residuals)]
+            rows += [
+                {"graph": name, "edges": edges, "columns": k, "residual": r}
+                for k, r in zip(columns, residuals)
+            ]
             claims.check(
-                f"{name}: CP-rank from below, a fooling set", edges, completely_positive.fooling_set(matrix > 0)
+                f"{name}: CP-rank from below, a fooling set",
+                edges,
+                completely_positive.fooling_set(matrix > 0),
             )
             fit = dict(zip(columns, residuals))
             claims.check(f"{name}: residual with {edges} columns", 0, fit[edges], tolerance=1e-9)
@@ -50,7 +60,10 @@ def command(out, *, seed, quiet):
             edge_color="C0",
             font_size=9,
         )
-        left.set_title("9 edges, no triangle: each column of a\nnonnegative factor covers one edge", fontsize=10)
+        left.set_title(
+            "9 edges, no triangle: each column of a\nnonnegative factor covers one edge",
+            fontsize=10,
+        )
         left.axis("off")
         for index, name in enumerate(GRAPHS):
             own = [row for row in rows if row["graph"] == name]
@@ -58,7 +71,9 @@ def command(out, *, seed, quiet):
             residuals = [max(row["residual"], 1e-17) for row in own]
             right.semilogy(offsets, residuals, "os^Dv"[index] + "-", label=name, ms=5)
         right.axvline(0, color="0.4", ls=":")
-        right.set(xlabel="columns minus edges", ylabel="‖A − BBᵀ‖ / ‖A‖, best of 20", xticks=range(-3, 2))
+        right.set(
+            xlabel="columns minus edges", ylabel="‖A − BBᵀ‖ / ‖A‖, best of 20", xticks=range(-3, 2)
+        )
         right.set_title("a factor exists from the number of edges on", fontsize=10)
         right.legend(fontsize=8)
         save(drawing, out / "prop13.png")

@@ -14,7 +14,10 @@ SIZES = (4, 6, 8)
 BEYOND = 4  # widths computed past the plateau's start
 TRIALS = 3  # random starts at each width, besides the one that comes from the width above
 CORNER = 1e-4  # relative distance from R within which a width is on the plateau
-RAY_ANGLE, RAY_SHARE = 0.03, 1e-3  # radians within which neurons are one ray; smaller contributions do not count
+RAY_ANGLE, RAY_SHARE = (
+    0.03,
+    1e-3,
+)  # radians within which neurons are one ray; smaller contributions do not count
 
 
 def bipartite(n, claims, *, seed, quiet):
@@ -22,20 +25,31 @@ def bipartite(n, claims, *, seed, quiet):
     construction = constructions.bipartite(n)
     facts, k = construction.facts(), construction.plateau
     curve = cost_curve(
-        construction.x, construction.y, range(n - 1, k + BEYOND + 1), trials=TRIALS, seed=seed, quiet=quiet
+        construction.x,
+        construction.y,
+        range(n - 1, k + BEYOND + 1),
+        trials=TRIALS,
+        seed=seed,
+        quiet=quiet,
     )
     costs = {width: found.cost for width, found in curve.items()}
     start = min(width for width, cost in costs.items() if cost <= (1 + CORNER) * n**2)
     claims.check(f"N = {n}: ‖Eᵀ‖² + ‖E‖², which fit", n**2, facts["squared_norm"])
     claims.check(f"N = {n}: neurons of that network, from below", k, facts["rank"].lower)
     claims.check(f"N = {n}: R found at width N²/4", n**2, costs[k])
-    claims.check(f"N = {n}: bound on R at every width, from the dual", n**2, curve[max(curve)].lower_bound)
+    claims.check(
+        f"N = {n}: bound on R at every width, from the dual", n**2, curve[max(curve)].lower_bound
+    )
     claims.check(f"N = {n}: plateau starts at width", n**2 // 4, start)
     near = np.sqrt(1 + 2 / n) * n**2
     claims.check(f"N = {n}: R found with N neurons", near, costs[n], relation="≤")
-    wide = representation_cost(construction.x, construction.y, 2, 2 * k, trials=TRIALS, seed=seed, quiet=quiet)
+    wide = representation_cost(
+        construction.x, construction.y, 2, 2 * k, trials=TRIALS, seed=seed, quiet=quiet
+    )
     claims.check(
-        f"N = {n}: rays of a least-norm network of {2 * k} neurons", k, rays(wide.network, RAY_ANGLE, RAY_SHARE)[0]
+        f"N = {n}: rays of a least-norm network of {2 * k} neurons",
+        k,
+        rays(wide.network, RAY_ANGLE, RAY_SHARE)[0],
     )
     return [
         {"n": n, "width": w, "cost": c, "relative": c / n**2, "lower_bound": curve[w].lower_bound}
@@ -44,7 +58,8 @@ def bipartite(n, claims, *, seed, quiet):
 
 
 def others(claims, *, seed, quiet):
-    """Other targets with a completely positive (Y Yᵀ)^{1/2}: a cycle's, turned by a random rotation, and one-hot."""
+    """Other targets with a completely positive (Y Yᵀ)^{1/2}: a cycle's, turned by a random
+    rotation, and one-hot."""
     matrix = completely_positive.graph_matrix(nx.cycle_graph(6))
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((6, 6)))[0]
     for construction, k in (
@@ -53,21 +68,39 @@ def others(claims, *, seed, quiet):
     ):
         name, n = construction.name, len(construction.x)
         found = representation_cost(
-            construction.x, construction.y, 2, 2 * n, trials=TRIALS, seed=seed, bound=False, quiet=quiet
+            construction.x,
+            construction.y,
+            2,
+            2 * n,
+            trials=TRIALS,
+            seed=seed,
+            bound=False,
+            quiet=quiet,
         )
         fewer = representation_cost(
-            construction.x, construction.y, 2, k - 1, trials=TRIALS, seed=seed, bound=False, quiet=quiet
+            construction.x,
+            construction.y,
+            2,
+            k - 1,
+            trials=TRIALS,
+            seed=seed,
+            bound=False,
+            quiet=quiet,
         )
         claims.check(f"{name}: neurons", k, construction.plateau)
         claims.check(f"{name}: R = 2 tr (YYᵀ)^{{1/2}}", construction.cost, found.cost)
         claims.check(
-            f"{name}: R found with {k - 1} neurons", construction.cost * (1 + CORNER), fewer.cost, relation=">"
+            f"{name}: R found with {k - 1} neurons",
+            construction.cost * (1 + CORNER),
+            fewer.cost,
+            relation=">",
         )
 
 
 @figure("prop14", summary="The plateau of the bipartite construction starts at N²/4.")
 def command(out, *, seed, quiet):
-    """R against width for Y_N, N = 4, 6, 8; other completely positive square roots; one-hot targets."""
+    """R against width for Y_N, N = 4, 6, 8; other completely positive square roots; one-hot
+    targets."""
     claims = Claims()
     rows = [row for n in SIZES for row in bipartite(n, claims, seed=seed, quiet=quiet)]
     others(claims, seed=seed, quiet=quiet)
@@ -76,7 +109,13 @@ def command(out, *, seed, quiet):
     with canvas(1, len(SIZES), width=3.8, height=3.4, sharey=True) as (drawing, axes):
         for axis, n in zip(np.atleast_1d(axes), SIZES):
             own = [row for row in rows if row["n"] == n]
-            axis.plot([row["width"] for row in own], [row["relative"] for row in own], "o-", ms=4, label="R found")
+            axis.plot(
+                [row["width"] for row in own],
+                [row["relative"] for row in own],
+                "o-",
+                ms=4,
+                label="R found",
+            )
             axis.axvline(n * n / 4, color="C1", ls="--", label=f"N²/4 = {n * n // 4}")
             axis.plot([n], [np.sqrt(1 + 2 / n)], "v", color="C2", label="√(1 + 2/N), N neurons")
             axis.axhline(1, color="0.5", lw=1)

@@ -18,9 +18,12 @@ TRIALS = 20
 
 @figure("prop15", summary="In one dimension 4N neurons suffice.")
 def command(out, *, seed, quiet):
-    """Global optima by the convex program for many targets, their neurons counted; one curve of R against width."""
+    """Global optima by the convex program for many targets, their neurons counted; one curve of R
+    against width."""
     claims, counts = Claims(), []
-    with bar([(n, draw) for n in SIZES for draw in range(DRAWS)], description="targets", quiet=quiet) as tasks:
+    with bar(
+        [(n, draw) for n in SIZES for draw in range(DRAWS)], description="targets", quiet=quiet
+    ) as tasks:
         for n, draw in tasks:
             construction = constructions.one_dim(n, seed + draw)
             facts = construction.facts()
@@ -37,7 +40,10 @@ def command(out, *, seed, quiet):
     for n in SIZES:
         own = [row for row in counts if row["n"] == n]
         claims.check(
-            f"N = {n}: most neurons needed, {DRAWS} targets", 4 * n, max(r["neurons"] for r in own), relation="≤"
+            f"N = {n}: most neurons needed, {DRAWS} targets",
+            4 * n,
+            max(r["neurons"] for r in own),
+            relation="≤",
         )
         gap = max(abs(row["cost"] / row["lower_bound"] - 1) for row in own)
         claims.check(f"N = {n}: largest gap between norm and dual bound", 1e-4, gap, relation="≤")
@@ -48,15 +54,34 @@ def command(out, *, seed, quiet):
     write_csv(claims.rows, out / "claims.csv")
     with canvas(1, 3, width=4.2) as (drawing, axes):
         draw_function(axes[0], seed)
-        axes[1].plot([row["width"] for row in curve], [row["cost"] for row in curve], "o-", ms=4, label="R found")
+        axes[1].plot(
+            [row["width"] for row in curve],
+            [row["cost"] for row in curve],
+            "o-",
+            ms=4,
+            label="R found",
+        )
         axes[1].axhline(exact["lower_bound"], color="0.4", lw=1, label="global optimum")
-        axes[1].axvline(exact["neurons"], color="C1", ls="--", label=f"its neurons, {exact['neurons']}")
+        axes[1].axvline(
+            exact["neurons"], color="C1", ls="--", label=f"its neurons, {exact['neurons']}"
+        )
         axes[1].axvline(4 * SHOWN, color="C2", ls=":", label=f"4N = {4 * SHOWN}")
         axes[1].set(xlabel="neurons", ylabel="R", title=f"N = {SHOWN}")
-        axes[2].plot([row["n"] for row in counts], [row["neurons"] for row in counts], "o", alpha=0.4, label="targets")
+        axes[2].plot(
+            [row["n"] for row in counts],
+            [row["neurons"] for row in counts],
+            "o",
+            alpha=0.4,
+            label="targets",
+        )
         axes[2].plot(SIZES, [4 * n for n in SIZES], ":", color="C2", label="4N")
         axes[2].plot(SIZES, SIZES, "--", color="0.5", label="N")
-        axes[2].set(xlabel="N", xticks=SIZES, ylabel="neurons of the optimum", title=f"{DRAWS} random targets each")
+        axes[2].set(
+            xlabel="N",
+            xticks=SIZES,
+            ylabel="neurons of the optimum",
+            title=f"{DRAWS} random targets each",
+        )
         for axis in axes:
             axis.legend(fontsize=8)
         save(drawing, out / "prop15.png")
@@ -73,7 +98,8 @@ def command(out, *, seed, quiet):
 
 
 def width_curve(seed, quiet):
-    """R against width for one target: random starts, and the global optimum with its smallest neurons left out."""
+    """R against width for one target: random starts, and the global optimum with its smallest
+    neurons left out."""
     construction = constructions.one_dim(SHOWN, seed)
     network, rows, best = construction.network, [], np.inf
     widths = range(1, construction.plateau + 3)
@@ -85,9 +111,19 @@ def width_curve(seed, quiet):
                 heads = np.vstack([network.weights[1][order], network.weights[1][-1:]])
                 starts = [network.with_weights([network.weights[0][:, order], heads])]
             found = representation_cost(
-                construction.x, construction.y, 2, width, beta=1.0, trials=TRIALS, starts=starts, seed=seed, bound=False
+                construction.x,
+                construction.y,
+                2,
+                width,
+                beta=1.0,
+                trials=TRIALS,
+                starts=starts,
+                seed=seed,
+                bound=False,
             )
-            best = min(best, found.cost, network.squared_norm if width >= construction.plateau else np.inf)
+            best = min(
+                best, found.cost, network.squared_norm if width >= construction.plateau else np.inf
+            )
             rows.append({"width": width, "cost": best, "residual": found.residual})
     return rows
 
@@ -98,7 +134,9 @@ def draw_function(axis, seed):
     network = construction.network
     line = np.linspace(-1.15, 1.15, 800)[:, None]
     axis.plot(line, network(line), color="C0", label="least-norm fit")
-    kinks = -network.weights[0][1] / np.where(network.weights[0][0] == 0, np.inf, network.weights[0][0])
+    kinks = -network.weights[0][1] / np.where(
+        network.weights[0][0] == 0, np.inf, network.weights[0][0]
+    )
     kinks = kinks[np.abs(kinks) < 1.15]
     axis.plot(kinks, network(kinks[:, None])[:, 0], "|", color="C1", ms=14, mew=2, label="kinks")
     axis.plot(construction.x, construction.y, "ko", ms=5, label="data")

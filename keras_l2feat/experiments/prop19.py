@@ -1,4 +1,5 @@
-"""Prop. 19: a local minimum over weights whose covariances are no local minimum of the covariance loss."""
+"""Prop. 19: a local minimum over weights whose covariances are no local minimum of the covariance
+loss."""
 
 import numpy as np
 
@@ -37,7 +38,9 @@ def command(out, *, seed, quiet):
     gap = max(np.abs(p @ p.T - q @ q.T).max() for p, q in zip([*z, a[1]], [*other_z, other_a[1]]))
     claims.check("difference of their covariances K, K^σ and Z_2 Z_2ᵀ", 0, gap, tolerance=1e-12)
     steps = generator.standard_normal((DIRECTIONS, 4))
-    steps *= RADIUS * generator.random((DIRECTIONS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
+    steps *= (
+        RADIUS * generator.random((DIRECTIONS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
+    )
     lowest = []
     for share in SHARES:
         centre = around(share, LAM)
@@ -47,25 +50,51 @@ def command(out, *, seed, quiet):
         near = min(loss(criticality.unflatten(point + reach * step, centre)) for step in steps)
         far = min(loss(criticality.unflatten(point + step, centre)) for step in steps)
         lowest.append({"share": share, "near": near - level, "within_radius": far - level})
-    claims.check("least change of loss near the even split", 0, lowest[-1]["near"], relation="≥", tolerance=1e-12)
+    claims.check(
+        "least change of loss near the even split",
+        0,
+        lowest[-1]["near"],
+        relation="≥",
+        tolerance=1e-12,
+    )
     rows = []
     for epsilon in (0.3, 0.1, 0.03, 0.01):
         fall = loss(fold.one) - loss(fold.turned(epsilon))
         rows.append({"epsilon": epsilon, "fall": fall})
-        claims.check(f"fall at ε = {epsilon}", epsilon**2 * (1 - 2 * LAM) - epsilon**4 / 2, fall, tolerance=1e-9)
+        claims.check(
+            f"fall at ε = {epsilon}",
+            epsilon**2 * (1 - 2 * LAM) - epsilon**4 / 2,
+            fall,
+            tolerance=1e-9,
+        )
     runs = {
         "even split": descend(fold, fold.both, generator),
         "one neuron": descend(fold, fold.turned(KICK), generator),
     }
-    claims.check("loss after descent from the even split, kicked", level, runs["even split"][-1], tolerance=1e-6)
-    claims.check("loss after descent from one neuron, kicked", level, runs["one neuron"][-1], relation="<")
+    claims.check(
+        "loss after descent from the even split, kicked",
+        level,
+        runs["even split"][-1],
+        tolerance=1e-6,
+    )
+    claims.check(
+        "loss after descent from one neuron, kicked", level, runs["one neuron"][-1], relation="<"
+    )
     write_csv(lowest, out / "around.csv")
     write_csv(rows, out / "turn.csv")
     write_csv(claims.rows, out / "claims.csv")
     with canvas(1, 3, width=4.2) as (drawing, axes):
-        axes[0].plot(SHARES, [row["within_radius"] for row in lowest], "o-", ms=3, label=f"within {RADIUS}")
-        axes[0].plot(SHARES, [row["near"] for row in lowest], "s-", ms=3, label="with all signs kept")
-        axes[0].set(xlabel="share of the second neuron", ylabel="least change of loss", title="around the fold")
+        axes[0].plot(
+            SHARES, [row["within_radius"] for row in lowest], "o-", ms=3, label=f"within {RADIUS}"
+        )
+        axes[0].plot(
+            SHARES, [row["near"] for row in lowest], "s-", ms=3, label="with all signs kept"
+        )
+        axes[0].set(
+            xlabel="share of the second neuron",
+            ylabel="least change of loss",
+            title="around the fold",
+        )
         epsilons = np.linspace(0, 0.9, 100)
         axes[1].plot(epsilons, [loss(fold.turned(e)) for e in epsilons], label="turned to (−ε, ε)")
         axes[1].axhline(level, color="0.5", lw=1, label="the fold")
@@ -89,7 +118,9 @@ def descend(fold, network, generator):
     """Losses of L-BFGS on the weights after a small random kick."""
     start = [weight + KICK * generator.standard_normal(weight.shape) for weight in network.weights]
     result = minimize(
-        lambda weights: criticality.loss_and_gradient(network.with_weights(weights), fold.x, fold.y, lam=fold.lam),
+        lambda weights: criticality.loss_and_gradient(
+            network.with_weights(weights), fold.x, fold.y, lam=fold.lam
+        ),
         start,
         max_iterations=60,
         tolerance=1e-12,

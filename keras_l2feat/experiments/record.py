@@ -16,18 +16,34 @@ __all__ = ["figure", "write_record"]
 
 
 def figure(name: str, *options, summary: str = ""):
-    """Turn `run(out, *, seed, quiet, **options) -> str` into the click command `l2feat reproduce NAME`.
+    """Turn `run(out, *, seed, quiet, **options) -> str` into the click command
+    `l2feat reproduce NAME`.
 
-    The text that `run` returns, one paragraph of what was found and what falls short, is printed and written to
-    `OUT/README.md` with the command, seed, version, date and seconds.
+    The text that `run` returns, one paragraph of what was found and what falls short, is printed
+    and written to `OUT/README.md` with the command, seed, version, date and seconds.
     """
 
     def decorate(run):
-        @click.command(name, help=summary or run.__doc__, epilog=f"Example: l2feat reproduce {name} -o results/{name}")
-        @click.option(
-            "-o", "--out", default=f"results/{name}", show_default=True, type=click.Path(path_type=Path), help="Folder."
+        @click.command(
+            name,
+            help=summary or run.__doc__,
+            epilog=f"Example: l2feat reproduce {name} -o results/{name}",
         )
-        @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw.")
+        @click.option(
+            "-o",
+            "--out",
+            default=f"results/{name}",
+            show_default=True,
+            type=click.Path(path_type=Path),
+            help="Folder.",
+        )
+        @click.option(
+            "--seed",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Seed of every draw.",
+        )
         @click.option("--quiet", "-q", is_flag=True, help="No text and no progress bars.")
         @functools.wraps(run)
         def command(out, seed, quiet, **kwargs):
@@ -46,7 +62,8 @@ def figure(name: str, *options, summary: str = ""):
 
 
 def write_record(out, text: str, *, seed: int, seconds: float, program: str = "l2feat") -> None:
-    """Write `OUT/README.md`: `text`, then how it was made, by `program` with the arguments of this process."""
+    """Write `OUT/README.md`: `text`, then how it was made, by `program` with the arguments of this
+    process."""
     call = shlex.join([*program.split(), *sys.argv[1:]])
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = f"Made by `{call}`, seed {seed}, keras_l2feat {__version__}, {date}, in {seconds:.0f} s."

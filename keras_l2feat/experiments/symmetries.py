@@ -1,4 +1,5 @@
-"""How many equivalent networks there are, how flat the loss is there, and how they hang together."""
+"""How many equivalent networks there are, how flat the loss is there, and how they hang
+together."""
 
 import math
 
@@ -18,7 +19,8 @@ LEAST_WIDTHS = (2, 5, 10, 20, 40)
 LARGEST_FACTOR = 6  # widths drawn, in units of the least
 OWNERS = (0, 1, 2, 1, 0, 1, 2)  # three neurons on seven places
 HIDDEN, LAM = (6, 6), 1e-3  # of the networks that are connected
-FLAT = 1e-9  # eigenvalues below this part of the largest count as zero: differences are good to about 1e-10
+# eigenvalues below this part of the largest count as zero: differences are good to about 1e-10
+FLAT = 1e-9
 
 
 def counts(claims):
@@ -40,7 +42,9 @@ def counts(claims):
     for r in LEAST_WIDTHS:
         for m in sorted({round(f * r) for f in np.linspace(1, LARGEST_FACTOR, 51)}):
             ratio = symmetries.critical_to_minima(r, m)
-            logarithm = math.log10(ratio.numerator) - math.log10(ratio.denominator) if ratio else -math.inf
+            logarithm = (
+                math.log10(ratio.numerator) - math.log10(ratio.denominator) if ratio else -math.inf
+            )
             rows.append({"r": r, "m": m, "log10_ratio": logarithm})
     return rows, [{"r": r, "crossover": symmetries.crossover(r)} for r in range(2, 61)]
 
@@ -61,22 +65,33 @@ def trained(widths, activation, x, y, lam, seed, quiet):
 
 
 def curvature(claims, seed, quiet):
-    """A critical point of positive loss, expanded: still critical, and flat in at least m − r more directions."""
+    """A critical point of positive loss, expanded: still critical, and flat in at least m − r more
+    directions."""
     toy = teacher(depth=2, width=8, inputs=2, n=40, seed=seed)
     x, y = toy.x_train.astype(np.float64), toy.y_train.astype(np.float64)
     narrow = trained((2, 3, 1), "tanh", x, y, 0.0, seed, quiet)
     wide = manifold.expand_layer(narrow, 0, np.array(OWNERS), sharing="fractions", seed=seed)
-    claims.check("expanded: largest change of an output", 0, np.abs(wide(x) - narrow(x)).max(), tolerance=1e-12)
+    claims.check(
+        "expanded: largest change of an output",
+        0,
+        np.abs(wide(x) - narrow(x)).max(),
+        tolerance=1e-12,
+    )
     for name, network in (("narrow", narrow), ("expanded", wide)):
         slope = np.linalg.norm(criticality.gradient(network, x, y))
         claims.check(f"{name}: norm of the gradient", 0, slope, tolerance=1e-9)
     spectra = {}
     for name, network in (("narrow", narrow), ("expanded", wide)):
-        spectra[name] = np.sort(np.abs(np.linalg.eigvalsh(criticality.hessian(network, x, y))))[::-1]
+        spectra[name] = np.sort(np.abs(np.linalg.eigvalsh(criticality.hessian(network, x, y))))[
+            ::-1
+        ]
     flat = {name: int((values < FLAT * values[0]).sum()) for name, values in spectra.items()}
     more = len(OWNERS) - narrow.hidden[0]
     claims.check(
-        "flat directions gained by expansion, at least m − r", more, flat["expanded"] - flat["narrow"], relation="≥"
+        "flat directions gained by expansion, at least m − r",
+        more,
+        flat["expanded"] - flat["narrow"],
+        relation="≥",
     )
     # At zero loss the whole manifold is flat, zero-type groups included.
     target = narrow(x)
@@ -85,7 +100,9 @@ def curvature(claims, seed, quiet):
     predicted = len(manifold.flat_directions(full, 0, owners, sharing="free"))
     values = np.abs(np.linalg.eigvalsh(criticality.hessian(full, x, target)))
     zero = int((values < FLAT * values.max()).sum())
-    claims.check("flat directions at zero loss, at least the manifold's", predicted, zero, relation="≥")
+    claims.check(
+        "flat directions at zero loss, at least the manifold's", predicted, zero, relation="≥"
+    )
     return spectra
 
 
@@ -100,9 +117,14 @@ def connections(claims, seed, quiet):
     _, losses, _, deviation = same.profiles["moves"]
     claims.check("permuted: largest |Δ output| along the path", 0, deviation.max(), tolerance=1e-10)
     claims.check(
-        "permuted: largest |Δ loss| along the path, norm counted", 0, np.abs(losses - losses[0]).max(), tolerance=1e-10
+        "permuted: largest |Δ loss| along the path, norm counted",
+        0,
+        np.abs(losses - losses[0]).max(),
+        tolerance=1e-10,
     )
-    claims.check("permuted: barrier of the straight line", 1e-3, same.barriers["straight"], relation=">")
+    claims.check(
+        "permuted: barrier of the straight line", 1e-3, same.barriers["straight"], relation=">"
+    )
     other = connect.connect(a, b, x, y, lam=LAM, seed=seed, quiet=quiet)
     claims.check(
         "different: matched line below the straight one",
@@ -111,11 +133,17 @@ def connections(claims, seed, quiet):
         relation="≤",
     )
     claims.check(
-        "different: bent path below the matched line", other.barriers["matched"], other.barriers["bent"], relation="<"
+        "different: bent path below the matched line",
+        other.barriers["matched"],
+        other.barriers["bent"],
+        relation="<",
     )
     highest = (2 ** (1 - 2 / a.depth) - 1) * LAM * max(a.squared_norm, b.squared_norm)
     claims.check(
-        "different: barrier of the union, at most that of its norm", highest, other.barriers["union"], relation="≤"
+        "different: barrier of the union, at most that of its norm",
+        highest,
+        other.barriers["union"],
+        relation="≤",
     )
     return same, other
 
@@ -132,7 +160,13 @@ def command(out, *, seed, quiet):
         same, other = connections(claims, seed, True)
         progress.update()
     along = [
-        {"pair": pair, "path": name, "t": float(t), "loss": float(loss), "squared_norm": float(norm)}
+        {
+            "pair": pair,
+            "path": name,
+            "t": float(t),
+            "loss": float(loss),
+            "squared_norm": float(norm),
+        }
         for pair, connection in (("permuted", same), ("different", other))
         for name, profile in connection.profiles.items()
         for t, loss, norm, _ in zip(*profile)
@@ -145,10 +179,17 @@ def command(out, *, seed, quiet):
         draw_counts(axes[0, 0], axes[0, 1], rows, crossings)
         for (name, values), marker in zip(spectra.items(), "os"):
             axes[0, 2].semilogy(
-                np.maximum(values / values[0], 1e-17), marker, ms=4, label=f"{name}, {len(values)} weights"
+                np.maximum(values / values[0], 1e-17),
+                marker,
+                ms=4,
+                label=f"{name}, {len(values)} weights",
             )
         axes[0, 2].axhline(FLAT, color="0.5", ls=":")
-        axes[0, 2].set(xlabel="eigenvalue", ylabel="|eigenvalue| / largest", title="Hessian before and after expansion")
+        axes[0, 2].set(
+            xlabel="eigenvalue",
+            ylabel="|eigenvalue| / largest",
+            title="Hessian before and after expansion",
+        )
         draw_paths(axes[1, 0], same, ("straight", "moves"), "a permutation of itself")
         draw_paths(axes[1, 1], other, ("straight", "matched", "bent", "union"), "another minimum")
         draw_norms(axes[1, 2], other)
@@ -175,13 +216,22 @@ def draw_counts(left, right, rows, crossings):
     """Critical over minima subspaces, and the width from which minima win."""
     for r in LEAST_WIDTHS:
         own = [row for row in rows if row["r"] == r]
-        left.plot([row["m"] / r for row in own], [row["log10_ratio"] / r for row in own], label=f"r = {r}")
+        left.plot(
+            [row["m"] / r for row in own], [row["log10_ratio"] / r for row in own], label=f"r = {r}"
+        )
     left.axhline(0, color="0.3", lw=1)
     left.set(
-        xlabel="m / r", ylabel="log₁₀(critical / minima) / r", ylim=(-1.5, None), title="critical subspaces over minima"
+        xlabel="m / r",
+        ylabel="log₁₀(critical / minima) / r",
+        ylim=(-1.5, None),
+        title="critical subspaces over minima",
     )
     right.plot(
-        [c["r"] for c in crossings], [c["crossover"] for c in crossings], "o", ms=3, label="minima outnumber from here"
+        [c["r"] for c in crossings],
+        [c["crossover"] for c in crossings],
+        "o",
+        ms=3,
+        label="minima outnumber from here",
     )
     right.plot([2, 60], [2, 60], ":", color="0.5", label="m = r")
     right.set(xlabel="least width r", ylabel="width m", title="where minima win")
@@ -194,7 +244,10 @@ def draw_paths(axis, connection, names, title):
         axis.semilogy(t / t[-1], losses, label=f"{name}, barrier {connection.barriers[name]:.2g}")
     low, high = axis.get_ylim()
     axis.set(
-        xlabel="along the path", ylabel="loss with the λ term", title=title, ylim=(low, high * (high / low) ** 0.5)
+        xlabel="along the path",
+        ylabel="loss with the λ term",
+        title=title,
+        ylim=(low, high * (high / low) ** 0.5),
     )
 
 

@@ -11,7 +11,12 @@ from keras_l2feat.kernels.projection import (
 )
 from keras_l2feat.kernels.representation import append_bias, representation_cost
 from keras_l2feat.kernels.ridge import mean_square, rank_tolerance, ridge_solution
-from keras_l2feat.kernels.streaming import Gram, StreamedCost, accumulate_gram, streamed_representation_cost
+from keras_l2feat.kernels.streaming import (
+    Gram,
+    StreamedCost,
+    accumulate_gram,
+    streamed_representation_cost,
+)
 
 __all__ = [
     "Gram",

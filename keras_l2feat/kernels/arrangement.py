@@ -1,7 +1,8 @@
 """The arrangement of hyperplanes {w : a_i·w = 0} that data points cut through weight space (NumPy).
 
-On one of its cells every neuron w is active on the same points, so a layer is linear there. Legend: a (N, d) points,
-r their rank, signs (P, N) of ±1 (0 for a point that lies in every hyperplane considered).
+On one of its cells every neuron w is active on the same points, so a layer is linear there. Legend:
+a (N, d) points, r their rank, signs (P, N) of ±1 (0 for a point that lies in every hyperplane
+considered).
 """
 
 import itertools
@@ -14,44 +15,58 @@ from keras_l2feat.errors import InputError
 
 __all__ = ["Faces", "cell_count", "cells", "face_numbers", "faces", "row_space"]
 
-# Points and rays are normalized, so this is an angle: a ray closer than this to a hyperplane counts as lying in it.
-# Rays come out of an SVD exact to about 1e-15 / (smallest singular value kept); cells thinner than 1e-9 are not told
-# apart, which moves a Lipschitz function's maximum over them by 1e-9 of itself.
+# Points and rays are normalized, so this is an angle: a ray closer than this to a hyperplane counts
+# as lying in it. Rays come out of an SVD exact to about 1e-15 / (smallest singular value kept);
+# cells thinner than 1e-9 are not told apart, which moves a Lipschitz function's maximum over them
+# by 1e-9 of itself.
 ANGLE = 1e-9
-LIMIT = 40_000_000  # numbers that an enumeration may hold at a time, as signs or as restricted points
+LIMIT = (
+    40_000_000  # numbers that an enumeration may hold at a time, as signs or as restricted points
+)
 
 
 def cell_count(n: int, d: int) -> int:
-    """2 Σ_{k<d} C(n−1, k): the cells that n hyperplanes through 0, in general position, cut R^d into [Cover 1965]."""
+    """2 Σ_{k<d} C(n−1, k): the cells that n hyperplanes through 0, in general position, cut R^d
+    into [Cover 1965]."""
     return 2 * sum(math.comb(n - 1, k) for k in range(d)) if n > 0 and d > 0 else 1
 
 
 def face_numbers(n: int, rank: int) -> int:
-    """About how many numbers `faces` holds for n points in general position: a sum over its flats."""
-    return sum(math.comb(n, fixed) * cell_count(n - fixed, rank - fixed) * n * (rank - fixed) for fixed in range(rank))
+    """About how many numbers `faces` holds for n points in general position: a sum over its
+    flats."""
+    return sum(
+        math.comb(n, fixed) * cell_count(n - fixed, rank - fixed) * n * (rank - fixed)
+        for fixed in range(rank)
+    )
 
 
 def row_space(a):
-    """An orthonormal basis of the span of the rows of `a` (N, d), as columns (d, r); r = 0 for zero points."""
+    """An orthonormal basis of the span of the rows of `a` (N, d), as columns (d, r); r = 0 for zero
+    points."""
     a = np.asarray(a, dtype=np.float64)
     if not a.size:
         return np.zeros((a.shape[1], 0))
     _, values, right = np.linalg.svd(a, full_matrices=False)
-    rank = int((values > max(a.shape) * np.finfo(np.float64).eps * values[0]).sum()) if values[0] > 0 else 0
+    rank = (
+        int((values > max(a.shape) * np.finfo(np.float64).eps * values[0]).sum())
+        if values[0] > 0
+        else 0
+    )
     return right[:rank].T
 
 
 def cells(a):
     """Every sign vector that some w gives the points, none of them on a kink.
 
-    Every cell has an extreme ray (once the directions that no point sees are gone), and around a ray the arrangement
-    is that of the points which vanish on it: so the cells are read off the rays, whatever the position of the points.
+    Every cell has an extreme ray (once the directions that no point sees are gone), and around a
+    ray the arrangement is that of the points which vanish on it: so the cells are read off the
+    rays, whatever the position of the points.
 
     Args:
         a: (N, d) float64 points, in any position: repeated, parallel, zero or rank-deficient.
 
-    Returns: (P, N) int8 of ±1, each row once; 0 in the columns of zero points. P = `cell_count(N, r)` in general
-        position.
+    Returns: (P, N) int8 of ±1, each row once; 0 in the columns of zero points. P =
+        `cell_count(N, r)` in general position.
 
     Raises:
         InputError: there would be too many.
@@ -90,7 +105,9 @@ def _unit_cells(unit):
     around = _sign_vectors(rank - 1)  # near a simple ray every choice of sides occurs
     found = np.repeat(sides[simple], len(around), axis=0)
     rows = np.arange(len(found))[:, None]
-    found[rows, np.repeat(subsets[simple], len(around), axis=0)] = np.tile(around, (int(simple.sum()), 1))
+    found[rows, np.repeat(subsets[simple], len(around), axis=0)] = np.tile(
+        around, (int(simple.sum()), 1)
+    )
     found = [found, -found]
     for index in _first_of_each(flat[~simple]):
         ray, zero, side = rays[~simple][index], flat[~simple][index], sides[~simple][index]
@@ -120,12 +137,15 @@ def _first_of_each(rows):
 
 def _check(numbers, n, rank):
     if numbers > LIMIT:
-        raise InputError(f"Enumeration is out of reach: {n} points of rank {rank} have about {numbers:.0e} signs.")
+        raise InputError(
+            f"Enumeration is out of reach: {n} points of rank {rank} have about {numbers:.0e} signs."
+        )
 
 
 @dataclass(frozen=True)
 class Faces:
-    """All faces of one dimension k: cells of the arrangement restricted to flats {w : a_i·w = 0 for i in a set}.
+    """All faces of one dimension k: cells of the arrangement restricted to flats {w : a_i·w = 0 for
+    i in a set}.
 
     Attributes:
         bases: (F, d, k), an orthonormal basis of each flat.
@@ -139,7 +159,8 @@ class Faces:
 
 
 def faces(a):
-    """The faces of every dimension of the arrangement of `a` (N, d), within its row space: r, r−1, …, 1.
+    """The faces of every dimension of the arrangement of `a` (N, d), within its row space: r, r−1,
+    …, 1.
 
     A maximum over the unit sphere lies in the relative interior of exactly one of them.
 
@@ -170,7 +191,9 @@ def faces(a):
             signs.append(cells(inside))
         if bases:
             counts = [len(block) for block in signs]
-            yield Faces(np.stack(bases), np.repeat(np.arange(len(bases)), counts), np.concatenate(signs))
+            yield Faces(
+                np.stack(bases), np.repeat(np.arange(len(bases)), counts), np.concatenate(signs)
+            )
 
 
 def _null_space(rows, rank):

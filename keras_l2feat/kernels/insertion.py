@@ -1,12 +1,14 @@
 """Which neuron could be inserted: the maximum of s(w) = ‖Gᵀ σ(A w)‖ over the unit sphere.
 
-Legend: A (N, n) the activations that feed a layer (bias column included), G (N, k) the gradient of the data term with
-respect to what the layer feeds, w (n) a new neuron's incoming weights. To second order a new neuron (w, v) changes the
-loss by ⟨G, σ(A w) vᵀ⟩ + λ(‖w‖² + ‖v‖²), so it can lower it iff s(w) > 2λ for some unit w; v is then along −Gᵀσ(A w).
-σ is positively homogeneous: slope p on the right of 0, q on the left.
+Legend: A (N, n) the activations that feed a layer (bias column included), G (N, k) the gradient of
+the data term with respect to what the layer feeds, w (n) a new neuron's incoming weights. To second
+order a new neuron (w, v) changes the loss by ⟨G, σ(A w) vᵀ⟩ + λ(‖w‖² + ‖v‖²), so it can lower it
+iff s(w) > 2λ for some unit w; v is then along −Gᵀσ(A w). σ is positively homogeneous: slope p on
+the right of 0, q on the left.
 
-The sphere in w is the ellipsoid xᵀ(A Aᵀ)⁺x = 1 in x = A w: the linear oracle of the covariance form is this one with
-G = −2λM, M = (K^σ)⁺Z, and where only a matrix K^σ is known, a factor A of it serves. [Jacot et al. 2022, §3.2]
+The sphere in w is the ellipsoid xᵀ(A Aᵀ)⁺x = 1 in x = A w: the linear oracle of the covariance form
+is this one with G = −2λM, M = (K^σ)⁺Z, and where only a matrix K^σ is known, a factor A of it
+serves. [Jacot et al. 2022, §3.2]
 """
 
 import functools
@@ -20,7 +22,14 @@ from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels import arrangement
 from keras_l2feat.network import ACTIVATIONS
 
-__all__ = ["Enumeration", "InsertionMaximum", "enumerable", "insertion_ascent", "insertion_maximum", "slopes"]
+__all__ = [
+    "Enumeration",
+    "InsertionMaximum",
+    "enumerable",
+    "insertion_ascent",
+    "insertion_maximum",
+    "slopes",
+]
 
 STARTS = 100  # the maximum found rises slowly (log-like) with their number on the networks tried
 STEPS = 60
@@ -38,8 +47,13 @@ def slopes(activation):
     Raises:
         InputError: σ is not positively homogeneous, or not known in array form.
     """
-    if activation not in ACTIVATIONS or scaling(activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
-        known = [name for name in ACTIVATIONS if scaling(name) in (Scaling.POSITIVE, Scaling.LINEAR)]
+    if activation not in ACTIVATIONS or scaling(activation) not in (
+        Scaling.POSITIVE,
+        Scaling.LINEAR,
+    ):
+        known = [
+            name for name in ACTIVATIONS if scaling(name) in (Scaling.POSITIVE, Scaling.LINEAR)
+        ]
         raise bad_argument("activation", f"positively homogeneous, one of {known}", activation)
     function = ACTIVATIONS[activation]
     return float(function(np.float64(1.0))), -float(function(np.float64(-1.0)))
@@ -48,15 +62,17 @@ def slopes(activation):
 def insertion_ascent(g, a, starts, *, positive=1.0, negative=0.0, steps=STEPS, smoothing=1.0):
     """Ascend s(w) = ‖gᵀ σ(a w)‖ on the unit sphere from many starts at once.
 
-    Projected ascent with momentum; each start keeps its own step length and accepts no step that lowers s, so s never
-    falls. The maxima sit among many kinks, where plain ascent stops early: directions are taken from a σ whose kink is
-    smoothed over `smoothing` times the root mean square of a w, halved every 10 steps (measured on mnist-1k: a maximum
-    1 to 4 % higher at the same cost). s itself is never smoothed.
+    Projected ascent with momentum; each start keeps its own step length and accepts no step that
+    lowers s, so s never falls. The maxima sit among many kinks, where plain ascent stops early:
+    directions are taken from a σ whose kink is smoothed over `smoothing` times the root mean square
+    of a w, halved every 10 steps (measured on mnist-1k: a maximum 1 to 4 % higher at the same
+    cost). s itself is never smoothed.
 
     Args:
         g: (..., N, k) float32 or float64 tensor.
         a: (..., N, n) tensor.
-        starts: (..., n, S) tensor, one start a column, of any norm; zero columns stay where they are, with score 0.
+        starts: (..., n, S) tensor, one start a column, of any norm; zero columns stay where they
+            are, with score 0.
         positive: slope p of σ on the right of 0.
         negative: slope q on the left.
         steps: how many, a number or an integer tensor.
@@ -108,7 +124,16 @@ def insertion_ascent(g, a, starts, *, positive=1.0, negative=0.0, steps=STEPS, s
     width = tf.cast(smoothing, a.dtype)
     score, ascent = evaluate(w, width)
     length = 0.1 / tf.maximum(norm(ascent), smallest)
-    state = (tf.constant(0), w, score, ascent, tf.zeros_like(w), length, tf.zeros_like(score), width)
+    state = (
+        tf.constant(0),
+        w,
+        score,
+        ascent,
+        tf.zeros_like(w),
+        length,
+        tf.zeros_like(score),
+        width,
+    )
     _, w, score, *_ = tf.while_loop(lambda k, *_: k < steps, step, state)
     return tf.squeeze(score, axis=-2), w
 
@@ -120,7 +145,9 @@ def _compiled(dtype, positive, negative):
     signature = [matrix, matrix, matrix, tf.TensorSpec((), tf.int32), tf.TensorSpec((), dtype)]
 
     def ascend(g, a, starts, steps, smoothing):
-        return insertion_ascent(g, a, starts, positive=positive, negative=negative, steps=steps, smoothing=smoothing)
+        return insertion_ascent(
+            g, a, starts, positive=positive, negative=negative, steps=steps, smoothing=smoothing
+        )
 
     return tf.function(ascend, input_signature=signature)
 
@@ -132,7 +159,8 @@ class InsertionMaximum:
     Attributes:
         scores: (K,) float64, s(w) of each.
         directions: (n, K) float64, unit incoming weights w, one a column.
-        enumerated: whether `scores[0]` is the maximum over the whole sphere; else it is the best that a search found.
+        enumerated: whether `scores[0]` is the maximum over the whole sphere; else it is the best
+            that a search found.
     """
 
     scores: np.ndarray
@@ -152,7 +180,16 @@ def enumerable(a, limit: int = ENUMERATED) -> bool:
 
 
 def insertion_maximum(
-    g, a, *, activation="relu", live=None, count=1, starts=STARTS, steps=STEPS, method="auto", seed=0
+    g,
+    a,
+    *,
+    activation="relu",
+    live=None,
+    count=1,
+    starts=STARTS,
+    steps=STEPS,
+    method="auto",
+    seed=0,
 ) -> InsertionMaximum:
     """The neurons of largest insertion score s(w) = ‖gᵀ σ(a w)‖, ‖w‖ = 1.
 
@@ -164,7 +201,8 @@ def insertion_maximum(
         count: how many distinct neurons to return at most.
         starts: starts of the search beside the live neurons.
         steps: steps of the search from each.
-        method: "enumerate" (exact, see `Enumeration`), "search", or "auto": enumerate where that is quick.
+        method: "enumerate" (exact, see `Enumeration`), "search", or "auto": enumerate where that is
+            quick.
         seed: of the starts.
 
     Returns: an `InsertionMaximum`.
@@ -187,10 +225,14 @@ def _search(g, a, activation, live, count, starts, steps, seed):
         found = _search(g, a @ basis, activation, live, count, starts, steps, seed)
         return replace(found, directions=basis @ found.directions)
     ascend = {dtype: _compiled(dtype, *slopes(activation)) for dtype in (tf.float32, tf.float64)}
-    scales = [max(float(np.abs(value).max(initial=0.0)), np.finfo(np.float64).tiny) for value in (g, a)]
+    scales = [
+        max(float(np.abs(value).max(initial=0.0)), np.finfo(np.float64).tiny) for value in (g, a)
+    ]
     g, a = g / scales[0], a / scales[1]
     begin = _starts(a, live, starts, seed)
-    scores, directions = ascend[tf.float32](*(value.astype(np.float32) for value in (g, a, begin)), steps, 1.0)
+    scores, directions = ascend[tf.float32](
+        *(value.astype(np.float32) for value in (g, a, begin)), steps, 1.0
+    )
     best = distinct(scores.numpy(), directions.numpy(), max(count, REFINED))
     begin = directions.numpy()[:, best].astype(np.float64)
     scores, directions = ascend[tf.float64](g, a, begin, steps, REFINING)
@@ -206,11 +248,16 @@ def _starts(a, live, count, seed):
     half = mixed.shape[1] // 2
     mixed[:, :half] -= mixed[:, :half].mean(axis=0)
     begin = a.T @ mixed
-    return begin if live is None else np.concatenate([np.asarray(live, dtype=np.float64), begin], axis=1)
+    return (
+        begin
+        if live is None
+        else np.concatenate([np.asarray(live, dtype=np.float64), begin], axis=1)
+    )
 
 
 def distinct(scores, directions, count):
-    """Indices of the best `count` columns of `directions` (unit, or zero) of which no two are the same."""
+    """Indices of the best `count` columns of `directions` (unit, or zero) of which no two are the
+    same."""
     chosen = []
     for index in np.argsort(-scores, kind="stable"):
         if len(chosen) == count:
@@ -223,13 +270,14 @@ def distinct(scores, directions, count):
 class Enumeration:
     """The exact maximum, by every sign pattern, for one `a` and any number of `g`.
 
-    On a cell of the arrangement of the points, σ(a w) = T w is linear and s(w) = ‖gᵀT w‖ has its maximum over the
-    sphere at the top singular vector. Over the cell it is there, if that lies in the cell, or else on a facet, where
-    the same holds in one dimension less, down to the rays. The singular value bounds s on the cell, which spares most
-    of the lower faces.
+    On a cell of the arrangement of the points, σ(a w) = T w is linear and s(w) = ‖gᵀT w‖ has its
+    maximum over the sphere at the top singular vector. Over the cell it is there, if that lies in
+    the cell, or else on a facet, where the same holds in one dimension less, down to the rays. The
+    singular value bounds s on the cell, which spares most of the lower faces.
 
     Args:
-        a: (N, n) float64 array; its rank r and N decide the cost, about `arrangement.face_numbers(N, r)` numbers.
+        a: (N, n) float64 array; its rank r and N decide the cost, about
+            `arrangement.face_numbers(N, r)` numbers.
         activation: name of a positively homogeneous σ.
 
     Raises:
@@ -257,13 +305,16 @@ class Enumeration:
         Args:
             g: (N, k) array.
             count: how many distinct ones at most.
-            above: go on to lower faces, though the maximum is known, as long as they may hold scores above this.
+            above: go on to lower faces, though the maximum is known, as long as they may hold
+                scores above this.
 
         Returns: an `InsertionMaximum`, `enumerated`.
         """
         scores, directions, best = [], [], 0.0
         for bases, flats, signs, linear in self._blocks:
-            local, bounds = _top_singular(np.matmul(linear.transpose(0, 2, 1), np.asarray(g, dtype=np.float64)))
+            local, bounds = _top_singular(
+                np.matmul(linear.transpose(0, 2, 1), np.asarray(g, dtype=np.float64))
+            )
             candidates = np.matmul(bases[flats], local[:, :, None])[:, :, 0]
             heights = (candidates @ self.a.T) * signs
             ahead = (heights >= -self._slack).all(axis=1)

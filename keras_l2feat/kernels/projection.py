@@ -1,4 +1,5 @@
-"""From representations to weights: least-norm regression, the projection onto col(A), whole networks.
+"""From representations to weights: least-norm regression, the projection onto col(A), whole
+networks.
 
 Legend as in `ridge`: Z (..., N, k), A (..., N, n), W (..., n, k), ρ the ridge.
 """
@@ -7,17 +8,30 @@ import tensorflow as tf
 
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.representation import append_bias
-from keras_l2feat.kernels.ridge import as_matrices, mean_square, rank_tolerance, read_ridge, ridge_solution
+from keras_l2feat.kernels.ridge import (
+    as_matrices,
+    mean_square,
+    rank_tolerance,
+    read_ridge,
+    ridge_solution,
+)
 
-__all__ = ["column_coordinates", "coordinate_weights", "least_norm_weights", "project", "weights_from_representations"]
+__all__ = [
+    "column_coordinates",
+    "coordinate_weights",
+    "least_norm_weights",
+    "project",
+    "weights_from_representations",
+]
 
 
 def least_norm_weights(z, a, ridge=0.0, *, relative=False):
     """W = argmin ‖W‖² + ‖Z − A W‖²/ρ, the weights behind the representation cost; A⁺Z for ρ = 0.
 
-    Differentiable in `z`, `a` and a tensor `ridge` to any order by closed forms. With ρ > 0: by one Cholesky
-    factorization. With the Python number 0: by singular values, for `a` of any rank (values below `rank_tolerance`
-    count as 0); the gradient is then that along changes of `a` that keep its rank.
+    Differentiable in `z`, `a` and a tensor `ridge` to any order by closed forms. With ρ > 0: by one
+    Cholesky factorization. With the Python number 0: by singular values, for `a` of any rank
+    (values below `rank_tolerance` count as 0); the gradient is then that along changes of `a` that
+    keep its rank.
 
     Args:
         z: (..., N, k) float32 or float64.
@@ -35,13 +49,16 @@ def least_norm_weights(z, a, ridge=0.0, *, relative=False):
     z, a = as_matrices(z, a)
     ridge = read_ridge(ridge, a.dtype, mean_square(a) if relative else None)
     if ridge is None:
-        value = tf.linalg.pinv(tf.stop_gradient(a), rcond=tf.fill(tf.shape(a)[:-2], rank_tolerance(a)))
+        value = tf.linalg.pinv(
+            tf.stop_gradient(a), rcond=tf.fill(tf.shape(a)[:-2], rank_tolerance(a))
+        )
         return tf.matmul(_pseudo_inverse(a, value), z)
     return ridge_solution(z, a, ridge)[1]
 
 
 def project(z, a, ridge=0.0, *, relative=False):
-    """A A⁺Z, the part of each column of `z` that lies in col(A); with a ridge the shrunken A (AᵀA + ρI)⁻¹Aᵀ Z.
+    """A A⁺Z, the part of each column of `z` that lies in col(A); with a ridge the shrunken A (AᵀA +
+    ρI)⁻¹Aᵀ Z.
 
     Arguments and errors as for `least_norm_weights`.
 
@@ -54,11 +71,12 @@ def project(z, a, ridge=0.0, *, relative=False):
 
 
 def coordinate_weights(v, a, ridge, *, relative=False):
-    """W = R⁻¹V, where RᵀR = AᵀA + ρI is a Cholesky factorization: weights from coordinates of Z in col(A).
+    """W = R⁻¹V, where RᵀR = AᵀA + ρI is a Cholesky factorization: weights from coordinates of Z in
+    col(A).
 
-    As ρ → 0 the columns of A R⁻¹ are an orthonormal basis of col(A), and V = RW are the coordinates of Z = A W in it:
-    a representation that satisfies col(Z) ⊂ col(A) by construction. As ρ → ∞ they are the weights, up to scale. A
-    gradient step in V is one in W preconditioned by (AᵀA + ρI)⁻¹.
+    As ρ → 0 the columns of A R⁻¹ are an orthonormal basis of col(A), and V = RW are the coordinates
+    of Z = A W in it: a representation that satisfies col(Z) ⊂ col(A) by construction. As ρ → ∞ they
+    are the weights, up to scale. A gradient step in V is one in W preconditioned by (AᵀA + ρI)⁻¹.
 
     Args:
         v: (..., n, k) float32 or float64.
@@ -81,22 +99,26 @@ def _gram_root(a, ridge, relative):
     if ridge is None:
         raise bad_argument("ridge", "positive", 0)
     gram = tf.matmul(a, a, transpose_a=True)
-    return tf.linalg.cholesky(gram + ridge[..., None, None] * tf.eye(tf.shape(gram)[-1], dtype=a.dtype))
+    return tf.linalg.cholesky(
+        gram + ridge[..., None, None] * tf.eye(tf.shape(gram)[-1], dtype=a.dtype)
+    )
 
 
-def weights_from_representations(x, representations, activation, *, beta=1.0, ridge=0.0, relative=False):
+def weights_from_representations(
+    x, representations, activation, *, beta=1.0, ridge=0.0, relative=False
+):
     """The weights that produce given representations, layer by layer: W_l = A_{l-1}⁺ Z_l.
 
-    What lies outside col(A_{l-1}) cannot be produced. Each layer is projected before the next is solved, so a network
-    with these weights has exactly the projected representations.
+    What lies outside col(A_{l-1}) cannot be produced. Each layer is projected before the next is
+    solved, so a network with these weights has exactly the projected representations.
 
     Args:
         x: (N, n_0) inputs, without bias column.
         representations: Z_1 … Z_L, (N, n_l) each; leading dimensions are allowed throughout.
         activation: σ, a function of a tensor.
         beta: amount of bias.
-        ridge, relative: as for `least_norm_weights`. The pseudo-inverse (0) amplifies what leaves col(A):
-            convert what was optimized under a ridge with that ridge.
+        ridge, relative: as for `least_norm_weights`. The pseudo-inverse (0) amplifies what leaves
+            col(A): convert what was optimized under a ridge with that ridge.
 
     Returns: list W_1 … W_L, (n_{l-1} + 1, n_l) each, or (n_{l-1}, n_l) for `beta` = 0.
 
@@ -115,7 +137,8 @@ def weights_from_representations(x, representations, activation, *, beta=1.0, ri
 
 @tf.custom_gradient
 def _pseudo_inverse(a, value):
-    """`value`, which is the pseudo-inverse P of `a`, as a differentiable function of `a` at constant rank.
+    """`value`, which is the pseudo-inverse P of `a`, as a differentiable function of `a` at
+    constant rank.
 
     dP = −P dA P + P Pᵀ dAᵀ (I − A P) + (I − P A) dAᵀ Pᵀ P  [Golub and Pereyra 1973, eq. 4.12]
     """
@@ -125,6 +148,8 @@ def _pseudo_inverse(a, value):
         left = tf.matmul(p, upstream, transpose_b=True)
         outside = tf.matmul(upstream, tf.matmul(p, p, transpose_b=True), transpose_a=True)
         inside = left - tf.linalg.matrix_transpose(left) - tf.matmul(tf.matmul(left, p), a)
-        return outside - tf.matmul(a, tf.matmul(p, outside)) + tf.matmul(p, inside, transpose_a=True), None
+        return outside - tf.matmul(a, tf.matmul(p, outside)) + tf.matmul(
+            p, inside, transpose_a=True
+        ), None
 
     return value, gradient

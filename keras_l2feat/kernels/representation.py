@@ -4,8 +4,8 @@ Legend as in `ridge`: Z (..., N, k), A (..., N, n), ρ ≥ 0, and
 
     f_ρ(Z, A) = tr[Zᵀ (A Aᵀ + ρI)⁻¹ Z] = min_W ‖W‖² + ‖Z − A W‖²/ρ.
 
-One Cholesky factorization of the smaller Gram matrix gives M and W, hence the value ‖W‖² + ρ‖M‖² and all gradients:
-∂f/∂Z = 2M, ∂f/∂A = −2MWᵀ, ∂f/∂ρ = −‖M‖². Nothing N×N is formed where n < N.
+One Cholesky factorization of the smaller Gram matrix gives M and W, hence the value ‖W‖² + ρ‖M‖²
+and all gradients: ∂f/∂Z = 2M, ∂f/∂A = −2MWᵀ, ∂f/∂ρ = −‖M‖². Nothing N×N is formed where n < N.
 [Jacot et al. 2022, eq. 3.1 and Prop. 1; the Tikhonov form is ours.]
 """
 
@@ -27,24 +27,30 @@ __all__ = ["append_bias", "representation_cost"]
 
 
 def representation_cost(z, a, ridge=0.0, *, relative=False):
-    """The least squared norm of weights that map `a` to `z`, up to the ridge: f_ρ(Z, A), one number per matrix.
+    """The least squared norm of weights that map `a` to `z`, up to the ridge: f_ρ(Z, A), one number
+    per matrix.
 
-    Differentiable in `z`, `a` and `ridge` to any order by closed forms; XLA-compilable, GPU kernels throughout.
+    Differentiable in `z`, `a` and `ridge` to any order by closed forms; XLA-compilable, GPU kernels
+    throughout.
 
     Args:
-        z: (..., N, k) float32 or float64, pre-activations; leading dimensions (seeds, layers) are separate problems.
-        a: (..., N, n) of the same dtype, previous activations with their bias column (see `append_bias`).
-        ridge: ρ, a number at least 0 or a positive tensor of no or of the leading dimensions. The Python number 0
-            asks for the exact limit ‖A⁺Z‖² by a QR decomposition, which needs `a` of full rank. The rounding error
-            of the ridge form is about eps·‖A‖²/ρ relative: in float32 keep the relative ridge above 1e-5.
-        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ, see `mean_square`; its dependence on
-            `a` is part of the gradient.
+        z: (..., N, k) float32 or float64, pre-activations; leading dimensions (seeds, layers) are
+            separate problems.
+        a: (..., N, n) of the same dtype, previous activations with their bias column (see
+            `append_bias`).
+        ridge: ρ, a number at least 0 or a positive tensor of no or of the leading dimensions. The
+            Python number 0 asks for the exact limit ‖A⁺Z‖² by a QR decomposition, which needs `a`
+            of full rank. The rounding error of the ridge form is about eps·‖A‖²/ρ relative: in
+            float32 keep the relative ridge above 1e-5.
+        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ, see `mean_square`; its
+            dependence on `a` is part of the gradient.
 
     Returns: (...) tensor of the dtype of `z`.
 
     Raises:
-        InputError: shapes or dtypes disagree, the ridge is a negative number, or it is 0 and `a` is rank-deficient.
-            In a graph the last is a `tf.errors.InvalidArgumentError`; compiled by XLA, which cannot raise, it is NaN.
+        InputError: shapes or dtypes disagree, the ridge is a negative number, or it is 0 and `a` is
+            rank-deficient. In a graph the last is a `tf.errors.InvalidArgumentError`; compiled by
+            XLA, which cannot raise, it is NaN.
 
     Reference: [Jacot et al. 2022, eq. 3.1].
 
@@ -59,10 +65,13 @@ def representation_cost(z, a, ridge=0.0, *, relative=False):
 
 
 def append_bias(a, beta):
-    """[A, β·1]: `a` (..., N, n) with a last column of constants `beta`, or `a` itself if `beta` is 0."""
+    """[A, β·1]: `a` (..., N, n) with a last column of constants `beta`, or `a` itself if `beta` is
+    0."""
     if beta == 0:
         return a
-    return tf.concat([a, tf.fill(tf.shape(a[..., :1]), tf.convert_to_tensor(beta, a.dtype))], axis=-1)
+    return tf.concat(
+        [a, tf.fill(tf.shape(a[..., :1]), tf.convert_to_tensor(beta, a.dtype))], axis=-1
+    )
 
 
 @tf.custom_gradient
@@ -81,7 +90,8 @@ def _ridge_cost(z, a, ridge):
 
 @tf.custom_gradient
 def _exact_cost(z, a):
-    """‖A⁺Z‖² for `a` of full rank. QR rather than Cholesky: it feels the condition number, not its square."""
+    """‖A⁺Z‖² for `a` of full rank. QR rather than Cholesky: it feels the condition number, not its
+    square."""
     if by_features(a):  # A = Q R; g = (AᵀA)⁻¹W, m = A g
         q, r = tf.linalg.qr(a)
         r = _full_rank(r, a)
@@ -120,4 +130,6 @@ def _full_rank(r, a):
             raise InputError(message)
         return r
     tf.debugging.Assert(tf.logical_not(tf.reduce_any(deficient)), [message])
-    return tf.where(deficient[..., None, None], tf.constant(float("nan"), r.dtype), r)  # XLA drops assertions
+    return tf.where(
+        deficient[..., None, None], tf.constant(float("nan"), r.dtype), r
+    )  # XLA drops assertions

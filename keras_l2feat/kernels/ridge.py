@@ -1,13 +1,15 @@
-"""The ridge system behind every kernel of the representations: one factorization, closed-form gradients of every order.
+"""The ridge system behind every kernel of the representations: one factorization, closed-form
+gradients of every order.
 
-Legend: A (..., N, n) activations that feed a layer (bias column included), Z (..., N, k) its pre-activations, ρ > 0 the
-ridge, M (..., N, k) multipliers, W (..., n, k) weights. The saddle system
+Legend: A (..., N, n) activations that feed a layer (bias column included), Z (..., N, k) its
+pre-activations, ρ > 0 the ridge, M (..., N, k) multipliers, W (..., n, k) weights. The saddle
+system
 
     ρ M + A W = Z
     Aᵀ M − W = C
 
-has a symmetric matrix, so the derivative of its solution is the solution of the same system for another right side.
-With C = 0: M = (A Aᵀ + ρI)⁻¹ Z and W = AᵀM = argmin ‖W‖² + ‖Z − A W‖²/ρ.
+has a symmetric matrix, so the derivative of its solution is the solution of the same system for
+another right side. With C = 0: M = (A Aᵀ + ρI)⁻¹ Z and W = AᵀM = argmin ‖W‖² + ‖Z − A W‖²/ρ.
 """
 
 import numpy as np
@@ -15,7 +17,15 @@ import tensorflow as tf
 
 from keras_l2feat.errors import bad_argument
 
-__all__ = ["as_matrices", "by_features", "mean_square", "rank_tolerance", "read_ridge", "ridge_solution", "total"]
+__all__ = [
+    "as_matrices",
+    "by_features",
+    "mean_square",
+    "rank_tolerance",
+    "read_ridge",
+    "ridge_solution",
+    "total",
+]
 
 SMALLEST_RIDGE = 1e-30  # what an all-zero A gets, so that its cost is large and finite
 
@@ -30,16 +40,19 @@ def ridge_solution(z, a, ridge):
         a: (..., N, n) tensor of the same dtype and leading dimensions.
         ridge: ρ > 0, absolute, a tensor of the same dtype and of no or of the leading dimensions.
 
-    Returns: the pair M (..., N, k), W (..., n, k). The relative rounding error of W is about eps·‖A‖²/ρ, and that
-        of M in addition eps·‖Z‖/ρ absolute.
+    Returns: the pair M (..., N, k), W (..., n, k). The relative rounding error of W is about
+        eps·‖A‖²/ρ, and that of M in addition eps·‖Z‖/ρ absolute.
     """
-    nothing = tf.zeros(tf.concat([tf.shape(a)[:-2], [tf.shape(a)[-1], tf.shape(z)[-1]]], axis=0), a.dtype)
+    nothing = tf.zeros(
+        tf.concat([tf.shape(a)[:-2], [tf.shape(a)[-1], tf.shape(z)[-1]]], axis=0), a.dtype
+    )
     return _saddle(z, nothing, a, ridge, tf.stop_gradient(_gram_factor(a, ridge)))
 
 
 @tf.custom_gradient
 def _saddle(z, c, a, ridge, factor):
-    # `factor` only spares work: that it depends on A and ρ is accounted for in the gradients of `a` and `ridge`.
+    # `factor` only spares work: that it depends on A and ρ is accounted for in the gradients of `a`
+    # and `ridge`.
     rho = ridge[..., None, None]
     if by_features(a):
         w = tf.linalg.cholesky_solve(factor, tf.matmul(a, z, transpose_a=True) - rho * c)
@@ -49,7 +62,9 @@ def _saddle(z, c, a, ridge, factor):
         w = tf.matmul(a, m, transpose_a=True) - c
 
     def gradient(m_bar, w_bar):
-        m, w = _saddle(z, c, a, ridge, factor)  # once more, in differentiable form; a graph computes it once
+        m, w = _saddle(
+            z, c, a, ridge, factor
+        )  # once more, in differentiable form; a graph computes it once
         u, v = _saddle(m_bar, w_bar, a, ridge, factor)
         a_bar = -tf.matmul(u, w, transpose_b=True) - tf.matmul(m, v, transpose_b=True)
         return u, v, a_bar, unbroadcast(-total(u * m), ridge), None
@@ -61,35 +76,43 @@ def _gram_factor(a, ridge):
     """The Cholesky factor of AᵀA + ρI or A Aᵀ + ρI, whichever is smaller."""
     features = by_features(a)
     gram = tf.matmul(a, a, transpose_a=features, transpose_b=not features)
-    return tf.linalg.cholesky(gram + ridge[..., None, None] * tf.eye(tf.shape(gram)[-1], dtype=a.dtype))
+    return tf.linalg.cholesky(
+        gram + ridge[..., None, None] * tf.eye(tf.shape(gram)[-1], dtype=a.dtype)
+    )
 
 
 def by_features(a) -> bool:
-    """Is AᵀA the smaller Gram matrix? An unknown number of points (a batch) counts as large; both forms are valid."""
+    """Is AᵀA the smaller Gram matrix? An unknown number of points (a batch) counts as large; both
+    forms are valid."""
     points, features = a.shape[-2:]
     return points is None or (features is not None and features < points)
 
 
 def mean_square(a):
-    """‖A‖²/N, the mean eigenvalue of A Aᵀ or mean squared norm of a point: what a relative ridge multiplies.
+    """‖A‖²/N, the mean eigenvalue of A Aᵀ or mean squared norm of a point: what a relative ridge
+    multiplies.
 
-    It scales with `a` (..., N, n), and neither dead columns (a wider layer) nor repeated points change it.
+    It scales with `a` (..., N, n), and neither dead columns (a wider layer) nor repeated points
+    change it.
     """
     return total(tf.square(a)) / tf.cast(tf.shape(a)[-2], a.dtype)
 
 
 def rank_tolerance(a):
-    """max(N, n)·eps: singular values below this fraction of the largest are rounding [`numpy.linalg.matrix_rank`]."""
+    """max(N, n)·eps: singular values below this fraction of the largest are rounding
+    [`numpy.linalg.matrix_rank`]."""
     return tf.cast(tf.reduce_max(tf.shape(a)[-2:]), a.dtype) * np.finfo(a.dtype.as_numpy_dtype).eps
 
 
 def read_ridge(ridge, dtype, unit=None):
-    """The absolute ridge ρ as a tensor, or `None` where the Python number 0 asks for the exact limit.
+    """The absolute ridge ρ as a tensor, or `None` where the Python number 0 asks for the exact
+    limit.
 
     Args:
         ridge: a number, or a tensor of no or of the leading dimensions.
         dtype: of the result.
-        unit: the tensor (...) that a relative ridge multiplies; `None` where the ridge is absolute already.
+        unit: the tensor (...) that a relative ridge multiplies; `None` where the ridge is absolute
+            already.
 
     Raises:
         InputError: a number that is negative or not finite.
@@ -120,7 +143,9 @@ def as_matrices(z, a):
     if z.shape.rank is None or z.shape.rank < 2:
         raise bad_argument("z", "a matrix or a batch of matrices, of shape (..., N, k)", z.shape)
     if a.shape.rank != z.shape.rank or not z.shape[:-1].is_compatible_with(a.shape[:-1]):
-        raise bad_argument("a", f"of shape {(*z.shape[:-1], 'n')}, to go with z of shape {z.shape}", a.shape)
+        raise bad_argument(
+            "a", f"of shape {(*z.shape[:-1], 'n')}, to go with z of shape {z.shape}", a.shape
+        )
     return z, a
 
 

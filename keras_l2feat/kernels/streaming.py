@@ -1,8 +1,8 @@
 """The representation cost over batches: memory that does not grow with N.
 
-Two passes: the first accumulates AᵀA and AᵀZ, which give the weights; the second sums the residual and gives the
-gradients of each batch as they are asked for. The residual is summed over the points rather than taken as
-‖Z‖² − ⟨AᵀZ, W⟩, which cancels.
+Two passes: the first accumulates AᵀA and AᵀZ, which give the weights; the second sums the residual
+and gives the gradients of each batch as they are asked for. The residual is summed over the points
+rather than taken as ‖Z‖² − ⟨AᵀZ, W⟩, which cancels.
 """
 
 from typing import NamedTuple
@@ -30,7 +30,8 @@ class StreamedCost(NamedTuple):
         cost: f_ρ(Z, A), float64 scalar.
         weights: W (n, k), float64.
         ridge: the absolute ρ, float64 scalar.
-        gradients: a `tf.data.Dataset` of pairs (∂f/∂Z, ∂f/∂A) in the order and the dtype of the batches.
+        gradients: a `tf.data.Dataset` of pairs (∂f/∂Z, ∂f/∂A) in the order and the dtype of the
+            batches.
     """
 
     cost: tf.Tensor
@@ -62,7 +63,9 @@ def accumulate_gram(batches) -> Gram:
 
     gram = batches.reduce(start, add)
     if gram.points == 0:
-        raise InputError("Argument 'batches' must hold at least one batch. Received: an empty dataset")
+        raise InputError(
+            "Argument 'batches' must hold at least one batch. Received: an empty dataset"
+        )
     return gram
 
 
@@ -70,9 +73,11 @@ def streamed_representation_cost(batches, ridge, *, relative=False) -> StreamedC
     """`representation_cost` of a data set that is read in batches, with its weights and gradients.
 
     Args:
-        batches: a `tf.data.Dataset` of pairs `(z (B, k), a (B, n))`, float32 or float64, the same at every pass.
+        batches: a `tf.data.Dataset` of pairs `(z (B, k), a (B, n))`, float32 or float64, the same
+            at every pass.
         ridge: ρ > 0, a number.
-        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ; its dependence on A is part of the gradient.
+        relative: the ridge is a multiple of the mean eigenvalue of A Aᵀ; its dependence on A is
+            part of the gradient.
 
     Returns: a `StreamedCost`; memory is that of one batch and of the (n, n) Gram matrix.
 
@@ -90,7 +95,9 @@ def streamed_representation_cost(batches, ridge, *, relative=False) -> StreamedC
     def multipliers(z, a):
         return (tf.cast(z, tf.float64) - tf.matmul(tf.cast(a, tf.float64), weights)) / rho
 
-    squares = batches.reduce(tf.zeros([], tf.float64), lambda sum_, batch: sum_ + total(tf.square(multipliers(*batch))))
+    squares = batches.reduce(
+        tf.zeros([], tf.float64), lambda sum_, batch: sum_ + total(tf.square(multipliers(*batch)))
+    )
 
     def gradients(z, a):
         m = multipliers(z, a)
@@ -99,11 +106,15 @@ def streamed_representation_cost(batches, ridge, *, relative=False) -> StreamedC
             a_bar -= 2.0 * squares * rho / tf.linalg.trace(gram.aa) * tf.cast(a, tf.float64)
         return tf.cast(2.0 * m, z.dtype), tf.cast(a_bar, a.dtype)
 
-    return StreamedCost(total(tf.square(weights)) + rho * squares, weights, rho, batches.map(gradients))
+    return StreamedCost(
+        total(tf.square(weights)) + rho * squares, weights, rho, batches.map(gradients)
+    )
 
 
 def _element(batches):
     element = batches.element_spec
     if not isinstance(element, tuple) or len(element) != 2:
-        raise InputError(f"Argument 'batches' must yield pairs (z, a). Received elements: {element}")
+        raise InputError(
+            f"Argument 'batches' must yield pairs (z, a). Received elements: {element}"
+        )
     return element

@@ -1,4 +1,5 @@
-"""Keras layers. Importing this module registers them, so that `keras.saving.load_model` finds them."""
+"""Keras layers. Importing this module registers them, so that `keras.saving.load_model` finds
+them."""
 
 from keras_l2feat.backend import require_keras
 

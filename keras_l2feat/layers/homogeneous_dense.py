@@ -11,8 +11,9 @@ __all__ = ["HomogeneousDense"]
 class HomogeneousDense(keras.layers.Dense):
     """`Dense` with amount of bias β: `σ(x K + β b)`, that is `σ([x, β] W)` with `W = [K; b]`.
 
-    β is how strongly the bias row acts, not how large it is: with L2 regularization on `W` a small β makes a
-    bias expensive. β = 1 is `keras.layers.Dense`, β = 0 has no bias. [Jacot et al. 2022, section 2]
+    β is how strongly the bias row acts, not how large it is: with L2 regularization on `W` a small
+    β makes a bias expensive. β = 1 is `keras.layers.Dense`, β = 0 has no bias. [Jacot et al. 2022,
+    section 2]
 
     Args:
         units: number of neurons.
@@ -35,7 +36,11 @@ class HomogeneousDense(keras.layers.Dense):
     """
 
     def __init__(self, units, beta=1.0, activation=None, **kwargs):
-        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 <= beta < float("inf"):
+        if (
+            isinstance(beta, bool)
+            or not isinstance(beta, (int, float))
+            or not 0 <= beta < float("inf")
+        ):
             raise bad_argument("beta", "a finite number, at least 0", beta)
         super().__init__(units, activation=activation, use_bias=beta > 0, **kwargs)
         self.beta = float(beta)
@@ -47,7 +52,9 @@ class HomogeneousDense(keras.layers.Dense):
         return outputs if self.activation is None else self.activation(outputs)
 
     def quantize(self, *args, **kwargs):
-        raise NotImplementedError(f"Layer {self.name!r} is not quantized: fold β into the bias of a Dense first.")
+        raise NotImplementedError(
+            f"Layer {self.name!r} is not quantized: fold β into the bias of a Dense first."
+        )
 
     def get_config(self):
         config = super().get_config()

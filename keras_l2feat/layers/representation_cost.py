@@ -13,8 +13,8 @@ __all__ = ["RepresentationCost"]
 class RepresentationCost(keras.layers.Layer):
     """Hands on pre-activations Z_l and adds λ f_ρ(Z_l, A_{l-1}) to the model's loss.
 
-    f_ρ is the least squared norm of weights that lead from the activations A_{l-1} to Z_l on the batch, so the
-    batch plays the data set: use full batches, or read the term as that of the batch.
+    f_ρ is the least squared norm of weights that lead from the activations A_{l-1} to Z_l on the
+    batch, so the batch plays the data set: use full batches, or read the term as that of the batch.
     [Jacot et al. 2022, eq. 3.1]
 
     Args:
@@ -25,15 +25,16 @@ class RepresentationCost(keras.layers.Layer):
         **kwargs: name, dtype.
 
     Call arguments:
-        inputs: the pair `(a, z)`: what feeds the layer, without bias column, and its pre-activations.
+        inputs: the pair `(a, z)`: what feeds the layer, without bias column, and its
+            pre-activations.
 
     Input shape: `(batch, n)` and `(batch, k)`.
 
     Output shape: `(batch, k)`, the pre-activations as they came.
 
     Raises:
-        InputError: λ or β negative, a ridge that is not positive, inputs that are no pair of matrices, or a Keras
-            backend other than TensorFlow.
+        InputError: λ or β negative, a ridge that is not positive, inputs that are no pair of
+            matrices, or a Keras backend other than TensorFlow.
 
     Example:
     >>> a = keras.Input((4,))
@@ -50,10 +51,17 @@ class RepresentationCost(keras.layers.Layer):
         if not 0 < ridge < float("inf"):
             raise bad_argument("ridge", "positive", ridge)
         super().__init__(**kwargs)
-        self.lam, self.ridge, self.relative, self.beta = float(lam), float(ridge), bool(relative), float(beta)
+        self.lam, self.ridge, self.relative, self.beta = (
+            float(lam),
+            float(ridge),
+            bool(relative),
+            float(beta),
+        )
 
     def build(self, input_shape):
-        if len(input_shape) != 2 or any(np.ndim(shape) != 1 or len(shape) != 2 for shape in input_shape):
+        if len(input_shape) != 2 or any(
+            np.ndim(shape) != 1 or len(shape) != 2 for shape in input_shape
+        ):
             raise InputError(
                 f"Layer {self.name!r} takes the pair (a, z) of shapes (batch, n), (batch, k). Received: {input_shape}"
             )

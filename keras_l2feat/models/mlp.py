@@ -10,11 +10,22 @@ from keras_l2feat.regularizers import weight_space
 __all__ = ["mlp"]
 
 
-def mlp(input_dim, widths, outputs, *, activation="relu", beta=1.0, lam=0.0, dtype="float32", seed=0, name="mlp"):
+def mlp(
+    input_dim,
+    widths,
+    outputs,
+    *,
+    activation="relu",
+    beta=1.0,
+    lam=0.0,
+    dtype="float32",
+    seed=0,
+    name="mlp",
+):
     """A fully connected network `input_dim → widths → outputs` with linear outputs.
 
-    With β = 1 or 0 it is made of `keras.layers.Dense` alone, so that its file loads without this package;
-    any other β takes `layers.HomogeneousDense`.
+    With β = 1 or 0 it is made of `keras.layers.Dense` alone, so that its file loads without this
+    package; any other β takes `layers.HomogeneousDense`.
 
     Args:
         input_dim: values per data point, n_0.
@@ -27,7 +38,8 @@ def mlp(input_dim, widths, outputs, *, activation="relu", beta=1.0, lam=0.0, dty
         seed: of the initial kernels (He normal); biases start at 0.
         name: the model's name; layers are called `hidden_1 … hidden_{L-1}` and `output`.
 
-    Returns: a built `keras.Sequential`, input `(batch, input_dim)`, output `(batch, outputs)`, not compiled.
+    Returns: a built `keras.Sequential`, input `(batch, input_dim)`, output `(batch, outputs)`, not
+        compiled.
 
     Example:
     >>> mlp(784, (50, 50), 10, lam=1e-3).count_params()
@@ -37,7 +49,9 @@ def mlp(input_dim, widths, outputs, *, activation="relu", beta=1.0, lam=0.0, dty
     seeds = itertools.count(1000 * seed)
     sizes = [*widths, outputs]
     # without its dtype the input of a float64 model would be rounded to float32
-    layers = [keras.Input((input_dim,), dtype=keras.dtype_policies.get(dtype).compute_dtype, name="input")]
+    layers = [
+        keras.Input((input_dim,), dtype=keras.dtype_policies.get(dtype).compute_dtype, name="input")
+    ]
     for index, units in enumerate(sizes, start=1):
         hidden = index < len(sizes)
         options = {

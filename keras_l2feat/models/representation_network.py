@@ -14,16 +14,18 @@ __all__ = ["RepresentationNetwork"]
 class RepresentationNetwork(keras.Model):
     """L_z in Tikhonov form as a Keras model: variables Z_1 … Z_L of N given points, no weights.
 
-    Called on indices of points, it gives their outputs, rows of Z_L; its `losses` hold λ f_ρ(Z_l, A_{l-1}) of each
-    layer over all points, whatever the batch. So `compile` and `fit` work with any optimizer and loss, and batches
-    of points are a stochastic estimate of the data term alone. [Jacot et al. 2022, §3.1]
+    Called on indices of points, it gives their outputs, rows of Z_L; its `losses` hold λ f_ρ(Z_l,
+    A_{l-1}) of each layer over all points, whatever the batch. So `compile` and `fit` work with any
+    optimizer and loss, and batches of points are a stochastic estimate of the data term alone.
+    [Jacot et al. 2022, §3.1]
 
     Args:
         inputs: X, (N, n_0) array, the data set.
         hidden: hidden widths (n_1 … n_{L-1}).
         outputs: n_L.
         lam: λ ≥ 0.
-        ridge: relative ridge > 0; a variable that may be lowered in training: `model.ridge.assign(1e-4)`.
+        ridge: relative ridge > 0; a variable that may be lowered in training:
+            `model.ridge.assign(1e-4)`.
         activation: σ, a key of `network.ACTIVATIONS`.
         beta: amount of bias β ≥ 0.
         seed: of the start, the representations of a random network.
@@ -46,7 +48,18 @@ class RepresentationNetwork(keras.Model):
     (3, 4, 2)
     """
 
-    def __init__(self, inputs, hidden, outputs, lam, ridge=1e-2, activation="relu", beta=1.0, seed=0, **kwargs):
+    def __init__(
+        self,
+        inputs,
+        hidden,
+        outputs,
+        lam,
+        ridge=1e-2,
+        activation="relu",
+        beta=1.0,
+        seed=0,
+        **kwargs,
+    ):
         require_tensorflow()
         super().__init__(**kwargs)
         inputs = np.asarray(inputs, dtype=np.float64)
@@ -59,7 +72,10 @@ class RepresentationNetwork(keras.Model):
         self.hidden, self.units, self.seed = tuple(hidden), int(outputs), seed
         self.lam, self.activation, self.beta = float(lam), activation, float(beta)
         network = DenseNetwork.random(
-            (inputs.shape[1], *self.hidden, self.units), activation=activation, beta=self.beta, seed=seed
+            (inputs.shape[1], *self.hidden, self.units),
+            activation=activation,
+            beta=self.beta,
+            seed=seed,
         )
         fixed = {"trainable": False}
         self.points = self.add_weight(inputs.shape, name="inputs", **fixed)
@@ -76,16 +92,24 @@ class RepresentationNetwork(keras.Model):
 
     @classmethod
     def from_network(cls, network, inputs, lam, **options):
-        """A model that starts at the representations of a `DenseNetwork` or a Keras chain of Dense on `inputs`."""
+        """A model that starts at the representations of a `DenseNetwork` or a Keras chain of Dense
+        on `inputs`."""
         network = network if isinstance(network, DenseNetwork) else DenseNetwork.from_model(network)
         model = cls(
-            inputs, network.hidden, network.widths[-1], lam, activation=network.activation, beta=network.beta, **options
+            inputs,
+            network.hidden,
+            network.widths[-1],
+            lam,
+            activation=network.activation,
+            beta=network.beta,
+            **options,
         )
         model._assign(network)
         return model
 
     def to_network(self) -> DenseNetwork:
-        """The network of the ridge regressions, layer by layer; `to_network().to_model()` makes it a Keras model."""
+        """The network of the ridge regressions, layer by layer; `to_network().to_model()` makes it
+        a Keras model."""
         from keras_l2feat.kernels import weights_from_representations
         from keras_l2feat.objectives.loss import activation_function
 
@@ -97,7 +121,9 @@ class RepresentationNetwork(keras.Model):
             ridge=float(self.ridge),
             relative=True,
         )
-        return DenseNetwork(tuple(weight.numpy() for weight in weights), activation=self.activation, beta=self.beta)
+        return DenseNetwork(
+            tuple(weight.numpy() for weight in weights), activation=self.activation, beta=self.beta
+        )
 
     def call(self, indices):
         import tensorflow as tf
@@ -109,7 +135,10 @@ class RepresentationNetwork(keras.Model):
         a = append_bias(tf.convert_to_tensor(self.points), self.beta)
         for variable in self.representations:
             z = tf.convert_to_tensor(variable)
-            self.add_loss(self.lam * representation_cost(z, a, tf.convert_to_tensor(self.ridge), relative=True))
+            self.add_loss(
+                self.lam
+                * representation_cost(z, a, tf.convert_to_tensor(self.ridge), relative=True)
+            )
             a = append_bias(activation(z), self.beta)
         return tf.gather(z, tf.cast(indices, tf.int32))
 

@@ -1,11 +1,18 @@
-"""The loss of the layers' covariances, C(Z_L) + λ Σ_l tr[K_l (K^σ_{l-1})⁺] [Jacot et al. 2022, §3.2]."""
+"""The loss of the layers' covariances, C(Z_L) + λ Σ_l tr[K_l (K^σ_{l-1})⁺] [Jacot et al. 2022,
+§3.2]."""
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from keras_l2feat.kernels import append_bias, covariance_cost
-from keras_l2feat.objectives.loss import Loss, activation_function, read_data, read_network, require_homogeneous
+from keras_l2feat.objectives.loss import (
+    Loss,
+    activation_function,
+    read_data,
+    read_network,
+    require_homogeneous,
+)
 from keras_l2feat.objectives.representation import representations_of
 
 __all__ = ["Covariances", "covariance", "covariances_of"]
@@ -25,11 +32,14 @@ class Covariances(NamedTuple):
     output: tf.Tensor
 
 
-def covariance(subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None) -> Loss:
-    """L_k: the data term, and tr[K_l (K^σ_{l-1} + ρI)⁻¹] of each layer; K^σ_0 = XXᵀ + β²11ᵀ, K_L = Z_L Z_Lᵀ.
+def covariance(
+    subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None
+) -> Loss:
+    """L_k: the data term, and tr[K_l (K^σ_{l-1} + ρI)⁻¹] of each layer; K^σ_0 = XXᵀ + β²11ᵀ, K_L =
+    Z_L Z_Lᵀ.
 
-    Equal to `representation` at the same ridge. Convex in each (K_l, K^σ_l) and in Z_L, the rest fixed; for L = 2
-    jointly convex.
+    Equal to `representation` at the same ridge. Convex in each (K_l, K^σ_l) and in Z_L, the rest
+    fixed; for L = 2 jointly convex.
 
     Args:
         subject: a Keras chain of Dense layers, a `DenseNetwork`, or `Covariances`.
@@ -40,7 +50,8 @@ def covariance(subject, data, *, lam, activation=None, beta=None, ridge=0.0, rel
     Returns: a `Loss`, differentiable in the covariances and the output.
 
     Raises:
-        InputError: as for `weight_space`, a negative ridge, or an activation that is not positively homogeneous.
+        InputError: as for `weight_space`, a negative ridge, or an activation that is not positively
+            homogeneous.
     """
     network, activation, beta = read_network(subject, activation, beta)
     require_homogeneous(activation)
@@ -50,12 +61,15 @@ def covariance(subject, data, *, lam, activation=None, beta=None, ridge=0.0, rel
     first = append_bias(x, beta)
     below = [tf.matmul(first, first, transpose_b=True), *subject.after]
     above = [*subject.before, tf.matmul(subject.output, subject.output, transpose_b=True)]
-    norms = [covariance_cost(k, s, ridge, relative=relative) for k, s in zip(above, below, strict=True)]
+    norms = [
+        covariance_cost(k, s, ridge, relative=relative) for k, s in zip(above, below, strict=True)
+    ]
     return Loss.of(cost(subject.output, y), norms, lam)
 
 
 def covariances_of(representations, activation, beta) -> Covariances:
-    """The covariances of representations Z_1 … Z_L, `(N, n_l)` each, with σ by name or as a function."""
+    """The covariances of representations Z_1 … Z_L, `(N, n_l)` each, with σ by name or as a
+    function."""
     activation = activation_function(activation)
     *hidden, output = [tf.convert_to_tensor(z) for z in representations]
     activated = [append_bias(activation(z), beta) for z in hidden]

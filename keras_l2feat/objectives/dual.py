@@ -1,11 +1,13 @@
 """The dual of the two-layer loss: a lower bound on what any width can reach (NumPy).
 
-With β the amount of bias and b the output layer's bias row, the loss of a two-layer network is, after balancing,
+With β the amount of bias and b the output layer's bias row, the loss of a two-layer network is,
+after balancing,
 
     C(Σ_i σ(A w_i) v_iᵀ + β 1 bᵀ) + 2λ Σ_i ‖w_i‖ ‖v_i‖ + λ ‖b‖²,
 
-convex in the measure of neurons, and its dual is  max_G  −C*(G) − β² ‖Gᵀ1‖² / (4λ)  subject to max_w ‖Gᵀσ(A w)‖ ≤ 2λ.
-At G = ∂C/∂Z of any network the constraint holds after scaling by 1 / (1 + gap). [Jacot et al. 2022, §3.2]
+convex in the measure of neurons, and its dual is  max_G  −C*(G) − β² ‖Gᵀ1‖² / (4λ)  subject to
+max_w ‖Gᵀσ(A w)‖ ≤ 2λ. At G = ∂C/∂Z of any network the constraint holds after scaling by 1 / (1 +
+gap). [Jacot et al. 2022, §3.2]
 """
 
 import numpy as np
@@ -50,7 +52,8 @@ def dual_bound(cost: str, g, y, score: float, lam: float, beta: float = 0.0) -> 
 
     Args:
         cost: name of the data term.
-        g: (N, k) array, ∂C/∂Z at some outputs; any gradient of C gives a valid bound, the optimum's the best.
+        g: (N, k) array, ∂C/∂Z at some outputs; any gradient of C gives a valid bound, the optimum's
+            the best.
         y: the targets.
         score: max_w ‖gᵀσ(A w)‖ over unit w. The bound is as rigorous as this maximum.
         lam: λ > 0.
@@ -64,6 +67,8 @@ def dual_bound(cost: str, g, y, score: float, lam: float, beta: float = 0.0) -> 
     def minus_dual(t):
         return conjugate(cost, t * g, y) + t * t * bias
 
-    largest = min(1.0, 2 * lam / score) if score > 0 else 1.0  # beyond 1 the cross-entropy's conjugate may be infinite
+    largest = (
+        min(1.0, 2 * lam / score) if score > 0 else 1.0
+    )  # beyond 1 the cross-entropy's conjugate may be infinite
     best = optimize.minimize_scalar(minus_dual, bounds=(0.0, largest), method="bounded")
     return -min(minus_dual(largest), minus_dual(0.0), float(best.fun))

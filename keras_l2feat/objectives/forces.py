@@ -1,16 +1,19 @@
-"""Attraction and repulsion: what pulls the hidden representations to the origin, and what pushes them out.
+"""Attraction and repulsion: what pulls the hidden representations to the origin, and what pushes
+them out.
 
-Attraction on layer l is ∂‖A_{l-1}⁺Z_l‖²/∂Z_l = 2M_l, repulsion ∂‖A_l⁺Z_{l+1}‖²/∂Z_l = −2(M_{l+1}W_{l+1}ᵀ)·σ'(Z_l). At a
-stationary point they cancel on every hidden layer, and λ times the attraction balances ∂C/∂Z_L at the output. For a
-positively homogeneous σ their radial parts are a neuron's squared norms: ⟨attraction_k, Z_k⟩ = 2‖w_in‖²,
-⟨repulsion_k, Z_k⟩ = −2‖v_out‖² (Euler's identity). [Jacot et al. 2022, §3.1 and Fig. 1]
+Attraction on layer l is ∂‖A_{l-1}⁺Z_l‖²/∂Z_l = 2M_l, repulsion ∂‖A_l⁺Z_{l+1}‖²/∂Z_l =
+−2(M_{l+1}W_{l+1}ᵀ)·σ'(Z_l). At a stationary point they cancel on every hidden layer, and λ times
+the attraction balances ∂C/∂Z_L at the output. For a positively homogeneous σ their radial parts are
+a neuron's squared norms: ⟨attraction_k, Z_k⟩ = 2‖w_in‖², ⟨repulsion_k, Z_k⟩ = −2‖v_out‖² (Euler's
+identity). [Jacot et al. 2022, §3.1 and Fig. 1]
 
 Two things stand between these formulas and a trained network, and are taken care of here:
 
-- Its layers span few dimensions, and col(Z_l) ⊂ col(A_{l-1}) is a constraint. AᵀM = W fixes M on col(A) only; outside,
-  attraction is the reaction of the constraint (what the Tikhonov form has as ρ → 0), and it balances the rest.
-- At a minimum many points lie on a ReLU kink, where σ' is any number between the slopes of the two sides. There the
-  slopes are taken that come nearest to stationarity.
+- Its layers span few dimensions, and col(Z_l) ⊂ col(A_{l-1}) is a constraint. AᵀM = W fixes M on
+  col(A) only; outside, attraction is the reaction of the constraint (what the Tikhonov form has as
+  ρ → 0), and it balances the rest.
+- At a minimum many points lie on a ReLU kink, where σ' is any number between the slopes of the two
+  sides. There the slopes are taken that come nearest to stationarity.
 """
 
 from dataclasses import dataclass
@@ -29,7 +32,8 @@ __all__ = ["Forces", "forces"]
 
 @dataclass(frozen=True)
 class Forces:
-    """Gradients of the layers' norms with respect to the representations; the forces are their negatives times λ.
+    """Gradients of the layers' norms with respect to the representations; the forces are their
+    negatives times λ.
 
     Attributes:
         representations: Z_1 … Z_L, (N, n_l) float64 arrays.
@@ -52,35 +56,46 @@ class Forces:
 
     @property
     def stationarity(self) -> tuple:
-        """How far from a stationary point, 0 at one: on each hidden layer ‖sum‖ / max(‖attraction‖, ‖repulsion‖), then
-        at the output ‖∂C + λ attraction‖ / max(‖∂C‖, λ‖attraction‖)."""
+        """How far from a stationary point, 0 at one: on each hidden layer ‖sum‖ / max(‖attraction‖,
+        ‖repulsion‖), then at the output ‖∂C + λ attraction‖ / max(‖∂C‖, λ‖attraction‖)."""
         layers = [_cancellation(a, r) for a, r in zip(self.attraction, self.repulsion)]
         return (*layers, _cancellation(self.output_gradient, self.lam * self.attraction[-1]))
 
     @property
     def balance(self) -> tuple:
-        """For each hidden layer the (n_l,) ratios ‖w_in‖ / ‖v_out‖ of its neurons, 1 at a stationary point for a
-        positively homogeneous σ; NaN for neurons with a share below 1e-6 of the layer's largest ‖w_in‖‖v_out‖."""
+        """For each hidden layer the (n_l,) ratios ‖w_in‖ / ‖v_out‖ of its neurons, 1 at a
+        stationary point for a positively homogeneous σ; NaN for neurons with a share below 1e-6 of
+        the layer's largest ‖w_in‖‖v_out‖."""
         ratios = []
         for z, a, r in zip(self.representations, self.attraction, self.repulsion):
             incoming, outgoing = np.sum(a * z, axis=0), -np.sum(r * z, axis=0)
-            alive = (np.minimum(incoming, outgoing) > 0) & (incoming * outgoing > 1e-12 * np.max(incoming * outgoing))
-            ratios.append(np.sqrt(np.divide(incoming, outgoing, out=np.full_like(incoming, np.nan), where=alive)))
+            alive = (np.minimum(incoming, outgoing) > 0) & (
+                incoming * outgoing > 1e-12 * np.max(incoming * outgoing)
+            )
+            ratios.append(
+                np.sqrt(
+                    np.divide(incoming, outgoing, out=np.full_like(incoming, np.nan), where=alive)
+                )
+            )
         return tuple(ratios)
 
 
-def forces(subject, data, lam, ridge=1e-4, *, activation=None, beta=None, cost=None, kink=1e-3) -> Forces:
+def forces(
+    subject, data, lam, ridge=1e-4, *, activation=None, beta=None, cost=None, kink=1e-3
+) -> Forces:
     """The forces on every layer's representations.
 
     Args:
-        subject: a Keras chain of Dense layers or a `DenseNetwork`, whose forces hold the reaction of the constraint;
-            or the list of Z_1 … Z_L, `(N, n_l)` each, free representations with the forces of the Tikhonov form.
+        subject: a Keras chain of Dense layers or a `DenseNetwork`, whose forces hold the reaction
+            of the constraint; or the list of Z_1 … Z_L, `(N, n_l)` each, free representations with
+            the forces of the Tikhonov form.
         data: a `Dataset` (its training part) or a pair `(x, y)`.
         lam: λ > 0.
-        ridge: relative ridge of every layer, at least 0 for free representations and positive for a network, whose
-            directions below it count as outside col(A).
+        ridge: relative ridge of every layer, at least 0 for free representations and positive for a
+            network, whose directions below it count as outside col(A).
         activation, beta, cost: as for `objectives.weight_space`.
-        kink: for a network, points with |Z| below this share of the layer's root mean square lie on a kink.
+        kink: for a network, points with |Z| below this share of the layer's root mean square lie on
+            a kink.
 
     Returns: `Forces`, float64.
 
@@ -115,7 +130,8 @@ def forces(subject, data, lam, ridge=1e-4, *, activation=None, beta=None, cost=N
 
 
 def _attraction(a, w, opposite, ridge):
-    """2M: the solution of AᵀM = W nearest to −opposite, in the directions of col(A) that the ridge lets through."""
+    """2M: the solution of AᵀM = W nearest to −opposite, in the directions of col(A) that the ridge
+    lets through."""
     target = -opposite / 2
     u, s, vt = np.linalg.svd(a, full_matrices=False)
     rho = ridge * np.sum(s**2) / len(a) or 1.0
@@ -124,7 +140,8 @@ def _attraction(a, w, opposite, ridge):
 
 
 def _slopes(network, z, raw, a, w, kink):
-    """σ'(Z); on kinks that between the two sides for which AᵀM = W, M = −σ'·raw/2, holds best, neuron by neuron."""
+    """σ'(Z); on kinks that between the two sides for which AᵀM = W, M = −σ'·raw/2, holds best,
+    neuron by neuron."""
     slope = SLOPES[network.activation]
     slopes = slope(z)
     left, right = slope(np.array([-1.0, 1.0]))
@@ -145,7 +162,13 @@ def _slopes(network, z, raw, a, w, kink):
 def _free_forces(subject, data, lam, ridge, activation, beta, cost):
     """The gradients of the Tikhonov form at free representations."""
     representations = [tf.cast(z, tf.float64) for z in subject]
-    options = {"ridge": ridge, "relative": True, "activation": activation, "beta": beta, "cost": cost}
+    options = {
+        "ridge": ridge,
+        "relative": True,
+        "activation": activation,
+        "beta": beta,
+        "cost": cost,
+    }
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(representations)
         loss = representation(representations, data, lam=lam, **options)

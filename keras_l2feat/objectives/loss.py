@@ -1,4 +1,5 @@
-"""What the three forms of the loss share: their result, and reading a network and data from what a user has."""
+"""What the three forms of the loss share: their result, and reading a network and data from what a
+user has."""
 
 from typing import NamedTuple
 
@@ -10,12 +11,21 @@ from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
 
-__all__ = ["ACTIVATIONS", "Loss", "activation_function", "read_data", "read_network", "require_homogeneous"]
+__all__ = [
+    "ACTIVATIONS",
+    "Loss",
+    "activation_function",
+    "read_data",
+    "read_network",
+    "require_homogeneous",
+]
 
 # The TensorFlow side of network.ACTIVATIONS.
 ACTIVATIONS = {
     "relu": tf.nn.relu,
-    "leaky_relu": lambda z: tf.maximum(z, 0.2 * z),  # the op of that name rounds its slope to float32
+    "leaky_relu": lambda z: tf.maximum(
+        z, 0.2 * z
+    ),  # the op of that name rounds its slope to float32
     "linear": tf.identity,
     "abs": tf.abs,
     "tanh": tf.tanh,
@@ -50,14 +60,21 @@ def activation_function(name):
     if callable(name):
         return name
     if name not in ACTIVATIONS:
-        raise bad_argument("activation", f"one of {sorted(ACTIVATIONS)} or a function of a tensor", name)
+        raise bad_argument(
+            "activation", f"one of {sorted(ACTIVATIONS)} or a function of a tensor", name
+        )
     return ACTIVATIONS[name]
 
 
 def require_homogeneous(activation):
-    """Refuse an activation that is not positively homogeneous, by name: the covariance form does not hold for it."""
+    """Refuse an activation that is not positively homogeneous, by name: the covariance form does
+    not hold for it."""
     if scaling(activation) not in (Scaling.LINEAR, Scaling.POSITIVE):
-        name = activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
+        name = (
+            activation
+            if isinstance(activation, str)
+            else getattr(activation, "__name__", repr(activation))
+        )
         raise InputError(
             f"Activation {name!r} is not positively homogeneous: the loss has no covariance form with it. "
             "Homogeneous are relu, leaky_relu, abs and linear."
@@ -65,10 +82,11 @@ def require_homogeneous(activation):
 
 
 def read_network(subject, activation, beta):
-    """`(network, activation, beta)`: a Keras model or a `DenseNetwork` brings its own σ and β, arrays take the given.
+    """`(network, activation, beta)`: a Keras model or a `DenseNetwork` brings its own σ and β,
+    arrays take the given.
 
-    `network` is a `DenseNetwork`, or `None` when `subject` is arrays. A σ or β that contradicts the model's is an
-    `InputError`; where neither says anything they are "relu" and 1.
+    `network` is a `DenseNetwork`, or `None` when `subject` is arrays. A σ or β that contradicts the
+    model's is an `InputError`; where neither says anything they are "relu" and 1.
     """
     if hasattr(subject, "layers"):
         subject = DenseNetwork.from_model(subject)
@@ -82,7 +100,8 @@ def read_network(subject, activation, beta):
 
 
 def read_data(data, cost, dtype):
-    """`(x, y, cost)`: training inputs as a `dtype` tensor (N, n_0), targets, and the data term's function.
+    """`(x, y, cost)`: training inputs as a `dtype` tensor (N, n_0), targets, and the data term's
+    function.
 
     Args:
         data: a `Dataset`, or a pair `(x, y)`.
@@ -97,4 +116,8 @@ def read_data(data, cost, dtype):
         own = "crossentropy" if tf.convert_to_tensor(y).dtype.is_integer else "squared"
     else:
         raise bad_argument("data", "a Dataset or a pair (x, y)", data)
-    return tf.cast(x, dtype), tf.convert_to_tensor(y), costs.cost_function(own if cost is None else cost)
+    return (
+        tf.cast(x, dtype),
+        tf.convert_to_tensor(y),
+        costs.cost_function(own if cost is None else cost),
+    )

@@ -1,4 +1,5 @@
-"""The loss of the hidden representations, C(Z_L) + λ Σ_l ‖A_{l-1}⁺ Z_l‖² [Jacot et al. 2022, eq. 3.1]."""
+"""The loss of the hidden representations, C(Z_L) + λ Σ_l ‖A_{l-1}⁺ Z_l‖² [Jacot et al. 2022, eq.
+3.1]."""
 
 import tensorflow as tf
 
@@ -9,15 +10,20 @@ from keras_l2feat.objectives.weight_space import forward
 __all__ = ["layer_cost", "representation", "representations_of"]
 
 
-def representation(subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None) -> Loss:
-    """L_z: the data term, and the least norm of weights that lead from each representation to the next.
+def representation(
+    subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None
+) -> Loss:
+    """L_z: the data term, and the least norm of weights that lead from each representation to the
+    next.
 
-    With ridge 0 each term is ‖A⁺Z‖², of any rank of A; what leaves col(A) is not seen, so it means L_z only where
-    col(Z_l) ⊂ col(A_{l-1}), as for the representations of a network. With a ridge ρ > 0 it is the Tikhonov form, which
-    needs no such constraint. Never above `weight_space`; equal iff no weight has a part that does nothing.
+    With ridge 0 each term is ‖A⁺Z‖², of any rank of A; what leaves col(A) is not seen, so it means
+    L_z only where col(Z_l) ⊂ col(A_{l-1}), as for the representations of a network. With a ridge ρ
+    > 0 it is the Tikhonov form, which needs no such constraint. Never above `weight_space`; equal
+    iff no weight has a part that does nothing.
 
     Args:
-        subject: a Keras chain of Dense layers, a `DenseNetwork`, or the list of Z_1 … Z_L, `(N, n_l)` each.
+        subject: a Keras chain of Dense layers, a `DenseNetwork`, or the list of Z_1 … Z_L,
+            `(N, n_l)` each.
         ridge: ρ ≥ 0 of every layer.
         relative: the ridge is a multiple of the mean squared norm of a row of A_{l-1}.
         data, lam, activation, beta, cost: as for `weight_space`.

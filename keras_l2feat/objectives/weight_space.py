@@ -8,12 +8,15 @@ from keras_l2feat.objectives.loss import Loss, activation_function, read_data, r
 __all__ = ["forward", "weight_space"]
 
 
-def weight_space(subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None) -> Loss:
+def weight_space(
+    subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None
+) -> Loss:
     """L_w: the data term, and the squared norm of each layer's weights, bias rows included.
 
     Args:
         subject: a Keras chain of Dense layers, a `DenseNetwork`, or the list of W_1 … W_L,
-            `(n_{l-1} + 1, n_l)` each (`(n_{l-1}, n_l)` for β = 0), float32 or float64 arrays or tensors.
+            `(n_{l-1} + 1, n_l)` each (`(n_{l-1}, n_l)` for β = 0), float32 or float64 arrays or
+            tensors.
         data: a `Dataset` (its training part) or a pair `(x (N, n_0), y)`.
         lam: λ.
         activation: σ by name or as a function, for arrays (default "relu"); a model brings its own.
@@ -27,14 +30,17 @@ def weight_space(subject, data, *, lam, activation=None, beta=None, ridge=0.0, r
         InputError: a model without array form, unknown names, or data of no use.
     """
     network, activation, beta = read_network(subject, activation, beta)
-    weights = [tf.convert_to_tensor(weight) for weight in (subject if network is None else network.weights)]
+    weights = [
+        tf.convert_to_tensor(weight) for weight in (subject if network is None else network.weights)
+    ]
     x, y, cost = read_data(data, cost, weights[0].dtype)
     output = forward(weights, x, activation_function(activation), beta)[-1]
     return Loss.of(cost(output, y), [tf.reduce_sum(tf.square(weight)) for weight in weights], lam)
 
 
 def forward(weights, x, activation, beta) -> list:
-    """The pre-activations Z_1 … Z_L of tensors W_1 … W_L on inputs `x` (N, n_0); σ is a function."""
+    """The pre-activations Z_1 … Z_L of tensors W_1 … W_L on inputs `x` (N, n_0); σ is a
+    function."""
     a = append_bias(x, beta)
     representations = []
     for weight in weights:

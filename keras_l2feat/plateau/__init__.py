@@ -1,4 +1,5 @@
-"""The plateau engine: from which width on does the regularized loss no longer fall, and how do we know?"""
+"""The plateau engine: from which width on does the regularized loss no longer fall, and how do we
+know?"""
 
 from keras_l2feat.plateau.curve import curve, plateau_starts, running_minimum, table, write_csv
 from keras_l2feat.plateau.descent import descent

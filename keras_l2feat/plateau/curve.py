@@ -1,7 +1,7 @@
 """Loss against width: running minimum, where the plateau starts, and how sure that is.
 
-Loss never increases with width, as dead neurons can be padded [Jacot et al. 2022, Prop. 6], so the least loss found
-at some width bounds the loss at every greater one.
+Loss never increases with width, as dead neurons can be padded [Jacot et al. 2022, Prop. 6], so the
+least loss found at some width bounds the loss at every greater one.
 """
 
 from dataclasses import asdict, dataclass
@@ -26,7 +26,8 @@ class Start:
     Attributes:
         epsilon: ε.
         width: the least such width among those tried.
-        low, high: 5 % and 95 % bootstrap quantiles over trials; equal to `width` where every width has one trial.
+        low, high: 5 % and 95 % bootstrap quantiles over trials; equal to `width` where every width
+            has one trial.
     """
 
     epsilon: float
@@ -42,7 +43,9 @@ def table(trials) -> pd.DataFrame:
     """The trials as the rows of `curve.csv`, sorted by method, λ, width and seed."""
     frame = pd.DataFrame([trial.row() for trial in trials])
     layers = [column for column in frame if column.startswith("width_")]
-    return frame.sort_values(["method", "lam", "width", *layers, "seed"], kind="stable", ignore_index=True)
+    return frame.sort_values(
+        ["method", "lam", "width", *layers, "seed"], kind="stable", ignore_index=True
+    )
 
 
 def write_csv(frame, path) -> None:
@@ -56,7 +59,8 @@ def running_minimum(widths, losses):
 
     Args: widths, losses: `(k,)`, several losses a width allowed.
 
-    Returns: the distinct widths, ascending, and the running minimum of the least loss at each, `(m,)` arrays.
+    Returns: the distinct widths, ascending, and the running minimum of the least loss at each,
+        `(m,)` arrays.
     """
     least = pd.Series(np.asarray(losses, float)).groupby(np.asarray(widths)).min().cummin()
     return least.index.to_numpy(), least.to_numpy()
@@ -68,7 +72,8 @@ def plateau_starts(widths, losses, *, epsilons=EPSILONS, bootstrap=BOOTSTRAP, se
     Args:
         widths, losses: `(k,)` one entry a trial.
         epsilons: tolerances, relative to the least loss.
-        bootstrap: resamples; each draws, at every width, as many trials as there are, with replacement.
+        bootstrap: resamples; each draws, at every width, as many trials as there are, with
+            replacement.
         seed: of the resamples.
 
     Returns: a list of `Start`s, one for each ε.
@@ -97,7 +102,8 @@ def _start(widths, losses, epsilons):
 
 
 def curve(frame) -> pd.DataFrame:
-    """The running minimum of each method and λ of a `table`: columns method, lam, width, loss, test_loss.
+    """The running minimum of each method and λ of a `table`: columns method, lam, width, loss,
+    test_loss.
 
     The test loss is that of the network with the least training loss so far.
     """

@@ -17,8 +17,11 @@ from keras_l2feat.training.lbfgs import minimize, minimize_many
 __all__ = ["growth"]
 
 SHARE = 0.25  # of a layer's width that is added in one step, at least one neuron
-FRESH = 8  # random starts of which the best is grown: deep narrow networks often collapse to the origin
-SIZE = 0.3  # of the mean neuron's norm that a new neuron starts with: small, as its promise is to second order
+FRESH = (
+    8  # random starts of which the best is grown: deep narrow networks often collapse to the origin
+)
+# of the mean neuron's norm that a new neuron starts with: small, as its promise is to second order
+SIZE = 0.3
 
 
 def growth(
@@ -42,18 +45,19 @@ def growth(
 ) -> list:
     """Grow a narrow network until no single neuron could lower its loss by more than the gap says.
 
-    Repeats: polish; ask the insertion certificate of every hidden layer [theory of insertion: Jacot et al. 2022,
-    §3.2]; where its gap exceeds `gap`, add the best neurons it found.
+    Repeats: polish; ask the insertion certificate of every hidden layer [theory of insertion: Jacot
+    et al. 2022, §3.2]; where its gap exceeds `gap`, add the best neurons it found.
 
     Args:
         data: a `data.Dataset`.
         lam: λ > 0.
         depth: L, at least 2.
-        start: width of every hidden layer to begin with, by default the number of outputs, at least 2; the best
-            of 8 random networks of that width is grown.
+        start: width of every hidden layer to begin with, by default the number of outputs, at least
+            2; the best of 8 random networks of that width is grown.
         width_limit: no layer grows past it.
         gap: certificate gap max s(w) / 2λ − 1 at which a layer is wide enough.
-        cost, activation, beta, batch_size: as for `training.Objective`; σ must be positively homogeneous.
+        cost, activation, beta, batch_size: as for `training.Objective`; σ must be positively
+            homogeneous.
         dtype, iterations, tolerance: of the polish.
         seed: of the first network and of the searches.
         on_trial: called with each `Trial` as it is found.
@@ -67,10 +71,14 @@ def growth(
     if not 1 <= start <= width_limit:
         raise bad_argument("start", f"between 1 and width_limit={width_limit}", start)
     began = time.monotonic()
-    objective = Objective(data, lam, cost=cost, activation=activation, beta=beta, dtype=dtype, batch_size=batch_size)
+    objective = Objective(
+        data, lam, cost=cost, activation=activation, beta=beta, dtype=dtype, batch_size=batch_size
+    )
     sizes = (data.x_train.shape[1], *(start,) * (depth - 1), data.outputs)
     rivals = [
-        objective.encode(DenseNetwork.random(sizes, activation=activation, beta=beta, seed=(seed, index)))
+        objective.encode(
+            DenseNetwork.random(sizes, activation=activation, beta=beta, seed=(seed, index))
+        )
         for index in range(FRESH)
     ]
     options = {"max_iterations": iterations, "tolerance": tolerance, "quiet": True}
@@ -109,7 +117,8 @@ def growth(
 
 
 def _grown(network, certificate, gap, width_limit):
-    """The network with the neurons that the certificate names, itself where every layer is wide enough."""
+    """The network with the neurons that the certificate names, itself where every layer is wide
+    enough."""
     for found in certificate.layers:
         room = width_limit - found.width
         useful = np.flatnonzero(found.scores > 1 + gap)[: max(room, 0)]

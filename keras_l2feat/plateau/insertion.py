@@ -1,4 +1,5 @@
-"""The certificate: could one more neuron lower the loss? And for two layers: how low can any width get?"""
+"""The certificate: could one more neuron lower the loss? And for two layers: how low can any width
+get?"""
 
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,14 +23,18 @@ class LayerInsertion:
     Attributes:
         layer: 1 … L−1.
         width: neurons the layer has.
-        gap: max_w s(w) / 2λ − 1. At a minimum 0 says that no neuron of any direction lowers the loss to second order.
-        enumerated: whether that maximum is over all sign patterns; else it is what a search found, a lower bound.
-        live: (least, largest) s / 2λ over the neurons that are not dead; both 1 at a stationary point, so their
-            distance from 1 tells how far the network is from one. (1, 1) if none is alive.
+        gap: max_w s(w) / 2λ − 1. At a minimum 0 says that no neuron of any direction lowers the
+            loss to second order.
+        enumerated: whether that maximum is over all sign patterns; else it is what a search found,
+            a lower bound.
+        live: (least, largest) s / 2λ over the neurons that are not dead; both 1 at a stationary
+            point, so their distance from 1 tells how far the network is from one. (1, 1) if none is
+            alive.
         scores: (K,) s(w) / 2λ of the best neurons found, best first.
         directions: (n_{l-1} + 1, K) their unit incoming weights.
-        outgoing: (K, n_{l+1}) their unit outgoing weights, −Gᵀσ(A w) normalized; `network.with_neurons(layer, t *
-            directions, t * outgoing)` with a small t lowers the loss where the score is above 1.
+        outgoing: (K, n_{l+1}) their unit outgoing weights, −Gᵀσ(A w) normalized;
+            `network.with_neurons(layer, t * directions, t * outgoing)` with a small t lowers the
+            loss where the score is above 1.
     """
 
     layer: int
@@ -51,8 +56,8 @@ class Certificate:
         cost: the data term C alone.
         lam: λ.
         layers: a `LayerInsertion` for each hidden layer.
-        lower_bound: for L = 2 and a cost whose conjugate is known, a lower bound on the loss at every width, as
-            rigorous as the maximum it rests on (see `enumerated`); else None.
+        lower_bound: for L = 2 and a cost whose conjugate is known, a lower bound on the loss at
+            every width, as rigorous as the maximum it rests on (see `enumerated`); else None.
     """
 
     loss: float
@@ -82,7 +87,11 @@ class Certificate:
         """Plain data for JSON, without the directions."""
         layers = []
         for layer in self.layers:
-            row = {key: value for key, value in asdict(layer).items() if not isinstance(value, np.ndarray)}
+            row = {
+                key: value
+                for key, value in asdict(layer).items()
+                if not isinstance(value, np.ndarray)
+            }
             layers.append({**row, "live": list(layer.live)})
         return {
             "loss": self.loss,
@@ -113,9 +122,11 @@ def certify(
 
     Args:
         network: a `DenseNetwork` with a positively homogeneous σ.
-        data: a `Dataset`, its name, or a pair `(x, y)` of arrays `(N, n_0)` and `(N,)` or `(N, n_L)`.
+        data: a `Dataset`, its name, or a pair `(x, y)` of arrays `(N, n_0)` and `(N,)` or
+            `(N, n_L)`.
         lam: λ > 0.
-        cost: data term, by default that of the data set's task ("crossentropy" for whole-number y of a pair).
+        cost: data term, by default that of the data set's task ("crossentropy" for whole-number y
+            of a pair).
         layers: which hidden layers, by default all.
         count: how many distinct neurons to name per layer.
         starts: starts of the search beside the live neurons.
@@ -139,7 +150,18 @@ def certify(
     found = []
     for layer in range(1, network.depth) if layers is None else layers:
         found.append(
-            _layer(network, a[layer - 1], gradients[layer], lam, layer, count, starts, steps, method, seed + layer)
+            _layer(
+                network,
+                a[layer - 1],
+                gradients[layer],
+                lam,
+                layer,
+                count,
+                starts,
+                steps,
+                method,
+                seed + layer,
+            )
         )
     bound = None
     if network.depth == 2 and found and cost in CONJUGATES:
@@ -180,7 +202,9 @@ def _layer(network, a, gradient, lam, layer, count, starts, steps, method, seed)
     )
     ratios = np.linalg.norm(gradient.T @ network.activate(a @ live), axis=0) / (2 * lam)
     outgoing = -(gradient.T @ network.activate(a @ best.directions)).T
-    outgoing /= np.maximum(np.linalg.norm(outgoing, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    outgoing /= np.maximum(
+        np.linalg.norm(outgoing, axis=1, keepdims=True), np.finfo(np.float64).tiny
+    )
     return LayerInsertion(
         layer=layer,
         width=weights.shape[1],

@@ -1,17 +1,22 @@
 """Taking neurons out of a trained network where it costs least, the rest making up for them.
 
-When neuron i leaves hidden layer l, the outgoing weights of the others are refitted by ridge regression,
-V' = V − P_{·i} v_i / P_ii with P = (HᵀH/N + ρ)^{-1}, so that the next pre-activations move by r_i v_iᵀ only, r_i the
-residual of i's activations regressed on the other neurons'. A dead neuron, one aligned with another, or one that is
-a combination of others leaves for nothing; merging the closest pair is the special case of two neurons. Each
-neuron is judged by the loss of the whole network without it.
+When neuron i leaves hidden layer l, the outgoing weights of the others are refitted by ridge
+regression, V' = V − P_{·i} v_i / P_ii with P = (HᵀH/N + ρ)^{-1}, so that the next pre-activations
+move by r_i v_iᵀ only, r_i the residual of i's activations regressed on the other neurons'. A dead
+neuron, one aligned with another, or one that is a combination of others leaves for nothing; merging
+the closest pair is the special case of two neurons. Each neuron is judged by the loss of the whole
+network without it.
 """
 
 import numpy as np
 
 __all__ = ["remove"]
 
-RIDGES = (1e-6, 1e-3, 1e-1)  # relative to the mean square activation; the best for the loss is taken
+RIDGES = (
+    1e-6,
+    1e-3,
+    1e-1,
+)  # relative to the mean square activation; the best for the loss is taken
 SHARE = 0.1  # of a layer that leaves in one round, before neurons are judged again
 
 
@@ -19,7 +24,8 @@ def remove(objective, weights, widths):
     """Shrink the hidden layers to `widths`, the cheapest neurons first.
 
     Args:
-        objective: the `training.Objective` whose loss counts; neurons are judged on its first batch.
+        objective: the `training.Objective` whose loss counts; neurons are judged on its first
+            batch.
         weights: `W_1 … W_L` as from `objective.encode`.
         widths: hidden widths to reach, each at most what it is.
 
@@ -32,7 +38,9 @@ def remove(objective, weights, widths):
             if excess > 0:
                 count = min(excess, max(1, int(SHARE * weights[layer].shape[1])))
                 losses, ridge = removal_losses(objective, weights, layer)
-                weights = without(objective, weights, layer, np.argsort(losses, kind="stable")[:count], ridge)
+                weights = without(
+                    objective, weights, layer, np.argsort(losses, kind="stable")[:count], ridge
+                )
     return [weight.astype(objective.dtype) for weight in weights]
 
 
@@ -50,7 +58,8 @@ def removal_losses(objective, weights, layer):
 
 
 def without(objective, weights, layer, neurons, ridge):
-    """The weights without `neurons` of hidden layer `layer`, the outgoing weights of the others refitted."""
+    """The weights without `neurons` of hidden layer `layer`, the outgoing weights of the others
+    refitted."""
     inverse = _hidden(objective, weights, layer, ridge)[1]
     keep = np.setdiff1d(np.arange(len(weights[layer + 1])), neurons)
     upper = weights[layer + 1]
@@ -64,7 +73,9 @@ def _hidden(objective, weights, layer, ridge):
     """`A_l = [σ(Z_l), β]`, the regularized inverse of its Gram matrix, and Z_{l+1}."""
     hidden = objective.representation(weights[: layer + 1])
     gram = hidden.T @ hidden / len(hidden)
-    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram) + np.finfo(np.float64).tiny
+    gram[np.diag_indices_from(gram)] += (
+        ridge * np.trace(gram) / len(gram) + np.finfo(np.float64).tiny
+    )
     return hidden, np.linalg.inv(gram), hidden @ weights[layer + 1]
 
 

@@ -1,4 +1,5 @@
-"""A whole study of one data set: tasks, their results, where the plateau starts, tables and the best network."""
+"""A whole study of one data set: tasks, their results, where the plateau starts, tables and the
+best network."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ from keras_l2feat.training.gradient import Objective
 
 __all__ = ["Study", "best_at_start", "estimate", "plan", "run", "summary"]
 
-ITERATIONS = {"descent": 400, "growth": 400, "sweep": 3000}  # what each method does at a width unless told
+ITERATIONS = {
+    "descent": 400,
+    "growth": 400,
+    "sweep": 3000,
+}  # what each method does at a width unless told
 
 
 @dataclass(frozen=True)
@@ -37,20 +42,26 @@ class Study:
 
 
 def plan(method, lams, widths, seeds, *, points=(None,), certify=False, options=None) -> list:
-    """The tasks of a study: a descent or growth for each λ, N and seed; for a sweep one for each λ, N and width."""
+    """The tasks of a study: a descent or growth for each λ, N and seed; for a sweep one for each λ,
+    N and width."""
     settings = tuple(sorted((options or {}).items()))
     tasks = []
     for lam in lams:
         for count in points:
             if method == "sweep":
-                tasks += [Task(method, lam, (w,), tuple(seeds), count, certify, settings) for w in widths]
+                tasks += [
+                    Task(method, lam, (w,), tuple(seeds), count, certify, settings) for w in widths
+                ]
             else:
-                tasks += [Task(method, lam, tuple(widths), (s,), count, certify, settings) for s in seeds]
+                tasks += [
+                    Task(method, lam, tuple(widths), (s,), count, certify, settings) for s in seeds
+                ]
     return tasks
 
 
 def estimate(task, data) -> float:
-    """Seconds that a task will take on this machine, by timing a few gradients at each of its widths.
+    """Seconds that a task will take on this machine, by timing a few gradients at each of its
+    widths.
 
     It counts every width's iterations in full; runs that converge earlier end earlier.
     """
@@ -65,7 +76,9 @@ def estimate(task, data) -> float:
         widths[start] = widths.get(start, 0) + options.get("start_iterations", START * iterations)
     for width, count in widths.items():
         hidden = (width,) * (options.get("depth", 3) - 1)
-        weights = objective.encode(DenseNetwork.random((data.x_train.shape[1], *hidden, data.outputs)))
+        weights = objective.encode(
+            DenseNetwork.random((data.x_train.shape[1], *hidden, data.outputs))
+        )
         objective(weights)
         began = time.monotonic()
         for _ in range(3):
@@ -74,7 +87,9 @@ def estimate(task, data) -> float:
     return seconds
 
 
-def run(tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=None, quiet=False) -> "Study":
+def run(
+    tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=None, quiet=False
+) -> "Study":
     """Run the tasks of `plan` and write curve.csv and curve.json into `out`.
 
     Args:
@@ -105,10 +120,14 @@ def run(tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=No
         "starts": [
             {"method": method, "lam": lam, **start.as_dict()}
             for (method, lam), group in frame.groupby(["method", "lam"])
-            for start in plateau_starts(group["width"], group["loss"], epsilons=sorted({*EPSILONS, epsilon}))
+            for start in plateau_starts(
+                group["width"], group["loss"], epsilons=sorted({*EPSILONS, epsilon})
+            )
         ],
         "model": {key: None if value != value else value for key, value in best.row().items()},
-        "trials": [{k: None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")],
+        "trials": [
+            {k: None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")
+        ],
     }
     sparsity = None
     if sweep_lam:
@@ -140,8 +159,12 @@ def summary(result) -> list:
 
 def best_at_start(trials, epsilon):
     """The trial of the least loss among those no wider than where the plateau starts."""
-    start = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,), bootstrap=0)[0]
-    return min((trial for trial in trials if trial.width <= start.width), key=lambda trial: trial.loss)
+    start = plateau_starts(
+        [t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,), bootstrap=0
+    )[0]
+    return min(
+        (trial for trial in trials if trial.width <= start.width), key=lambda trial: trial.loss
+    )
 
 
 def _sparsity(tasks, results, data, epsilon):
@@ -151,6 +174,10 @@ def _sparsity(tasks, results, data, epsilon):
         groups.setdefault((task.lam, task.points or len(data.x_train)), []).extend(trials)
     rows = []
     for (lam, n), trials in sorted(groups.items()):
-        start = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,))[0]
-        rows.append({"lam": lam, "n": n, "width": start.width, "low": start.low, "high": start.high})
+        start = plateau_starts(
+            [t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,)
+        )[0]
+        rows.append(
+            {"lam": lam, "n": n, "width": start.width, "low": start.low, "high": start.high}
+        )
     return pd.DataFrame(rows)

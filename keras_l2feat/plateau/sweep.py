@@ -1,4 +1,5 @@
-"""Independent trials at each width and seed, as the paper ran them; seeds of one width are one computation."""
+"""Independent trials at each width and seed, as the paper ran them; seeds of one width are one
+computation."""
 
 import time
 
@@ -43,9 +44,12 @@ def independent_trials(
     hidden = (width,) * (depth - 1) if isinstance(width, int) else tuple(width)
     sizes = (data.x_train.shape[1], *hidden, data.outputs)
     began = time.monotonic()
-    objective = Objective(data, lam, cost=cost, activation=activation, beta=beta, dtype=dtype, batch_size=batch_size)
+    objective = Objective(
+        data, lam, cost=cost, activation=activation, beta=beta, dtype=dtype, batch_size=batch_size
+    )
     starts = [
-        objective.encode(DenseNetwork.random(sizes, activation=activation, beta=beta, seed=seed)) for seed in seeds
+        objective.encode(DenseNetwork.random(sizes, activation=activation, beta=beta, seed=seed))
+        for seed in seeds
     ]
     results = minimize_many(
         objective,

@@ -1,7 +1,9 @@
-"""Many runs: each is a task with result files of its own, so that a sweep can be killed at any moment and go on.
+"""Many runs: each is a task with result files of its own, so that a sweep can be killed at any
+moment and go on.
 
-A task's trials are computed in a process of this machine (joblib) or on a Dask cluster; the results come back to the
-caller, which alone writes, each file whole or not at all. A task whose files are all there is not run again.
+A task's trials are computed in a process of this machine (joblib) or on a Dask cluster; the results
+come back to the caller, which alone writes, each file whole or not at all. A task whose files are
+all there is not run again.
 """
 
 import hashlib
@@ -67,12 +69,17 @@ def run_task(task, data) -> list:
     if task.method == "descent":
         trials = descent(data, task.lam, task.widths, seed=task.seeds[0], quiet=True, **options)
     elif task.method == "growth":
-        trials = growth(data, task.lam, width_limit=max(task.widths), seed=task.seeds[0], quiet=True, **options)
+        trials = growth(
+            data, task.lam, width_limit=max(task.widths), seed=task.seeds[0], quiet=True, **options
+        )
     else:
         trials = independent_trials(data, task.lam, task.widths[0], task.seeds, **options)
     if task.certify:
         cost = options.get("cost")
-        trials = [trial if trial.gap == trial.gap else trial.certified(data, cost=cost) for trial in trials]
+        trials = [
+            trial if trial.gap == trial.gap else trial.certified(data, cost=cost)
+            for trial in trials
+        ]
     return trials
 
 
@@ -84,7 +91,8 @@ def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> li
         data: the `data.Dataset`.
         folder: where result files go, made if it is missing.
         jobs: processes on this machine.
-        scheduler: address of a Dask scheduler, "tcp://…", to use in their place; its workers need this package.
+        scheduler: address of a Dask scheduler, "tcp://…", to use in their place; its workers need
+            this package.
         quiet: no progress bar.
 
     Returns: for each task the list of its `Trial`s, in the order of `tasks`.
@@ -100,7 +108,9 @@ def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> li
             _store(folder, name, trials)
             least = min(trial.loss for trial in trials)
             best[task.lam] = min(least, best.get(task.lam, np.inf))
-            bar.set_postfix({f"best at λ={lam:g}": f"{loss:.5g}" for lam, loss in best.items()}, refresh=False)
+            bar.set_postfix(
+                {f"best at λ={lam:g}": f"{loss:.5g}" for lam, loss in best.items()}, refresh=False
+            )
             bar.update()
     return [_stored(folder, name) for name in names]
 
@@ -121,7 +131,8 @@ def _results(pending, data, jobs, scheduler):
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # the processes inherit it
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
             work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-                joblib.delayed(_indexed)(index, task, data) for index, (task, _) in enumerate(pending)
+                joblib.delayed(_indexed)(index, task, data)
+                for index, (task, _) in enumerate(pending)
             )
             for index, trials in work:
                 yield pending[index], trials
@@ -145,7 +156,10 @@ def _on_cluster(pending, data, scheduler):
     with client:
         shared = client.scatter(data, broadcast=True)
         futures = {
-            client.submit(run_task, task, shared, key=name, pure=False, retries=RETRIES): (task, name)
+            client.submit(run_task, task, shared, key=name, pure=False, retries=RETRIES): (
+                task,
+                name,
+            )
             for task, name in pending
         }
         for future in as_completed(futures):
@@ -171,7 +185,9 @@ def _stored(folder, name):
 
 def write_trial(path, trial, *, count=1) -> None:
     """Write a trial, weights included, to an `.npz` file, whole or not at all."""
-    values = {field.name: getattr(trial, field.name) for field in fields(Trial) if field.name != "network"}
+    values = {
+        field.name: getattr(trial, field.name) for field in fields(Trial) if field.name != "network"
+    }
     network = trial.network
     description = {**values, "activation": network.activation, "beta": network.beta}
     weights = {f"weight_{layer}": weight for layer, weight in enumerate(network.weights, start=1)}

@@ -22,7 +22,8 @@ class Trial:
         seed: of the run.
         loss: C + λ Σ‖W‖² on the training data, float64.
         test_loss: C on the test data, without the λ term; NaN without test data.
-        test_accuracy: share of test points classified right; NaN for regression or without test data.
+        test_accuracy: share of test points classified right; NaN for regression or without test
+            data.
         seconds: from the start of the run to this network.
         gap: insertion certificate, NaN where it was not asked for.
         network: the `DenseNetwork`, None where it was not kept.
@@ -83,5 +84,13 @@ def measure(network, data, lam, *, method, seed=0, seconds=math.nan, cost=None) 
         if data.classes is not None:
             test_accuracy = float(np.mean(outputs.argmax(axis=1) == data.y_test))
     return Trial(
-        method, float(lam), network.hidden, seed, loss, test_loss, test_accuracy, float(seconds), network=network
+        method,
+        float(lam),
+        network.hidden,
+        seed,
+        loss,
+        test_loss,
+        test_accuracy,
+        float(seconds),
+        network=network,
     )

@@ -8,9 +8,9 @@ __all__ = ["draw_curve", "draw_sparsity"]
 def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
     """Draw the trials of a `plateau.curve.table` into matplotlib `axes`.
 
-    Full lines: least training loss (with the λ term) up to each width. Dashed: test loss (without it) of that network.
-    Dots: single trials. Dotted vertical: where the plateau starts at tolerance `epsilon`. The certificate gap is
-    written at the trials that have one.
+    Full lines: least training loss (with the λ term) up to each width. Dashed: test loss (without
+    it) of that network. Dots: single trials. Dotted vertical: where the plateau starts at tolerance
+    `epsilon`. The certificate gap is written at the trials that have one.
     """
     import seaborn as sns
     from matplotlib.ticker import LogLocator
@@ -22,7 +22,9 @@ def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
         axes.plot(group["width"], group["loss"], color=color, label=f"{method}, λ = {lam:g}, train")
         axes.scatter(trials["width"], trials["loss"], s=12, color=color, alpha=0.6, linewidths=0)
         if test and group["test_loss"].notna().any():
-            axes.plot(group["width"], group["test_loss"], "--", color=color, label="test, without λ term")
+            axes.plot(
+                group["width"], group["test_loss"], "--", color=color, label="test, without λ term"
+            )
         if starts:
             start = plateau_starts(trials["width"], trials["loss"], epsilons=(epsilon,))[0]
             axes.axvline(start.width, color=color, linestyle=":", linewidth=1.2)
@@ -66,7 +68,9 @@ def draw_sparsity(axes, rows, *, epsilon=0.01):
         group = group.sort_values("lam")
         axes.plot(group["lam"], group["width"], "o-", color=color, label=f"N = {n}")
         if (group["low"] < group["high"]).any():
-            axes.fill_between(group["lam"], group["low"], group["high"], color=color, alpha=0.2, linewidth=0)
+            axes.fill_between(
+                group["lam"], group["low"], group["high"], color=color, alpha=0.2, linewidth=0
+            )
     axes.set(
         xscale="log",
         xlabel="λ",

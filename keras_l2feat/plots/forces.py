@@ -1,4 +1,5 @@
-"""Attraction and repulsion on points and neurons, on two components [the picture of Jacot et al. 2022, Fig. 1]."""
+"""Attraction and repulsion on points and neurons, on two components [the picture of Jacot et al.
+2022, Fig. 1]."""
 
 import numpy as np
 import pandas as pd
@@ -9,15 +10,18 @@ ATTRACTION, REPULSION = "tab:green", "tab:red"
 
 
 def principal_planes(forces) -> dict:
-    """Two principal components of the points and of the neurons of every hidden layer, about the origin, so that rays
-    stay rays: `{(layer, kind): (dimensions, 2) array}`, each with its largest loading positive."""
+    """Two principal components of the points and of the neurons of every hidden layer, about the
+    origin, so that rays stay rays: `{(layer, kind): (dimensions, 2) array}`, each with its largest
+    loading positive."""
     planes = {}
     for layer, z in enumerate(forces.representations[:-1], start=1):
         for kind, cloud in (("point", z), ("neuron", z.T)):
             _, _, vt = np.linalg.svd(cloud, full_matrices=False)
             plane = np.zeros((cloud.shape[1], 2))
             plane[:, : len(vt[:2])] = vt[:2].T
-            planes[layer, kind] = plane * np.where(plane[np.abs(plane).argmax(axis=0), [0, 1]] < 0, -1, 1)
+            planes[layer, kind] = plane * np.where(
+                plane[np.abs(plane).argmax(axis=0), [0, 1]] < 0, -1, 1
+            )
     return planes
 
 
@@ -32,14 +36,17 @@ def force_table(forces, classes=None, rays=None, planes=None) -> pd.DataFrame:
         rays: for each hidden layer the (n,) ray labels of its neurons (−1 for dead ones), or None.
         planes: what to project on, by default the `principal_planes` of these forces.
 
-    Returns: one row a point or neuron: layer, kind, index, class, ray, x, y, attraction_x, attraction_y, repulsion_x,
-        repulsion_y (the forces −∂, without λ) and share (of the squared norm that the two components show).
+    Returns: one row a point or neuron: layer, kind, index, class, ray, x, y, attraction_x,
+        attraction_y, repulsion_x, repulsion_y (the forces −∂, without λ) and share (of the squared
+        norm that the two components show).
     """
     planes = principal_planes(forces) if planes is None else planes
     frames = []
     for (layer, kind), plane in planes.items():
         clouds = (forces.representations, forces.attraction, forces.repulsion)
-        cloud, pull, push = (array[layer - 1] if kind == "point" else array[layer - 1].T for array in clouds)
+        cloud, pull, push = (
+            array[layer - 1] if kind == "point" else array[layer - 1].T for array in clouds
+        )
         frame = pd.DataFrame({"layer": layer, "kind": kind, "index": np.arange(len(cloud))})
         frame["class"] = classes if kind == "point" and classes is not None else pd.NA
         frame["ray"] = rays[layer - 1] if kind == "neuron" and rays is not None else pd.NA
@@ -53,8 +60,9 @@ def force_table(forces, classes=None, rays=None, planes=None) -> pd.DataFrame:
 def draw_forces(axes, table, names=None):
     """Draw a `force_table` into axes of shape (hidden layers, 2): points left, neurons right.
 
-    Points are coloured by class, attraction is green, repulsion red, in one scale a panel: all but the longest
-    twentieth of the arrows are at most a quarter of the picture. Rays of at least two neurons are dashed.
+    Points are coloured by class, attraction is green, repulsion red, in one scale a panel: all but
+    the longest twentieth of the arrows are at most a quarter of the picture. Rays of at least two
+    neurons are dashed.
 
     Args:
         axes: matplotlib axes, (layers, 2).
@@ -66,12 +74,27 @@ def draw_forces(axes, table, names=None):
         low, high = corners.min(axis=0), corners.max(axis=0)
         extent = (high - low).max() or 1.0
         centre = (low + high) / 2
-        sizes = np.hypot(frame[["attraction_x", "repulsion_x"]], frame[["attraction_y", "repulsion_y"]].to_numpy())
+        sizes = np.hypot(
+            frame[["attraction_x", "repulsion_x"]],
+            frame[["attraction_y", "repulsion_y"]].to_numpy(),
+        )
         long = np.quantile(sizes, 0.95) or 1.0
-        arrow = {"angles": "xy", "scale_units": "xy", "scale": 4 * long / extent, "width": 0.004, "alpha": 0.75}
+        arrow = {
+            "angles": "xy",
+            "scale_units": "xy",
+            "scale": 4 * long / extent,
+            "width": 0.004,
+            "alpha": 0.75,
+        }
         for color, force in ((ATTRACTION, "attraction"), (REPULSION, "repulsion")):
             panel.quiver(
-                frame["x"], frame["y"], frame[f"{force}_x"], frame[f"{force}_y"], color=color, zorder=2, **arrow
+                frame["x"],
+                frame["y"],
+                frame[f"{force}_x"],
+                frame[f"{force}_y"],
+                color=color,
+                zorder=2,
+                **arrow,
             )
         if kind == "point":
             _points(panel, frame, names)
@@ -82,7 +105,8 @@ def draw_forces(axes, table, names=None):
             limit(middle - 0.7 * extent, middle + 0.7 * extent)
         panel.set_aspect("equal")
         panel.set_title(
-            f"layer {layer}: {len(frame)} {kind}s ({100 * frame['share'].iloc[0]:.0f} % shown)", fontsize=10
+            f"layer {layer}: {len(frame)} {kind}s ({100 * frame['share'].iloc[0]:.0f} % shown)",
+            fontsize=10,
         )
         panel.tick_params(labelsize=8)
 
@@ -91,11 +115,29 @@ def _points(panel, frame, names):
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")
-    colors = [palette[0], palette[1], palette[4], palette[8], palette[5], palette[6], palette[7], palette[9]]
-    for index, (label, group) in enumerate(frame.groupby("class") if frame["class"].notna().any() else [("", frame)]):
+    colors = [
+        palette[0],
+        palette[1],
+        palette[4],
+        palette[8],
+        palette[5],
+        palette[6],
+        palette[7],
+        palette[9],
+    ]
+    for index, (label, group) in enumerate(
+        frame.groupby("class") if frame["class"].notna().any() else [("", frame)]
+    ):
         name = label if names is None or label == "" else names[label]
         panel.scatter(
-            group["x"], group["y"], s=26, color=colors[index % 8], edgecolor="white", lw=0.5, label=name, zorder=3
+            group["x"],
+            group["y"],
+            s=26,
+            color=colors[index % 8],
+            edgecolor="white",
+            lw=0.5,
+            label=name,
+            zorder=3,
         )
     if frame["class"].notna().any():
         panel.legend(fontsize=8, frameon=True, loc="best")

@@ -11,11 +11,13 @@ PANELS = 6  # layers drawn at most: those that lose most
 
 
 def rays_before_after(model, pruned, path, *, data=None, seed=0) -> None:
-    """Draw each pruned layer's neurons before and after: many points on few rays become one point a ray.
+    """Draw each pruned layer's neurons before and after: many points on few rays become one point a
+    ray.
 
-    A neuron is the vector of its outputs on up to 256 inputs, of `data` or else Gaussian; both panels of a layer show
-    these vectors in the two principal directions (from the origin) of the layer before pruning. Colours are the rays of
-    the pruned layer; a neuron that is on none of them is grey. [after Jacot et al. 2022, Fig. 1]
+    A neuron is the vector of its outputs on up to 256 inputs, of `data` or else Gaussian; both
+    panels of a layer show these vectors in the two principal directions (from the origin) of the
+    layer before pruning. Colours are the rays of the pruned layer; a neuron that is on none of them
+    is grey. [after Jacot et al. 2022, Fig. 1]
 
     Args:
         model, pruned: the two Keras models, with the same names of layers.
@@ -38,12 +40,16 @@ def _inputs(model, data, seed):
     if data is not None:
         return [data.inputs(model)[:POINTS].astype("float32")]
     generator = np.random.default_rng(seed)
-    shapes = [[POINTS, *(8 if size is None else size for size in entry.shape[1:])] for entry in model.inputs]
+    shapes = [
+        [POINTS, *(8 if size is None else size for size in entry.shape[1:])]
+        for entry in model.inputs
+    ]
     return [generator.standard_normal(shape).astype("float32") for shape in shapes]
 
 
 def _changed(model, pruned):
-    """Names of the layers that lost units, those that lost most first cut to `PANELS`, in the model's order."""
+    """Names of the layers that lost units, those that lost most first cut to `PANELS`, in the
+    model's order."""
     lost = {}
     kept = {layer.name: layer for layer in pruned.layers}
     for layer in model.layers:
@@ -58,9 +64,14 @@ def _responses(model, layers, inputs):
     import keras
 
     outputs = [model.get_layer(name).output for name in layers]
-    values = keras.Model(model.inputs, outputs).predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
+    values = keras.Model(model.inputs, outputs).predict_on_batch(
+        inputs if len(inputs) > 1 else inputs[0]
+    )
     values = values if isinstance(values, list) else [values]
-    return {name: np.asarray(v, np.float64).reshape(-1, v.shape[-1]).T for name, v in zip(layers, values)}
+    return {
+        name: np.asarray(v, np.float64).reshape(-1, v.shape[-1]).T
+        for name, v in zip(layers, values)
+    }
 
 
 def _draw_layer(axes, name, before, after):
@@ -72,14 +83,20 @@ def _draw_layer(axes, name, before, after):
     colours = np.array(sns.color_palette("husl", max(len(after), 1)))
     grey = np.array([0.6, 0.6, 0.6])
     points = before @ basis, after @ basis
-    for panel, (vectors, ray) in enumerate(zip(points, (np.where(cosine > 0.999, nearest, -1), np.arange(len(after))))):
+    for panel, (vectors, ray) in enumerate(
+        zip(points, (np.where(cosine > 0.999, nearest, -1), np.arange(len(after))))
+    ):
         shown = np.array([grey if k < 0 else colours[k] for k in ray]).reshape(-1, 3)
         for tip, colour in zip(_tips(points, nearest, cosine), colours):
-            axes[panel].plot(*zip((0, 0), tip), linestyle="--", linewidth=0.7, color=colour, alpha=0.7, zorder=1)
+            axes[panel].plot(
+                *zip((0, 0), tip), linestyle="--", linewidth=0.7, color=colour, alpha=0.7, zorder=1
+            )
         axes[panel].scatter(*vectors.T, c=shown, s=26, edgecolors="white", linewidths=0.4, zorder=2)
         axes[panel].plot(0, 0, "+", color="black", markersize=8)
         when = ("before", "after")[panel]
-        axes[panel].set(title=f"{name} {when}: {len(vectors)} neurons", xlabel="principal direction 1")
+        axes[panel].set(
+            title=f"{name} {when}: {len(vectors)} neurons", xlabel="principal direction 1"
+        )
     axes[0].set(ylabel="principal direction 2")
     axes[1].set(ylabel="principal direction 2")
     axes[1].sharex(axes[0])

@@ -1,8 +1,10 @@
-"""Rescaling units so that what they read weighs as much as what they write: the function stays, Σ‖W‖² never grows.
+"""Rescaling units so that what they read weighs as much as what they write: the function stays,
+Σ‖W‖² never grows.
 
-At a stationary point of the L2-regularized loss ‖w_in‖ = ‖v_out‖ for every unit of a homogeneous activation
-[Jacot et al. 2022; theory §5], so a merged unit is brought there. A layer's balance moves that of the next ones, so the
-factors are found by sweeps over the squared weights, which contract; the weights are touched once.
+At a stationary point of the L2-regularized loss ‖w_in‖ = ‖v_out‖ for every unit of a homogeneous
+activation [Jacot et al. 2022; theory §5], so a merged unit is brought there. A layer's balance
+moves that of the next ones, so the factors are found by sweeps over the squared weights, which
+contract; the weights are touched once.
 """
 
 import numpy as np
@@ -22,7 +24,8 @@ def norms(graph):
 
 
 def balance(graph) -> None:
-    """Rescale, in place, every unit between whose weights only positively homogeneous operations lie.
+    """Rescale, in place, every unit between whose weights only positively homogeneous operations
+    lie.
 
     Units that cannot be rescaled, or whose weights vanish on a side, stay as they are.
     """
@@ -48,7 +51,8 @@ def balance(graph) -> None:
 
 
 def _squares(graph):
-    """(layer, index) → its slots that write and read units, and its squares summed over all other axes."""
+    """(layer, index) → its slots that write and read units, and its squares summed over all other
+    axes."""
     found = {}
     for slot in graph.slots.values():
         if slot.role in ("write", "read"):
@@ -58,7 +62,11 @@ def _squares(graph):
         weight = _wide(graph.weight(*key))
         axes = list(range(weight.ndim))
         kept = [slots[role].axis for role in ("write", "read") if role in slots]
-        squares[key] = slots.get("write"), slots.get("read"), np.einsum(weight, axes, weight, axes, kept)
+        squares[key] = (
+            slots.get("write"),
+            slots.get("read"),
+            np.einsum(weight, axes, weight, axes, kept),
+        )
     return squares
 
 
@@ -74,7 +82,15 @@ def _norms(squares, scale):
         up = None if write is None else scale[write.units] ** 2
         down = None if read is None else scale[read.units] ** -2.0
         if write is not None:
-            np.add.at(inward, write.units, up * (square if read is None else square @ down.astype(square.dtype)))
+            np.add.at(
+                inward,
+                write.units,
+                up * (square if read is None else square @ down.astype(square.dtype)),
+            )
         if read is not None:
-            np.add.at(outward, read.units, down * (square if write is None else up.astype(square.dtype) @ square))
+            np.add.at(
+                outward,
+                read.units,
+                down * (square if write is None else up.astype(square.dtype) @ square),
+            )
     return np.sqrt(inward), np.sqrt(outward)

@@ -1,23 +1,25 @@
 """How far rounding may move the outputs of a pruned model: a bound from the weights.
 
-Pruned and original weights differ as if every stored entry had been rounded a few times (`aligned.tolerance` says how
-often). To first order in the unit roundoff, with |x| ≤ a channel by channel and Δx what has come so far,
+Pruned and original weights differ as if every stored entry had been rounded a few times
+(`aligned.tolerance` says how often). To first order in the unit roundoff, with |x| ≤ a channel by
+channel and Δx what has come so far,
 
     |W x + b| ≤ |W| a + |b|        |Δ(W x + b)| ≤ |W| |Δx| + η ‖[W, b]‖ ‖[a, 1]‖      (row by row; taps: the same a)
 
-and activations multiply by their Lipschitz constant on the range that is reached. That is rigorous, and sharp to an
-order of magnitude for a few layers, but it grows with every layer. Where it has grown past being of use, the bound is
-sampled instead: how far the outputs of the original move when its weights are rounded at random, with a safety factor.
+and activations multiply by their Lipschitz constant on the range that is reached. That is rigorous,
+and sharp to an order of magnitude for a few layers, but it grows with every layer. Where it has
+grown past being of use, the bound is sampled instead: how far the outputs of the original move when
+its weights are rounded at random, with a safety factor.
 """
 
 import functools
 
 import numpy as np
 
-from keras_l2feat.pruning import graph as g
-from keras_l2feat.pruning.aligned import tolerance
+from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.evaluate import outputs
-from keras_l2feat.pruning.groups import ROUNDINGS, Values
+from keras_l2feat.pruning.values.aligned import tolerance
+from keras_l2feat.pruning.values.numbering import ROUNDINGS, Values
 
 __all__ = ["a_priori", "perturbed", "sampled"]
 
@@ -33,11 +35,11 @@ def a_priori(graph, sizes, seen=None) -> list:
     Args:
         graph: of the original model.
         sizes: for each case the largest |x| of each of the model's inputs.
-        seen: `(op, error) -> error`, both (channels, cases): what an operation sees of its input's error, where units
-            were replaced by something else.
+        seen: `(op, error) -> error`, both (channels, cases): what an operation sees of its input's
+            error, where units were replaced by something else.
 
-    Returns: the largest bound over all outputs, one a case; infinite if a layer on the way is not understood, or there
-        are more than `DEPTH`.
+    Returns: the largest bound over all outputs, one a case; infinite if a layer on the way is not
+        understood, or there are more than `DEPTH`.
     """
     if sum(isinstance(op, (g.Linear, g.Depthwise)) for op in graph.ops) > DEPTH:
         return [np.inf] * len(sizes)
@@ -69,7 +71,11 @@ def sampled(graph, precise_model, sets, seed) -> list:
     """
     before = precise_model.get_weights()
     amount = tolerance(Values.coarsest(graph), 1, ROUNDINGS)
-    joined = [np.concatenate(arrays) for arrays in zip(*sets)] if len({s[0].shape[1:] for s in sets}) == 1 else None
+    joined = (
+        [np.concatenate(arrays) for arrays in zip(*sets)]
+        if len({s[0].shape[1:] for s in sets}) == 1
+        else None
+    )
     ends = np.cumsum([len(inputs[0]) for inputs in sets])[:-1]
 
     def answers():
@@ -82,7 +88,9 @@ def sampled(graph, precise_model, sets, seed) -> list:
     try:
         for draw in range(DRAWS):
             precise_model.set_weights(perturbed(before, amount, seed + draw))
-            moved = np.maximum(moved, [np.abs(a - b).max(initial=0.0) for a, b in zip(answers(), reference)])
+            moved = np.maximum(
+                moved, [np.abs(a - b).max(initial=0.0) for a, b in zip(answers(), reference)]
+            )
     finally:
         precise_model.set_weights(before)
     return [float(SAFETY * m) for m in moved]
@@ -92,14 +100,17 @@ def perturbed(weights, amount, seed):
     """Weights with every entry off by a factor 1 ± amount, signs at random."""
     generator = np.random.default_rng(seed)
     return [
-        w * (1 + amount * (2.0 * generator.integers(0, 2, w.shape) - 1)) if np.asarray(w).dtype.kind == "f" else w
+        w * (1 + amount * (2.0 * generator.integers(0, 2, w.shape) - 1))
+        if np.asarray(w).dtype.kind == "f"
+        else w
         for w in weights
     ]
 
 
 @functools.singledispatch
 def _reach(op, dtype, *inputs):
-    """(a, e): how large each channel gets, and by how much it may be off; both (channels, cases)."""
+    """(a, e): how large each channel gets, and by how much it may be off; both (channels,
+    cases)."""
     raise TypeError(op)
 
 
@@ -108,7 +119,9 @@ def _(op: g.Source, dtype, *inputs):
     shape = len(op.out.units), inputs[0][0].shape[1] if inputs else 1
     if op.lipschitz is not None and inputs:
         size, error = (v.max(axis=0) for v in inputs[0])
-        return np.tile(np.maximum(1.0, size), (shape[0], 1)), np.tile(op.lipschitz * error, (shape[0], 1))
+        return np.tile(np.maximum(1.0, size), (shape[0], 1)), np.tile(
+            op.lipschitz * error, (shape[0], 1)
+        )
     return np.full(shape, np.inf), np.full(shape, np.inf)
 
 
@@ -117,7 +130,10 @@ def _(op: g.Linear, dtype, x):
     kernel = op.kernel()
     taps, inputs, outputs = kernel.shape
     if op.reader is None:  # one row of a table
-        largest, off = (np.abs(kernel).max(axis=(0, 1)) * scale for scale in (1.0, tolerance(dtype, 1, ROUNDINGS)))
+        largest, off = (
+            np.abs(kernel).max(axis=(0, 1)) * scale
+            for scale in (1.0, tolerance(dtype, 1, ROUNDINGS))
+        )
         return tuple(np.tile(v[:, None], (1, x[0].shape[1])) for v in (largest, off))
     bias = np.zeros(outputs) if op.bias is None else op.bias()
     absolute = np.abs(kernel).sum(axis=0).T
@@ -156,7 +172,8 @@ def _(op: g.Map, dtype, *inputs):
 
 
 def _steepest(function, top):
-    """Largest slope of an activation on [-top, top], by differences on a grid, finer where activations bend."""
+    """Largest slope of an activation on [-top, top], by differences on a grid, finer where
+    activations bend."""
     if not np.isfinite(top):
         return np.inf
     near = min(top, 10.0)

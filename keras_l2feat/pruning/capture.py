@@ -23,7 +23,9 @@ def layer_inputs(model, names, arrays, batch=256):
     for start in range(0, len(arrays[0]), batch):
         seen = {name: [] for name in names}
         with float64_enabled():
-            part = [keras.ops.convert_to_tensor(np.asarray(x[start : start + batch])) for x in arrays]
+            part = [
+                keras.ops.convert_to_tensor(np.asarray(x[start : start + batch])) for x in arrays
+            ]
             _run(model, keras.tree.flatten(arranged(model, part)), "", seen)
         yield seen
 

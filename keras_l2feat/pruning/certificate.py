@@ -1,7 +1,8 @@
 """The evidence that a pruned model is what it claims to be.
 
-Both models are built again from their configs in float64 and run on random inputs of several scales, and on data where
-there is some; what they disagree by is compared with what rounding, and the guarantee, allow.
+Both models are built again from their configs in float64 and run on random inputs of several
+scales, and on data where there is some; what they disagree by is compared with what rounding, and
+the guarantee, allow.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,8 @@ SCALES = (0.01, 1.0, 100.0)
 COUNT = 64  # random inputs of each scale, FEW at least: as many as BUDGET operations allow
 FEW = 8
 BUDGET = 10**10
-USEFUL = 1e-5  # an a-priori bound above this part of the outputs would let real differences pass: it is sampled
+# an a-priori bound above this part of the outputs would let real differences pass: it is sampled
+USEFUL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Evaluation:
         inputs: what they are; count: how many.
         max_abs: largest |Δ| of any output; max_rel: the same over the largest output.
         bound: what |Δ| may be; bound_kind: "a priori", "sampled" or a guarantee's own.
-        a_priori: the rigorous bound from the weights, whatever its use; infinite where a layer is not understood.
-        changed: how many predictions (largest output of each point) differ, where the last axis is classes.
+        a_priori: the rigorous bound from the weights, whatever its use; infinite where a layer is
+            not understood.
+        changed: how many predictions (largest output of each point) differ, where the last axis is
+            classes.
     """
 
     inputs: str
@@ -52,7 +56,8 @@ class Certificate:
 
     Attributes:
         guarantee: level.
-        layers: list of `{"name", "units_before", "units_after", "removed": {reason: count}}`, in order.
+        layers: list of `{"name", "units_before", "units_after", "removed": {reason: count}}`, in
+            order.
         removals: list of `{"layer", "unit", "reason", "into", "constant"}`, one a unit.
         barriers: layer → why nothing next to it was touched.
         evaluations: list of `Evaluation`.
@@ -78,7 +83,8 @@ class Certificate:
         return all(evaluation.passed for evaluation in self.evaluations)
 
     def worst(self, name) -> float:
-        """The largest value of a field of the evaluations; of those on data, where there are some."""
+        """The largest value of a field of the evaluations; of those on data, where there are
+        some."""
         chosen = [e for e in self.evaluations if e.inputs.startswith("data")] or self.evaluations
         return max((getattr(e, name) for e in chosen), default=0.0)
 
@@ -108,7 +114,8 @@ class Certificate:
             "max_rel_deviation": self.max_rel_deviation,
             "bound": _finite(self.bound),
             "evaluations": [
-                {k: _finite(v) for k, v in {**asdict(e), "passed": e.passed}.items()} for e in self.evaluations
+                {k: _finite(v) for k, v in {**asdict(e), "passed": e.passed}.items()}
+                for e in self.evaluations
             ],
             "barriers": self.barriers,
             "facts": self.facts,
@@ -128,8 +135,8 @@ def certify(graph, pruned, plans, *, data=None, seed=0) -> Certificate:
         graph: of the original; `graph.model` is the original.
         pruned: the smaller model.
         plans: the plans that led to it, in order. Their `facts` say what the guarantee allows:
-            "tolerance": takes the place of the rounding bound; "bound": added to it; "bound_kind": its name;
-            "low", "high": the box that inputs are drawn
+            "tolerance": takes the place of the rounding bound; "bound": added to it; "bound_kind":
+            its name; "low", "high": the box that inputs are drawn
             from instead of Gaussians; "only": "data" where nothing is promised elsewhere.
         data: `(name, inputs)` with one array per model input, or `None`.
         seed: of the random inputs.
@@ -152,7 +159,9 @@ def certify(graph, pruned, plans, *, data=None, seed=0) -> Certificate:
         for r in plan.removed
     ]
     level = plans[-1].guarantee if plans else "exact"
-    return Certificate(level, [], removals, dict(graph.barriers), evaluations, facts=facts, seed=seed)
+    return Certificate(
+        level, [], removals, dict(graph.barriers), evaluations, facts=facts, seed=seed
+    )
 
 
 def compare(graph, pruned, *, data=None, seed=0, facts=None) -> list:
@@ -165,7 +174,9 @@ def compare(graph, pruned, *, data=None, seed=0, facts=None) -> list:
     if data is not None:
         sets.append((f"data {data[0]}", data[1]))
     if facts.get("only") != "data":
-        sets += _random_sets(graph, seed, {k: np.asarray(facts[k]) for k in ("low", "high") if k in facts})
+        sets += _random_sets(
+            graph, seed, {k: np.asarray(facts[k]) for k in ("low", "high") if k in facts}
+        )
     before, after = precise(graph.model), precise(pruned)
     old = [outputs(before, inputs) for _, inputs in sets]
     new = [outputs(after, inputs) for _, inputs in sets]
@@ -185,7 +196,9 @@ def compare(graph, pruned, *, data=None, seed=0, facts=None) -> list:
     classes = len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2
     return [
         _evaluation(label, *rest, classes)
-        for (label, _), *rest in zip(sets, old, new, [b for b, _ in bounds], [k for _, k in bounds], rigorous)
+        for (label, _), *rest in zip(
+            sets, old, new, [b for b, _ in bounds], [k for _, k in bounds], rigorous
+        )
     ]
 
 
@@ -196,7 +209,10 @@ def _random_sets(graph, seed, box):
     if box:
         return [("random in the domain", random_inputs(graph, count, seed, **box))]
     scales = (1.0,) if tokens else SCALES
-    return [(f"random, scale {scale:g}", random_inputs(graph, count, seed, scale=scale)) for scale in scales]
+    return [
+        (f"random, scale {scale:g}", random_inputs(graph, count, seed, scale=scale))
+        for scale in scales
+    ]
 
 
 def _where_most(inputs, deviation):
@@ -211,8 +227,16 @@ def _reach(values):
 
 def _evaluation(label, old, new, bound, kind, rigorous, classes):
     finite = np.isfinite(old)
-    largest = float(np.abs(new - old)[finite].max(initial=0.0)) if (finite == np.isfinite(new)).all() else np.inf
+    largest = (
+        float(np.abs(new - old)[finite].max(initial=0.0))
+        if (finite == np.isfinite(new)).all()
+        else np.inf
+    )
     reach = _reach(old)
-    changed = int((old.argmax(axis=1) != new.argmax(axis=1)).sum()) if classes and old.shape[1] > 1 else 0
+    changed = (
+        int((old.argmax(axis=1) != new.argmax(axis=1)).sum()) if classes and old.shape[1] > 1 else 0
+    )
     relative = largest / reach if reach else largest
-    return Evaluation(label, len(old), largest, relative, float(bound), kind, float(rigorous), changed)
+    return Evaluation(
+        label, len(old), largest, relative, float(bound), kind, float(rigorous), changed
+    )

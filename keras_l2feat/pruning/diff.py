@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.certificate import compare
-from keras_l2feat.pruning.graph import read
+from keras_l2feat.pruning.channels.read import read
 
 __all__ = ["diff"]
 
@@ -17,9 +17,9 @@ def diff(first, second, data=None, *, seed=0) -> dict:
         data: `(name, list of arrays)` or `None`; random inputs are used in any case.
         seed: of the random inputs.
 
-    Returns: JSON-able: `equivalent` (every deviation is within what rounding of the stored weights explains),
-        `evaluations`, `layers` (list of `name`, `units` of both, `None` where there is none, and the largest difference
-        of weights of equal shape) and `parameters`.
+    Returns: JSON-able: `equivalent` (every deviation is within what rounding of the stored weights
+        explains), `evaluations`, `layers` (list of `name`, `units` of both, `None` where there is
+        none, and the largest difference of weights of equal shape) and `parameters`.
 
     Raises:
         InputError: inputs or outputs have other shapes.
@@ -33,10 +33,15 @@ def diff(first, second, data=None, *, seed=0) -> dict:
     layers = []
     for name in dict.fromkeys([*graphs[0].writers, *graphs[1].writers]):
         units = [len(graph.writers[name]) if name in graph.writers else None for graph in graphs]
-        layers.append({"name": name, "units": units, "max_weight_difference": _weights(graphs, name)})
+        layers.append(
+            {"name": name, "units": units, "max_weight_difference": _weights(graphs, name)}
+        )
     return {
         "equivalent": all(e.passed for e in evaluations),
-        "evaluations": [{**vars(e), "a_priori": None if np.isinf(e.a_priori) else e.a_priori} for e in evaluations],
+        "evaluations": [
+            {**vars(e), "a_priori": None if np.isinf(e.a_priori) else e.a_priori}
+            for e in evaluations
+        ],
         "layers": layers,
         "parameters": [int(model.count_params()) for model in (first, second)],
     }
@@ -48,4 +53,6 @@ def _weights(graphs, name):
     pairs = list(zip(*(graph.layers[name].get_weights() for graph in graphs)))
     if any(a.shape != b.shape for a, b in pairs):
         return None
-    return max((float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) for a, b in pairs), default=0.0)
+    return max(
+        (float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) for a, b in pairs), default=0.0
+    )

@@ -8,14 +8,19 @@ from keras_l2feat.pruning.rewrite import clone, from_config, unbuilt
 
 __all__ = ["arranged", "outputs", "precise", "random_inputs"]
 
-UNKNOWN_SIZES = {1: 7, 2: 32, 3: 8}  # what stands for `None`, by the number of axes between batch and channels
+UNKNOWN_SIZES = {
+    1: 7,
+    2: 32,
+    3: 8,
+}  # what stands for `None`, by the number of axes between batch and channels
 ENTRIES = 1 << 20  # numbers in one batch of random inputs, at most
 
 
 def precise(model):
     """A copy of a model that computes in float64 with the same weights.
 
-    The copy is a model of its own, built from the layers' configs; nothing of the pruner takes part in evaluating it.
+    The copy is a model of its own, built from the layers' configs; nothing of the pruner takes part
+    in evaluating it.
     """
 
     def double(layer):
@@ -25,14 +30,20 @@ def precise(model):
         copy, layers = clone(model, double, compiled=False)
         for old, new in layers:
             if old.weights:
-                new.set_weights([np.asarray(w).astype("float64") if _is_float(w) else w for w in old.get_weights()])
+                new.set_weights(
+                    [
+                        np.asarray(w).astype("float64") if _is_float(w) else w
+                        for w in old.get_weights()
+                    ]
+                )
     return copy
 
 
 @contextlib.contextmanager
 def float64_enabled():
-    """JAX computes in float64 only where it is told to; some of Keras' functions on it only if that was before they
-    were imported (`JAX_ENABLE_X64=1`), and stay in float32 otherwise, within which the certificate is then.
+    """JAX computes in float64 only where it is told to; some of Keras' functions on it only if that
+    was before they were imported (`JAX_ENABLE_X64=1`), and stay in float32 otherwise, within which
+    the certificate is then.
     """
     import keras
 
@@ -77,7 +88,8 @@ def arranged(model, arrays):
 
 
 def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
-    """Inputs for a model: Gaussian, or uniform between `low` and `high`; whole numbers where tokens are looked up.
+    """Inputs for a model: Gaussian, or uniform between `low` and `high`; whole numbers where tokens
+    are looked up.
 
     Args:
         graph: the model's channel graph.
@@ -96,7 +108,9 @@ def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
         if tokens is not None or "int" in str(symbolic.dtype):
             inputs.append(generator.integers(0, tokens or 2, (count, *shape)).astype("int32"))
         elif low is not None:
-            inside = np.clip(generator.uniform(-0.25, 1.25, (count, *shape)), 0.0, 1.0)  # a third of them on the faces
+            inside = np.clip(
+                generator.uniform(-0.25, 1.25, (count, *shape)), 0.0, 1.0
+            )  # a third of them on the faces
             inputs.append((low + (high - low) * inside).astype("float32"))
         else:
             inputs.append((scale * generator.standard_normal((count, *shape))).astype("float32"))
@@ -113,14 +127,22 @@ def _is_float(array):
 
 
 def _in_float64(config):
-    """The config of a layer with every floating dtype, nested ones included, replaced by float64."""
+    """The config of a layer with every floating dtype, nested ones included, replaced by
+    float64."""
     if isinstance(config, dict):
-        return {k: "float64" if k == "dtype" and _names_float(v) else _in_float64(v) for k, v in config.items()}
+        return {
+            k: "float64" if k == "dtype" and _names_float(v) else _in_float64(v)
+            for k, v in config.items()
+        }
     if isinstance(config, list):
         return [_in_float64(item) for item in config]
     return config
 
 
 def _names_float(dtype):
-    name = dtype.get("config", {}).get("name", "") if isinstance(dtype, dict) else str(getattr(dtype, "name", dtype))
+    name = (
+        dtype.get("config", {}).get("name", "")
+        if isinstance(dtype, dict)
+        else str(getattr(dtype, "name", dtype))
+    )
     return "float" in str(name)

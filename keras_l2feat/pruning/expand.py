@@ -1,8 +1,8 @@
 """The inverse of pruning: an equivalent wider model, by splitting units into aligned copies.
 
-Unit (w, v) becomes copies (√α_i w, √α_i v) with α_i > 0, Σ α_i = 1: the outputs stay, and so does Σ ‖W‖² when w and v
-are balanced [Simsek et al. 2021; theory §7]. Where a unit cannot be rescaled (tanh, batch normalization) the copies are
-equal, and only what reads them is divided: (w, α_i v).
+Unit (w, v) becomes copies (√α_i w, √α_i v) with α_i > 0, Σ α_i = 1: the outputs stay, and so does Σ
+‖W‖² when w and v are balanced [Simsek et al. 2021; theory §7]. Where a unit cannot be rescaled
+(tanh, batch normalization) the copies are equal, and only what reads them is divided: (w, α_i v).
 """
 
 import itertools
@@ -10,16 +10,20 @@ import itertools
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
-from keras_l2feat.pruning.graph import Concat, Spread, read
+from keras_l2feat.pruning.channels.graph import Concat, Spread
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.rewrite import rebuild
 
 __all__ = ["expand", "expandable"]
 
 
 def expandable(graph) -> dict:
-    """layer → its units that can be split, in the order of the model; layers with none are left out."""
+    """layer → its units that can be split, in the order of the model; layers with none are left
+    out."""
     fixed = graph.pinned.copy()
-    for op in graph.ops:  # where a run of one unit's positions does not tell in what order copies would come
+    for op in (
+        graph.ops
+    ):  # where a run of one unit's positions does not tell in what order copies would come
         if isinstance(op, Spread) and op.place.any() and not op.channel.any():
             fixed[op.out.units] = True
         elif isinstance(op, Concat):
@@ -33,12 +37,13 @@ def expand(model, widths=None, *, factor=None, seed=0):
 
     Args:
         model: a built Sequential or Functional Keras model; it is not changed.
-        widths: new numbers of units: `{layer: units}`, or a sequence for the layers that can be widened, in order.
+        widths: new numbers of units: `{layer: units}`, or a sequence for the layers that can be
+            widened, in order.
         factor: instead, how many times as many units each of them gets.
         seed: which units are split, and how unevenly.
 
-    Returns: a new Keras model with the same outputs up to rounding. Layers that are tied (the branches of a sum) are
-        widened together.
+    Returns: a new Keras model with the same outputs up to rounding. Layers that are tied (the
+        branches of a sum) are widened together.
 
     Raises:
         InputError: widths that are smaller than the layers', or a layer that cannot be widened.
@@ -56,11 +61,15 @@ def expand(model, widths=None, *, factor=None, seed=0):
         units = graph.writers[layer]
         more = width - int(copies[units].sum())
         if more < 0:
-            raise InputError(f"Layer {layer!r} has {copies[units].sum()} units already. Received: {width}.")
+            raise InputError(
+                f"Layer {layer!r} has {copies[units].sum()} units already. Received: {width}."
+            )
         copies += np.bincount(generator.choice(units, more), minlength=len(copies)) if more else 0
     for layer, width in wanted.items():
         if copies[graph.writers[layer]].sum() != width:
-            raise InputError(f"Layer {layer!r} is tied to another of different new width; give both the same.")
+            raise InputError(
+                f"Layer {layer!r} is tied to another of different new width; give both the same."
+            )
     # the share of each copy, unit after unit; uneven, but none vanishes
     raw = 0.5 + generator.random(copies.sum())
     start = np.concatenate([[0], np.cumsum(copies)])
@@ -84,7 +93,8 @@ def expand(model, widths=None, *, factor=None, seed=0):
 def _positions(units, copies, start):
     """Where each position of a wider axis comes from, and the copy that it belongs to.
 
-    A run of positions of one unit (its places, where channels come before places) is repeated as a whole.
+    A run of positions of one unit (its places, where channels come before places) is repeated as a
+    whole.
     """
     edges = np.flatnonzero(np.r_[True, np.diff(units) != 0, True])
     positions, owners = [], []
@@ -105,11 +115,15 @@ def _wanted(graph, widths, factor):
         return {layer: factor * len(units) for layer, units in free.items()}
     if not isinstance(widths, dict):
         if len(widths) != len(free):
-            raise bad_argument("widths", f"one number for each of {', '.join(free) or 'no layers'}", tuple(widths))
+            raise bad_argument(
+                "widths", f"one number for each of {', '.join(free) or 'no layers'}", tuple(widths)
+            )
         widths = dict(zip(free, widths))
     for layer, width in widths.items():
         if layer not in free:
-            raise bad_argument("widths", f"for layers that can be widened: {', '.join(free) or 'none'}", layer)
+            raise bad_argument(
+                "widths", f"for layers that can be widened: {', '.join(free) or 'none'}", layer
+            )
         if width < len(free[layer]):
             raise bad_argument("widths", f"at least {len(free[layer])} for layer {layer!r}", width)
     return {layer: int(width) for layer, width in widths.items()}

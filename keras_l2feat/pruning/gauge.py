@@ -1,24 +1,27 @@
 """The same function in other coordinates: units rescaled at random wherever the model allows it.
 
-A homogeneous unit's incoming weights are multiplied and its outgoing ones divided; in front of a batch normalization
-the incoming weights are multiplied and the normalization's mean and variance follow. Together with `expand` this makes
-models of known redundancy that no comparison of raw weights finds: for tests and benchmarks.
+A homogeneous unit's incoming weights are multiplied and its outgoing ones divided; in front of a
+batch normalization the incoming weights are multiplied and the normalization's mean and variance
+follow. Together with `expand` this makes models of known redundancy that no comparison of raw
+weights finds: for tests and benchmarks.
 """
 
 import numpy as np
 
-from keras_l2feat.pruning import graph as g
+from keras_l2feat.pruning.channels import graph as g
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.rewrite import rebuild
 
 __all__ = ["gauge"]
 
 
 def gauge(model, *, low=0.5, high=2.0, seed=0):
-    """An equivalent model with every unit that can be rescaled, rescaled by a factor between `low` and `high`.
+    """An equivalent model with every unit that can be rescaled, rescaled by a factor between `low`
+    and `high`.
 
     Returns: a new Keras model; its outputs are those of `model` up to rounding.
     """
-    graph = g.read(model)
+    graph = read(model)
     normalized, statistics = _normalized(graph)
     generator = np.random.default_rng(seed)
     factor = np.exp(generator.uniform(np.log(low), np.log(high), len(graph.pinned)))
@@ -26,7 +29,10 @@ def gauge(model, *, low=0.5, high=2.0, seed=0):
     outgoing = np.where(normalized, 1.0, 1 / factor)
 
     def weights(name):
-        new = [np.asarray(graph.weight(name, index)) for index in range(len(graph.layers[name].weights))]
+        new = [
+            np.asarray(graph.weight(name, index))
+            for index in range(len(graph.layers[name].weights))
+        ]
         stored = [array.dtype for array in new]
         for slot in (s for s in graph.slots.values() if s.layer == name):
             along = [-1 if axis == slot.axis else 1 for axis in range(new[slot.index].ndim)]
@@ -43,7 +49,8 @@ def gauge(model, *, low=0.5, high=2.0, seed=0):
 
 
 def _normalized(graph):
-    """Units that meet a batch normalization before anything else that is not linear in each channel by itself.
+    """Units that meet a batch normalization before anything else that is not linear in each channel
+    by itself.
 
     Returns: (units,) bool; and the first normalizations, (layer, mean, variance, epsilon, units).
     """

@@ -1,12 +1,14 @@
-"""What there is to see in a model before anything is pruned: rays, angles, balance, and what would go."""
+"""What there is to see in a model before anything is pruned: rays, angles, balance, and what would
+go."""
 
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.aligned import near_aligned_pairs
 from keras_l2feat.pruning.balance import norms
-from keras_l2feat.pruning.exact import exact_plan
-from keras_l2feat.pruning.graph import Linear, read
+from keras_l2feat.pruning.channels.graph import Linear
+from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.guarantees.exact import exact_plan
+from keras_l2feat.pruning.values.aligned import near_aligned_pairs
 
 __all__ = ["ANGLES", "inspect"]
 
@@ -21,10 +23,11 @@ def inspect(model, *, quiet=True) -> dict:
         model: a built Sequential or Functional Keras model.
         quiet: no progress bar.
 
-    Returns: JSON-able: `layers`, a list with, by layer, `name`, `units`, `alive` (units with weights on both sides),
-        `rays` (angle in radians → number of groups of units within that angle of each other, incoming weights with
-        bias), `smallest_angle`, `median_angle` (of a unit to its nearest), `imbalance` (largest |log(‖w_in‖/‖v_out‖)|
-        of units that can be rescaled), `would_go` (reason → units, exact); and `barriers`.
+    Returns: JSON-able: `layers`, a list with, by layer, `name`, `units`, `alive` (units with
+        weights on both sides), `rays` (angle in radians → number of groups of units within that
+        angle of each other, incoming weights with bias), `smallest_angle`, `median_angle` (of a
+        unit to its nearest), `imbalance` (largest |log(‖w_in‖/‖v_out‖)| of units that can be
+        rescaled), `would_go` (reason → units, exact); and `barriers`.
     """
     graph = read(model)
     plan = exact_plan(graph)

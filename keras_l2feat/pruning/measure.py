@@ -5,8 +5,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import arranged, random_inputs
-from keras_l2feat.pruning.graph import read
 
 __all__ = ["costs", "file_bytes", "latencies"]
 
@@ -14,7 +14,8 @@ BATCH = 32
 
 
 def costs(model, graph=None) -> dict:
-    """`parameters` and `flops` (multiplications and additions of linear operations, one input) of a model."""
+    """`parameters` and `flops` (multiplications and additions of linear operations, one input) of a
+    model."""
     return {"parameters": int(model.count_params()), "flops": (graph or read(model)).flops()}
 
 
@@ -27,16 +28,20 @@ def file_bytes(model) -> int:
 
 
 def latencies(models, graph, *, seconds=0.5, repeats=30, seed=0) -> list:
-    """Median seconds of a compiled forward pass on one batch of `BATCH` inputs, for each of several equivalent models.
+    """Median seconds of a compiled forward pass on one batch of `BATCH` inputs, for each of several
+    equivalent models.
 
-    Models take turns, so whatever else the machine does meets them alike; `graph` is that of any of them.
+    Models take turns, so whatever else the machine does meets them alike; `graph` is that of any of
+    them.
     """
     given = arranged(graph.model, random_inputs(graph, BATCH, seed))
     for model in models:
         model.predict_on_batch(given)
     times = [[] for _ in models]
     start = time.perf_counter()
-    while len(times[0]) < repeats and (len(times[0]) < 3 or time.perf_counter() - start < seconds * len(models)):
+    while len(times[0]) < repeats and (
+        len(times[0]) < 3 or time.perf_counter() - start < seconds * len(models)
+    ):
         for model, taken in zip(models, times):
             before = time.perf_counter()
             model.predict_on_batch(given)

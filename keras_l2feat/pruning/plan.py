@@ -1,24 +1,27 @@
-"""What is to be removed, as plain data: the interface between those who find redundancy and those who act on it.
+"""What is to be removed, as plain data: the interface between those who find redundancy and those
+who act on it.
 
-A *unit* is a channel that a layer computes (a neuron, a filter), named `(layer, index)`; where several layers must
-lose a channel together (the branches of a residual sum), it is named after the first of them. A *reader* is an axis of
-a kernel that is linear in a tensor's channels; it is named after its layer (`"dense_2"`; `"block/dense_2"` inside a
-nested model; `"attention/query"` where a layer has several), and counts its *positions* along that axis. In a chain of
-dense layers positions are the units of the layer before; after `Flatten` every unit has one position per pixel.
+A *unit* is a channel that a layer computes (a neuron, a filter), named `(layer, index)`; where
+several layers must lose a channel together (the branches of a residual sum), it is named after the
+first of them. A *reader* is an axis of a kernel that is linear in a tensor's channels; it is named
+after its layer (`"dense_2"`; `"block/dense_2"` inside a nested model; `"attention/query"` where a
+layer has several), and counts its *positions* along that axis. In a chain of dense layers positions
+are the units of the layer before; after `Flatten` every unit has one position per pixel.
 
 A plan holds
 
     removed     which units go, each with a reason; `into` and `constant` say by what they are replaced
     transfers   reader → [(source, target, factor), ...]: kernel row `target` of what is kept receives `factor` times
-                the old row `source`. `BIAS` (-1) as a target is the reader's bias row: a constant is folded there.
+                the old row `source`. `BIAS` (-1) as a target is the reader's bias row: a constant
+                is folded there.
 
-so that with T the matrix of the transfers a reader's kernel becomes `T K`. A kept position that is no source maps to
-itself with factor 1; one that is a source maps only as listed (so it can be rescaled or spread); a removed position
-that is no source is dropped. Targets must be kept positions or `BIAS`. `BIAS` as a source says where the old bias row
-goes; unlisted it stays.
+so that with T the matrix of the transfers a reader's kernel becomes `T K`. A kept position that is
+no source maps to itself with factor 1; one that is a source maps only as listed (so it can be
+rescaled or spread); a removed position that is no source is dropped. Targets must be kept positions
+or `BIAS`. `BIAS` as a source says where the old bias row goes; unlisted it stays.
 
-Who offers a guarantee writes a function `(graph, **options) -> Plan`; `rewrite` and `certificate` do the rest.
-Levels follow each other: every step is planned on the model that the step before left.
+Who offers a guarantee writes a function `(graph, **options) -> Plan`; `rewrite` and `certificate`
+do the rest. Levels follow each other: every step is planned on the model that the step before left.
 """
 
 import json
@@ -39,8 +42,10 @@ class Removal:
 
     Attributes:
         layer, unit: its name.
-        reason: "aligned", "identical", "mirrored", "dead", "constant", "dependent" (exact), or another level's word.
-        into: `((layer, unit, factor), ...)`: what computes its value from now on; empty if nothing has to.
+        reason: "aligned", "identical", "mirrored", "dead", "constant", "dependent" (exact), or
+            another level's word.
+        into: `((layer, unit, factor), ...)`: what computes its value from now on; empty if nothing
+            has to.
         constant: what is left for the readers' biases.
     """
 
@@ -59,7 +64,8 @@ class Plan:
         guarantee: "exact", "domain", "data" or "bounded".
         removed: list of `Removal`.
         transfers: reader → list of `(source, target, factor)`.
-        facts: what the guarantee has to say in the certificate (bound, domain, hash of the data …), JSON-able.
+        facts: what the guarantee has to say in the certificate (bound, domain, hash of the data …),
+            JSON-able.
     """
 
     guarantee: str = "exact"
@@ -89,7 +95,13 @@ class Plan:
         """
         into = dict(into)
         self.removed.append(
-            Removal(layer, int(unit), reason, tuple((a, int(b), float(f)) for (a, b), f in into.items()), constant)
+            Removal(
+                layer,
+                int(unit),
+                reason,
+                tuple((a, int(b), float(f)) for (a, b), f in into.items()),
+                constant,
+            )
         )
         source = graph.unit(layer, unit)
         for reader in graph.readers.values():
@@ -100,15 +112,22 @@ class Plan:
             for nth, position in enumerate(positions):
                 for target, factor in moves:
                     goal = target if isinstance(target, int) else int(target[nth])
-                    self.transfers.setdefault(reader.name, []).append((int(position), goal, float(factor)))
+                    self.transfers.setdefault(reader.name, []).append(
+                        (int(position), goal, float(factor))
+                    )
 
     def to_json(self) -> dict:
         """Plain data."""
         return {
             "format": FORMAT,
             "guarantee": self.guarantee,
-            "removed": [[r.layer, r.unit, r.reason, [list(i) for i in r.into], r.constant] for r in self.removed],
-            "transfers": {name: [list(move) for move in moves] for name, moves in self.transfers.items()},
+            "removed": [
+                [r.layer, r.unit, r.reason, [list(i) for i in r.into], r.constant]
+                for r in self.removed
+            ],
+            "transfers": {
+                name: [list(move) for move in moves] for name, moves in self.transfers.items()
+            },
             "facts": self.facts,
         }
 
@@ -121,7 +140,9 @@ class Plan:
         """
         try:
             if value["format"] != FORMAT:
-                raise InputError(f"A plan has the format {FORMAT!r}. Received: {value['format']!r}.")
+                raise InputError(
+                    f"A plan has the format {FORMAT!r}. Received: {value['format']!r}."
+                )
             return cls(
                 str(value["guarantee"]),
                 [

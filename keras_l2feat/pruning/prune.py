@@ -1,4 +1,5 @@
-"""From a model to a smaller one with its certificate: graph → plan → rewrite → certificate, level after level."""
+"""From a model to a smaller one with its certificate: graph → plan → rewrite → certificate, level
+after level."""
 
 import importlib
 
@@ -8,48 +9,60 @@ from keras_l2feat.backend import require_keras
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 from keras_l2feat.pruning.balance import balance as balance_units
 from keras_l2feat.pruning.certificate import certify
-from keras_l2feat.pruning.graph import read
+from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.guarantees.on_data import data_sha256
 from keras_l2feat.pruning.measure import costs
-from keras_l2feat.pruning.on_data import data_sha256
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 
 __all__ = ["GUARANTEES", "named_inputs", "prune"]
 
-# Each level runs those before it; a planner is called as planner(graph, inputs=..., data=..., seed=..., quiet=...,
-# **options), with `inputs` the data as arrays, one a model input, or `None`.
+# Each level runs those before it; a planner is called as planner(graph, inputs=..., data=...,
+# seed=..., quiet=..., **options), with `inputs` the data as arrays, one a model input, or `None`.
 GUARANTEES = {
-    "exact": "keras_l2feat.pruning.exact:exact_plan",
-    "domain": "keras_l2feat.pruning.interval:domain_plan",
-    "data": "keras_l2feat.pruning.on_data:data_plan",
-    "bounded": "keras_l2feat.pruning.near:bounded_plan",
+    "exact": "keras_l2feat.pruning.guarantees.exact:exact_plan",
+    "domain": "keras_l2feat.pruning.guarantees.domain:domain_plan",
+    "data": "keras_l2feat.pruning.guarantees.on_data:data_plan",
+    "bounded": "keras_l2feat.pruning.guarantees.bounded:bounded_plan",
 }
 
 
 def prune(
-    model, guarantee="exact", data=None, *, plans=None, balance=True, seed=0, quiet=True, certificate=True, **options
+    model,
+    guarantee="exact",
+    data=None,
+    *,
+    plans=None,
+    balance=True,
+    seed=0,
+    quiet=True,
+    certificate=True,
+    **options,
 ):
     """Find the neurons that a model does not need and return an equivalent smaller model.
 
     Args:
         model: a built Keras Sequential or Functional model; it is not changed.
-        guarantee: "exact" (every input), "domain" (inputs in a box), "data" (a data set) or "bounded" (a tolerance).
-        data: a `data.Dataset`, its name, or arrays (one, or a list of one per input); evaluated in the certificate,
-            and what the level "data" keeps.
+        guarantee: "exact" (every input), "domain" (inputs in a box), "data" (a data set) or
+            "bounded" (a tolerance).
+        data: a `data.Dataset`, its name, or arrays (one, or a list of one per input); evaluated in
+            the certificate, and what the level "data" keeps.
         plans: plans to carry out instead of finding them (`plan.load_plans`).
-        balance: rescale units so that incoming and outgoing weights have equal norm, where the model allows it and
-            something was removed.
+        balance: rescale units so that incoming and outgoing weights have equal norm, where the
+            model allows it and something was removed.
         seed: of every draw.
         quiet: no progress bars.
         certificate: verify the result; without, the certificate is `None`.
-        **options: of the level: `input_range` (domain); `tolerance` (bounded), or instead of it `polish=True` with
-            `keep_loss="0.1%"`, `keep_accuracy=True`, `lam` (see `polish.polish`), with data: outputs then change.
+        **options: of the level: `input_range` (domain); `tolerance` (bounded), or instead of it
+            `polish=True` with `keep_loss="0.1%"`, `keep_accuracy=True`, `lam` (see
+            `polish.polish`), with data: outputs then change.
 
     Returns: `(pruned, certificate)`. If nothing is redundant, `pruned` is `model` itself.
 
     Raises:
         InputError: an argument, or a model that cannot be read.
-        CheckFailed: the result deviates by more than the guarantee allows; `error.certificate` says by how much.
+        CheckFailed: the result deviates by more than the guarantee allows; `error.certificate` says
+            by how much.
 
     Example:
     >>> from keras_l2feat.models import mlp
@@ -70,7 +83,9 @@ def prune(
     current, done, reasons = graph, [], {}
     for planner in _planners(plans, guarantee, options):
         inputs = None if named is None else named[1]
-        plan = planner(current, inputs=inputs, data=data, balanced=balance, seed=seed, quiet=quiet, **options)
+        plan = planner(
+            current, inputs=inputs, data=data, balanced=balance, seed=seed, quiet=quiet, **options
+        )
         if plan:
             _note(current, plan, reasons)
             current = read(rewrite(current, plan))
@@ -80,7 +95,9 @@ def prune(
         current, rounds, records = _polished(current, data, quiet=quiet, **options)
         for before, plan in rounds:
             _note(before, plan, reasons)
-        done += [plan for _, plan in rounds] + [Plan(guarantee, facts={"only": "data", "polish": records})]
+        done += [plan for _, plan in rounds] + [
+            Plan(guarantee, facts={"only": "data", "polish": records})
+        ]
     pruned = current.model
     if any(plan.removed for plan in done) and balance:
         balance_units(current)
@@ -113,7 +130,11 @@ def _planners(plans, guarantee, options):
     if plans is not None:
         return [lambda graph, plan=plan, **_: plan for plan in plans]
     levels = list(GUARANTEES)
-    wanted = [level for level in levels[: levels.index(guarantee)] if level == "exact" or _asked(level, options)]
+    wanted = [
+        level
+        for level in levels[: levels.index(guarantee)]
+        if level == "exact" or _asked(level, options)
+    ]
     if options.get("polish") and options.get("tolerance") is None:
         wanted, guarantee = wanted[:-1], wanted[-1]
     return [_planner(level) for level in [*wanted, guarantee]]
@@ -130,9 +151,11 @@ def _asked(level, options):
 
 
 def _polished(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, quiet=True, **_):
-    from keras_l2feat.pruning.polish import polish
+    from keras_l2feat.pruning.guarantees.polish import polish
 
-    return polish(graph, data, keep_loss=keep_loss, keep_accuracy=keep_accuracy, lam=lam, quiet=quiet)
+    return polish(
+        graph, data, keep_loss=keep_loss, keep_accuracy=keep_accuracy, lam=lam, quiet=quiet
+    )
 
 
 def _loaded(data):
@@ -145,7 +168,8 @@ def _loaded(data):
 
 
 def named_inputs(model, data, guarantee="exact"):
-    """`(name, list of arrays)` of whatever stands for data; "data" is a promise on the training points alone."""
+    """`(name, list of arrays)` of whatever stands for data; "data" is a promise on the training
+    points alone."""
     if data is None:
         return None
     if hasattr(data, "x_train"):
@@ -155,16 +179,23 @@ def named_inputs(model, data, guarantee="exact"):
         return data.name, [np.concatenate(parts)]
     arrays = [np.asarray(a) for a in (data if isinstance(data, (list, tuple)) else [data])]
     if len(arrays) != len(model.inputs):
-        raise InputError(f"Model {model.name!r} has {len(model.inputs)} inputs. Received: {len(arrays)} arrays.")
+        raise InputError(
+            f"Model {model.name!r} has {len(model.inputs)} inputs. Received: {len(arrays)} arrays."
+        )
     for array, tensor in zip(arrays, model.inputs):
         expected = tuple(tensor.shape[1:])
-        if len(array.shape) != len(tensor.shape) or any(e not in (None, s) for e, s in zip(expected, array.shape[1:])):
-            raise InputError(f"Input {tensor.name!r} has the shape {(None, *expected)}. Received: {array.shape}.")
+        if len(array.shape) != len(tensor.shape) or any(
+            e not in (None, s) for e, s in zip(expected, array.shape[1:])
+        ):
+            raise InputError(
+                f"Input {tensor.name!r} has the shape {(None, *expected)}. Received: {array.shape}."
+            )
     return "given", arrays
 
 
 def _note(graph, plan, reasons):
-    """Add a plan's reasons to layer → reason → count; a tied unit counts in each layer that computes it."""
+    """Add a plan's reasons to layer → reason → count; a tied unit counts in each layer that
+    computes it."""
     why = {graph.unit(removal.layer, removal.unit): removal.reason for removal in plan.removed}
     for layer, units in graph.writers.items():
         for reason in (why[u] for u in units.tolist() if u in why):

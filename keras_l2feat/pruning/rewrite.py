@@ -1,4 +1,5 @@
-"""The smaller model that a plan describes: same classes, names, dtypes and compile settings, smaller weights."""
+"""The smaller model that a plan describes: same classes, names, dtypes and compile settings,
+smaller weights."""
 
 import numpy as np
 
@@ -15,7 +16,8 @@ def rewrite(graph, plan):
         graph: the channel graph of the model; the model itself is not changed.
         plan: a `Plan` made for it.
 
-    Returns: a new Keras model. New kernels are summed in float64 and rounded once to the dtype that they are stored in.
+    Returns: a new Keras model. New kernels are summed in float64 and rounded once to the dtype that
+        they are stored in.
 
     Raises:
         InputError: the plan does not fit the model.
@@ -67,7 +69,9 @@ def from_config(layer, config):
     """A layer like `layer`, from a changed config."""
     import keras
 
-    if type(layer) is keras.layers.Lambda:  # its function was in memory already: nothing is read from the config
+    if (
+        type(layer) is keras.layers.Lambda
+    ):  # its function was in memory already: nothing is read from the config
         kept = {key: config[key] for key in ("name", "dtype", "trainable") if key in config}
         shape = layer._output_shape
         return keras.layers.Lambda(
@@ -77,9 +81,11 @@ def from_config(layer, config):
 
 
 def clone(model, function, *, compiled=True):
-    """A copy of a Sequential or Functional model, nested ones included, with `function(layer)` for each layer.
+    """A copy of a Sequential or Functional model, nested ones included, with `function(layer)` for
+    each layer.
 
-    Returns: the model, compiled as the old one was (or not), and the pairs (old layer, new layer) without models.
+    Returns: the model, compiled as the old one was (or not), and the pairs (old layer, new layer)
+        without models.
     """
     import keras
 
@@ -120,17 +126,25 @@ def _kept(graph, plan):
     for removal in plan.removed:
         unit = graph.unit(removal.layer, removal.unit)
         if graph.pinned[unit]:
-            raise InputError(f"The plan removes unit {removal.unit} of layer {removal.layer!r}, which has to stay.")
+            raise InputError(
+                f"The plan removes unit {removal.unit} of layer {removal.layer!r}, which has to stay."
+            )
         kept[unit] = False
     for name, moves in plan.transfers.items():
         if name not in graph.readers:
-            raise InputError(f"The plan names a reader {name!r} that model {graph.model.name!r} does not have.")
+            raise InputError(
+                f"The plan names a reader {name!r} that model {graph.model.name!r} does not have."
+            )
         units = graph.readers[name].units
         for source, target, _ in moves:
             if not (BIAS <= source < len(units) and BIAS <= target < len(units)):
-                raise InputError(f"The plan moves {source} to {target}, but {name!r} has {len(units)} positions.")
+                raise InputError(
+                    f"The plan moves {source} to {target}, but {name!r} has {len(units)} positions."
+                )
             if target != BIAS and not kept[units[target]]:
-                raise InputError(f"The plan moves something to position {target} of {name!r}, which it removes.")
+                raise InputError(
+                    f"The plan moves something to position {target} of {name!r}, which it removes."
+                )
     for layer, units in graph.writers.items():
         if len(units) and not kept[units].any():
             raise InputError(f"The plan leaves nothing of layer {layer!r}; one unit has to stay.")
@@ -141,7 +155,9 @@ def _weights(graph, plan, name, kept):
     """A layer's new weights, in the dtype that they are stored in."""
     old = [graph.weight(name, index) for index in range(len(graph.layers[name].weights))]
     new = list(old)
-    for reader in (r for r in graph.readers.values() if r.layer == name and r.name in plan.transfers):
+    for reader in (
+        r for r in graph.readers.values() if r.layer == name and r.name in plan.transfers
+    ):
         _transfer(new, reader, plan.transfers[reader.name])
     for slot in (s for s in graph.slots.values() if s.layer == name):
         keep = kept[slot.units]
@@ -152,14 +168,18 @@ def _weights(graph, plan, name, kept):
 
 def _transfer(weights, reader, moves):
     """Apply T to a reader's kernel, and what goes into the bias."""
-    kernel = np.moveaxis(np.asarray(weights[reader.slot.index], dtype=np.float64), reader.slot.axis, 0)
+    kernel = np.moveaxis(
+        np.asarray(weights[reader.slot.index], dtype=np.float64), reader.slot.axis, 0
+    )
     new = kernel.copy()
     listed = np.unique([source for source, *_ in moves if source != BIAS]).astype(int)
     new[listed] = 0.0
     bias = None
     if any(BIAS in move[:2] for move in moves):
         if reader.bias is None:
-            raise InputError(f"The plan moves a constant into {reader.name!r}, which has no bias for it.")
+            raise InputError(
+                f"The plan moves a constant into {reader.name!r}, which has no bias for it."
+            )
         index, inside, beta = reader.bias
         bias = np.asarray(weights[index], dtype=np.float64).copy()
         row = bias[inside] if inside else bias
@@ -171,7 +191,13 @@ def _transfer(weights, reader, moves):
         if source == BIAS:
             value = beta * before
         else:
-            value = kernel[source] if target != BIAS else kernel[source].sum(axis=taps) if taps else kernel[source]
+            value = (
+                kernel[source]
+                if target != BIAS
+                else kernel[source].sum(axis=taps)
+                if taps
+                else kernel[source]
+            )
         if target != BIAS:
             new[target] += factor * value
         else:

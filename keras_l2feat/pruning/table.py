@@ -6,7 +6,8 @@ SHOWN_LAYERS = 60  # of a model with more, those that lost nothing are left out
 
 
 def table(certificate) -> str:
-    """What was removed, what it costs before and after, and whether it was verified: lines of text."""
+    """What was removed, what it costs before and after, and whether it was verified: lines of
+    text."""
     layers = certificate.layers
     lost = [layer for layer in layers if layer["units_before"] != layer["units_after"]]
     rows = [("layer", "before", "after", "removed")]
@@ -36,9 +37,15 @@ def table(certificate) -> str:
     for e in certificate.evaluations:
         verdict = "ok" if e.passed else "FAILED"
         bound = f"{e.bound:.2g} ({e.bound_kind})"
-        checks.append((f"{e.inputs} ({e.count})", f"{e.max_abs:.2g}", f"{e.max_rel:.2g}", bound, verdict))
+        checks.append(
+            (f"{e.inputs} ({e.count})", f"{e.max_abs:.2g}", f"{e.max_rel:.2g}", bound, verdict)
+        )
     lines += columns(checks)
-    lines += [f"Predictions changed: {e.changed} of {e.count}." for e in certificate.evaluations if "data" in e.inputs]
+    lines += [
+        f"Predictions changed: {e.changed} of {e.count}."
+        for e in certificate.evaluations
+        if "data" in e.inputs
+    ]
     lines += _polish(certificate.facts.get("polish", ()))
     lines.append("")
     if not lost:
@@ -52,7 +59,9 @@ def _polish(records):
     """Loss and accuracy at each width that was tried."""
     rows = [("units after polishing", "loss", "accuracy", "on test points", "")]
     for record in records:
-        shares = ["" if record[k] is None else f"{record[k]:.2%}" for k in ("accuracy", "test_accuracy")]
+        shares = [
+            "" if record[k] is None else f"{record[k]:.2%}" for k in ("accuracy", "test_accuracy")
+        ]
         verdict = "" if record["kept"] else "taken back"
         widths = ", ".join(str(count) for count in record["units"].values())
         rows.append((widths, f"{record['loss']:.6g}", shares[0], shares[1], verdict))
@@ -72,10 +81,13 @@ def _whole(number):
 
 
 def columns(rows, left=None) -> list:
-    """Rows of text cells as lines with aligned columns; those of `left` to the left, by default all but 1 and 2."""
+    """Rows of text cells as lines with aligned columns; those of `left` to the left, by default all
+    but 1 and 2."""
     left = {0, *range(3, len(rows[0]))} if left is None else left
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        "  ".join(c.ljust(w) if n in left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))).rstrip()
+        "  ".join(
+            c.ljust(w) if n in left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))
+        ).rstrip()
         for row in rows
     ]

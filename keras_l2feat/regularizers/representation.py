@@ -8,13 +8,16 @@ from keras_l2feat.errors import bad_argument
 __all__ = ["RepresentationCost"]
 
 
-@keras.saving.register_keras_serializable(package="keras_l2feat", name="RepresentationCostRegularizer")
+@keras.saving.register_keras_serializable(
+    package="keras_l2feat", name="RepresentationCostRegularizer"
+)
 class RepresentationCost(keras.regularizers.Regularizer):
-    """λ f_ρ(Z, A): what a variable Z of N representations pays for leaving the reach of fixed features A.
+    """λ f_ρ(Z, A): what a variable Z of N representations pays for leaving the reach of fixed
+    features A.
 
     A regularizer sees one variable, so it suffices where A is given: for the first layer of
-    `models.RepresentationNetwork`, or for an embedding of N items that have features. Between layers it takes
-    `layers.RepresentationCost`. [Jacot et al. 2022, eq. 3.1]
+    `models.RepresentationNetwork`, or for an embedding of N items that have features. Between
+    layers it takes `layers.RepresentationCost`. [Jacot et al. 2022, eq. 3.1]
 
     Args:
         features: A, (N, n) array; append a column of β for a bias.
@@ -39,11 +42,19 @@ class RepresentationCost(keras.regularizers.Regularizer):
             raise bad_argument("lam", "at least 0", lam)
         if not 0 < ridge < float("inf"):
             raise bad_argument("ridge", "positive", ridge)
-        self.features, self.lam, self.ridge, self.relative = features, float(lam), float(ridge), bool(relative)
-        # Factored once: f = Σ ‖uᵢᵀZ‖²/(sᵢ² + ρ) + ‖Z − U UᵀZ‖²/ρ, as the squared norm of one product.
+        self.features, self.lam, self.ridge, self.relative = (
+            features,
+            float(lam),
+            float(ridge),
+            bool(relative),
+        )
+        # Factored once: f = Σ ‖uᵢᵀZ‖²/(sᵢ² + ρ) + ‖Z − U UᵀZ‖²/ρ, as the squared norm of one
+        # product.
         u, s, _ = np.linalg.svd(features, full_matrices=False)
         rho = self.ridge * (max(np.sum(s**2) / len(features), 1e-30) if relative else 1.0)
-        self._root = (u * (1 / np.sqrt(s**2 + rho) - rho**-0.5)) @ u.T + rho**-0.5 * np.eye(len(features))
+        self._root = (u * (1 / np.sqrt(s**2 + rho) - rho**-0.5)) @ u.T + rho**-0.5 * np.eye(
+            len(features)
+        )
 
     def __call__(self, x):
         root = keras.ops.cast(self._root, keras.backend.standardize_dtype(x.dtype))

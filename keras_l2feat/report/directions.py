@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_l2feat.pruning.graph import Linear, read
+from keras_l2feat.pruning.channels.graph import Linear
+from keras_l2feat.pruning.channels.read import read
 
 __all__ = ["Directions", "nearest_angles", "of_model", "plane", "project"]
 
@@ -13,7 +14,8 @@ LIMIT = 200  # units of a layer that are drawn and compared; more would only bla
 
 @dataclass
 class Directions:
-    """Units of one layer: `units` (k,) indices, `vectors` (k, inputs + 1) float64 incoming weights with the bias."""
+    """Units of one layer: `units` (k,) indices, `vectors` (k, inputs + 1) float64 incoming weights
+    with the bias."""
 
     units: np.ndarray
     vectors: np.ndarray
@@ -39,7 +41,8 @@ def of_model(model, seed=0) -> dict:
 
 
 def plane(vectors):
-    """Two principal directions (inputs, 2) of vectors (k, inputs) seen from the origin, and their share of the size."""
+    """Two principal directions (inputs, 2) of vectors (k, inputs) seen from the origin, and their
+    share of the size."""
     _, values, right = np.linalg.svd(vectors, full_matrices=False)
     basis = np.zeros((vectors.shape[1], 2))
     count = min(2, len(right))
@@ -62,5 +65,7 @@ def nearest_angles(vectors):
     product = unit @ unit.T
     np.fill_diagonal(product, -1.0)
     nearest = product.argmax(axis=1)
-    chord = np.linalg.norm(unit - unit[nearest], axis=1)  # exact for small angles, where arccos is not
+    chord = np.linalg.norm(
+        unit - unit[nearest], axis=1
+    )  # exact for small angles, where arccos is not
     return np.maximum(2 * np.arcsin(np.minimum(chord / 2, 1.0)), 1e-8)

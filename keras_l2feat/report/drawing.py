@@ -1,4 +1,5 @@
-"""Small pictures as inline SVG: no scripts, no fonts, no files; colours come from the page's style sheet."""
+"""Small pictures as inline SVG: no scripts, no fonts, no files; colours come from the page's style
+sheet."""
 
 from html import escape
 
@@ -12,7 +13,8 @@ def stacked_bar(parts, total, scale, label):
 
     Args:
         parts: `[(class, count, title), ...]` side by side.
-        total: what the bar stands for; scale: the count at full width; label: for readers of the screen.
+        total: what the bar stands for; scale: the count at full width; label: for readers of the
+            screen.
     """
     width, x, shapes = 100.0, 0.0, []
     for style, count, title in parts:
@@ -22,8 +24,15 @@ def stacked_bar(parts, total, scale, label):
             f"<title>{escape(title)}</title></rect>"
         )
         x += size
-    frame = f'<rect class="frame" x="0" y="0" width="{width * total / max(scale, 1):.2f}" height="10"/>'
-    return _svg(f"0 0 {width:g} 10", label, "".join(shapes) + frame, 'class="bar" preserveAspectRatio="none"')
+    frame = (
+        f'<rect class="frame" x="0" y="0" width="{width * total / max(scale, 1):.2f}" height="10"/>'
+    )
+    return _svg(
+        f"0 0 {width:g} 10",
+        label,
+        "".join(shapes) + frame,
+        'class="bar" preserveAspectRatio="none"',
+    )
 
 
 def rays(points, kept, label):
@@ -73,4 +82,6 @@ def histogram(series, edges, label, ticks):
 
 
 def _svg(box, label, content, attributes=""):
-    return f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}" {attributes}>{content}</svg>'
+    return (
+        f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}" {attributes}>{content}</svg>'
+    )

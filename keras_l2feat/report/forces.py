@@ -13,7 +13,8 @@ from keras_l2feat.training.rays import ray_labels
 
 __all__ = ["Picture", "measure", "write"]
 
-NEGLIGIBLE = 1e-4  # share of a layer's largest contribution up to which a neuron counts as dead, as in training.rays
+# share of a layer's largest contribution up to which a neuron counts as dead, as in training.rays
+NEGLIGIBLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Picture:
     """What `measure` returns.
 
     Attributes:
-        summary: JSON-able: `lam`, `ridge`, `angle`, `output_stationarity` and `layers`, with for each hidden layer
-            `layer, width, rays, attraction, repulsion` (Frobenius norms), `stationarity`, `balance` (least and largest
-            ‖w_in‖/‖v_out‖).
+        summary: JSON-able: `lam`, `ridge`, `angle`, `output_stationarity` and `layers`, with for
+            each hidden layer `layer, width, rays, attraction, repulsion` (Frobenius norms),
+            `stationarity`, `balance` (least and largest ‖w_in‖/‖v_out‖).
         table: see `plots.forces.force_table`.
     """
 
@@ -32,7 +33,8 @@ class Picture:
 
 
 def measure(network, data, lam, *, ridge=1e-4, angle=1e-2, planes=None) -> Picture:
-    """The forces in a `DenseNetwork` on the training points of a `data.Dataset`; arguments as for `forces`.
+    """The forces in a `DenseNetwork` on the training points of a `data.Dataset`; arguments as for
+    `forces`.
 
     Args:
         angle: radians within which neurons share a ray.
@@ -51,7 +53,10 @@ def measure(network, data, lam, *, ridge=1e-4, angle=1e-2, planes=None) -> Pictu
             "attraction": float(np.linalg.norm(found.attraction[index])),
             "repulsion": float(np.linalg.norm(found.repulsion[index])),
             "stationarity": found.stationarity[index],
-            "balance": [float(bound(ratios)) if np.isfinite(ratios).any() else 1.0 for bound in (np.nanmin, np.nanmax)],
+            "balance": [
+                float(bound(ratios)) if np.isfinite(ratios).any() else 1.0
+                for bound in (np.nanmin, np.nanmax)
+            ],
         }
         for index, ratios in enumerate(found.balance)
     ]
@@ -68,7 +73,10 @@ def measure(network, data, lam, *, ridge=1e-4, angle=1e-2, planes=None) -> Pictu
 
 def write(picture, out, names=None, title=None) -> None:
     """Write `forces.png`, `forces.svg` and `forces.csv` into the folder `out`."""
-    with canvas(len(picture.summary["layers"]), 2, width=4.6, height=4.4, squeeze=False) as (figure, axes):
+    with canvas(len(picture.summary["layers"]), 2, width=4.6, height=4.4, squeeze=False) as (
+        figure,
+        axes,
+    ):
         draw_forces(axes, picture.table, names)
         figure.suptitle(title or "attraction (green) and repulsion (red)")
         for suffix in ("png", "svg"):

@@ -1,4 +1,5 @@
-"""What a pruning did, as one HTML file that needs nothing else: readable on a phone, and printable."""
+"""What a pruning did, as one HTML file that needs nothing else: readable on a phone, and
+printable."""
 
 import json
 from html import escape
@@ -67,7 +68,8 @@ def pruning_page(result, before, after, plans=(), *, title=None) -> str:
     """The page of one pruning.
 
     Args:
-        result: what `l2feat prune --json` writes: layers, parameters, deviation, guarantee, bound, barriers …
+        result: what `l2feat prune --json` writes: layers, parameters, deviation, guarantee, bound,
+            barriers …
         before, after: the Keras models.
         plans: the plans that led from one to the other, which say what units went.
         title: of the page; the model's name otherwise.
@@ -102,12 +104,15 @@ def write_pruning_page(path, result, before, after, plans=(), *, title=None) -> 
 
 
 def removed_units(plans) -> dict:
-    """layer → set of units of the first model that go; each plan counts what the one before left."""
+    """layer → set of units of the first model that go; each plan counts what the one before
+    left."""
     gone = {}
     for plan in plans:
         step = {}
         for removal in plan.removed:
-            step.setdefault(removal.layer, set()).add(_original(removal.unit, gone.get(removal.layer, ())))
+            step.setdefault(removal.layer, set()).add(
+                _original(removal.unit, gone.get(removal.layer, ()))
+            )
         for layer, units in step.items():
             gone.setdefault(layer, set()).update(units)
     return gone
@@ -133,7 +138,9 @@ def _number(value):
 
 def _summary(result):
     verified = bool(result.get("verified"))
-    units = [sum(layer[key] for layer in result["layers"]) for key in ("units_before", "units_after")]
+    units = [
+        sum(layer[key] for layer in result["layers"]) for key in ("units_before", "units_after")
+    ]
     cards = [("units", units)]
     for key, text in UNITS.items():
         for suffix in ("", "_seconds"):
@@ -160,9 +167,16 @@ def _layers(result):
     rows = []
     for layer in result["layers"]:
         before, after = layer["units_before"], layer["units_after"]
-        removed = ", ".join(f"{count} {reason}" for reason, count in sorted(layer.get("removed", {}).items()) if count)
+        removed = ", ".join(
+            f"{count} {reason}"
+            for reason, count in sorted(layer.get("removed", {}).items())
+            if count
+        )
         bar = stacked_bar(
-            [("kept", after, f"{after} kept"), ("gone", before - after, f"{before - after} removed")],
+            [
+                ("kept", after, f"{after} kept"),
+                ("gone", before - after, f"{before - after} removed"),
+            ],
             before,
             scale,
             f"{layer['name']}: {before} units before, {after} after",
@@ -195,7 +209,8 @@ def _directions(before, after, gone):
             ),
         ]
         counts = [
-            np.histogram(np.log10(directions.nearest_angles(d.vectors)), ANGLES)[0].tolist() for d in (layer, new[name])
+            np.histogram(np.log10(directions.nearest_angles(d.vectors)), ANGLES)[0].tolist()
+            for d in (layer, new[name])
         ]
         angles = histogram(
             [("gone", counts[0]), ("kept", counts[1])],
@@ -222,7 +237,11 @@ def _directions(before, after, gone):
 
 def _barriers(result):
     barriers = result.get("barriers") or {}
-    pairs = barriers.items() if isinstance(barriers, dict) else [(b["name"], b["reason"]) for b in barriers]
+    pairs = (
+        barriers.items()
+        if isinstance(barriers, dict)
+        else [(b["name"], b["reason"]) for b in barriers]
+    )
     rows = "".join(f"<tr><th>{escape(str(n))}</th><td>{escape(str(r))}</td></tr>" for n, r in pairs)
     body = f"<table>{rows}</table>" if rows else "<p>None: every layer was understood.</p>"
     return f"<h2>What was left alone, and why</h2>{body}"
@@ -240,11 +259,25 @@ def _certificate(result):
     )
     page = f"<h2>Certificate</h2><table>{lines}</table>"
     keys = ("inputs", "count", "max_abs", "max_rel", "bound", "bound_kind", "changed")
-    names = ("compared on", "points", "max |Δ|", "relative", "bound", "kind of bound", "predictions changed")
-    page += _grid("Comparisons, in float64", names, [[e.get(k) for k in keys] for e in result.get("evaluations", ())])
+    names = (
+        "compared on",
+        "points",
+        "max |Δ|",
+        "relative",
+        "bound",
+        "kind of bound",
+        "predictions changed",
+    )
+    page += _grid(
+        "Comparisons, in float64",
+        names,
+        [[e.get(k) for k in keys] for e in result.get("evaluations", ())],
+    )
     names = ("units", "loss", "accuracy", "on test points", "kept")
     keys = ("loss", "accuracy", "test_accuracy", "kept")
-    found = [[", ".join(map(str, r["units"].values())), *(r[k] for k in keys)] for r in polish or ()]
+    found = [
+        [", ".join(map(str, r["units"].values())), *(r[k] for k in keys)] for r in polish or ()
+    ]
     return page + _grid("Polishing", names, found)
 
 
@@ -252,7 +285,9 @@ def _grid(title, names, rows):
     if not rows:
         return ""
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(_number(c))}</td>' for c in row)}</tr>" for row in rows)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(_number(c))}</td>' for c in row)}</tr>" for row in rows
+    )
     return f'<h3>{escape(title)}</h3><div class="scroll"><table class="grid"><tr>{head}</tr>{body}</table></div>'
 
 

@@ -1,9 +1,11 @@
-"""Completely positive matrices: A = B Bᵀ with B ≥ 0. Recognized where that is easy, factorized, their CP-rank bounded.
+"""Completely positive matrices: A = B Bᵀ with B ≥ 0. Recognized where that is easy, factorized,
+their CP-rank bounded.
 
-Deciding complete positivity is NP-hard, so `recognize` knows "yes", "no" and "undecided", each with its reason. The
-graph of A has an edge where an entry is positive; in a nonnegative factor each column lives on a clique of it, which is
-what ties CP-rank to graphs: with no triangle a column covers one edge at most. [Berman and Shaked-Monderer, Completely
-Positive Matrices, 2003; Jacot et al. 2022, Prop. 13]
+Deciding complete positivity is NP-hard, so `recognize` knows "yes", "no" and "undecided", each with
+its reason. The graph of A has an edge where an entry is positive; in a nonnegative factor each
+column lives on a clique of it, which is what ties CP-rank to graphs: with no triangle a column
+covers one edge at most. [Berman and Shaked-Monderer, Completely Positive Matrices, 2003; Jacot et
+al. 2022, Prop. 13]
 """
 
 import itertools
@@ -26,7 +28,9 @@ __all__ = [
     "smallest_factorization",
 ]
 
-TOLERANCE = 1e-9  # what a factorization in float64 leaves, relative to ‖A‖, when it converges; failures leave over 1e-4
+# what a factorization in float64 leaves, relative to ‖A‖, when it converges; failures leave over
+# 1e-4
+TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Recognition:
 
 
 def edge_matrix(graph):
-    """E, float64 `(k, n)`: one row per edge, 1 at its two vertices, in the order of `graph.nodes` and `graph.edges`.
+    """E, float64 `(k, n)`: one row per edge, 1 at its two vertices, in the order of `graph.nodes`
+    and `graph.edges`.
 
     Raises:
         InputError: the graph has directed edges or loops.
@@ -78,7 +83,8 @@ def edge_matrix(graph):
 
 
 def graph_matrix(graph):
-    """A = EᵀE, float64 `(n, n)`: of CP-rank exactly the number of edges, if the graph has no triangle.
+    """A = EᵀE, float64 `(n, n)`: of CP-rank exactly the number of edges, if the graph has no
+    triangle.
 
     [Jacot et al. 2022, Prop. 13]
 
@@ -92,7 +98,8 @@ def graph_matrix(graph):
 
 
 def bipartite_matrix(n: int):
-    """Y_N = [[N/2·I, 1], [1, N/2·I]], float64 `(N, N)`: that of the complete bipartite graph, CP-rank N²/4."""
+    """Y_N = [[N/2·I, 1], [1, N/2·I]], float64 `(N, N)`: that of the complete bipartite graph,
+    CP-rank N²/4."""
     if n < 2 or n % 2:
         raise bad_argument("n", "even, at least 2", n)
     return graph_matrix(nx.complete_bipartite_graph(n // 2, n // 2))
@@ -101,9 +108,10 @@ def bipartite_matrix(n: int):
 def recognize(matrix, *, restarts=20, seed=0) -> Recognition:
     """Whether a symmetric matrix is completely positive, as far as can be told.
 
-    No: an entry or eigenvalue is negative; no triangle and an indefinite comparison matrix; or negative on a copositive
-    matrix of the orbit of Horn's. Yes: positive semidefinite comparison matrix (with a factor); at most four points or
-    rank two; a graph without long odd cycles; or a factor was found. Otherwise undecided.
+    No: an entry or eigenvalue is negative; no triangle and an indefinite comparison matrix; or
+    negative on a copositive matrix of the orbit of Horn's. Yes: positive semidefinite comparison
+    matrix (with a factor); at most four points or rank two; a graph without long odd cycles; or a
+    factor was found. Otherwise undecided.
 
     Args:
         matrix: `(n, n)`, symmetric.
@@ -122,7 +130,9 @@ def recognize(matrix, *, restarts=20, seed=0) -> Recognition:
         return Recognition("yes", "its comparison matrix is positive semidefinite", factor)
     graph = _graph(a)
     if not any(nx.triangles(graph).values()):
-        return Recognition("no", "its graph has no triangle and its comparison matrix is not positive semidefinite")
+        return Recognition(
+            "no", "its graph has no triangle and its comparison matrix is not positive semidefinite"
+        )
     if _horn_cut(a, slack):
         return Recognition("no", "it is negative on a copositive matrix of the orbit of Horn's")
     result = factorize(a, restarts=restarts, seed=seed)
@@ -132,22 +142,27 @@ def recognize(matrix, *, restarts=20, seed=0) -> Recognition:
     if _rank(a) <= 2:
         return Recognition("yes", "it is doubly nonnegative and of rank two", factor)
     if _no_long_odd_cycle(graph):
-        return Recognition("yes", "it is doubly nonnegative and its graph has no odd cycle of five or more", factor)
+        return Recognition(
+            "yes", "it is doubly nonnegative and its graph has no odd cycle of five or more", factor
+        )
     if result.found:
         return Recognition("yes", f"a factor was found, residual {result.residual:.1e}", factor)
-    return Recognition("undecided", f"no factor found in {restarts} tries, best residual {result.residual:.1e}")
+    return Recognition(
+        "undecided", f"no factor found in {restarts} tries, best residual {result.residual:.1e}"
+    )
 
 
 def factorize(matrix, columns=None, *, restarts=20, seed=0) -> Factorization:
     """A nonnegative factor of so many columns, searched.
 
-    No maintained solver exists. Each try turns a square root of A by alternating projections, towards the nonnegative
-    matrices and back onto the orthogonal ones [Groetzner and Dür 2020], and then solves A = B Bᵀ by Gauss-Newton.
-    A failed search proves nothing.
+    No maintained solver exists. Each try turns a square root of A by alternating projections,
+    towards the nonnegative matrices and back onto the orthogonal ones [Groetzner and Dür 2020], and
+    then solves A = B Bᵀ by Gauss-Newton. A failed search proves nothing.
 
     Args:
         matrix: `(n, n)`, symmetric.
-        columns: k; by default n, 2 n and n (n + 1) / 2 in turn: the last always suffices, the first is quicker.
+        columns: k; by default n, 2 n and n (n + 1) / 2 in turn: the last always suffices, the first
+            is quicker.
         restarts: tries; the first success ends the search.
         seed: of the random turns.
 
@@ -174,9 +189,11 @@ def factorize(matrix, columns=None, *, restarts=20, seed=0) -> Factorization:
 
 
 def smallest_factorization(matrix, *, restarts=20, seed=0) -> Factorization | None:
-    """A factor of as few columns as the search finds, going up from the lower bound of `cp_rank_bounds`; None if none.
+    """A factor of as few columns as the search finds, going up from the lower bound of
+    `cp_rank_bounds`; None if none.
 
-    Its number of columns is an upper bound on the CP-rank, and the CP-rank itself where it meets the lower bound.
+    Its number of columns is an upper bound on the CP-rank, and the CP-rank itself where it meets
+    the lower bound.
     """
     lower, upper = cp_rank_bounds(matrix)
     for columns in range(max(lower, 1), upper + 1):
@@ -189,10 +206,11 @@ def smallest_factorization(matrix, *, restarts=20, seed=0) -> Factorization | No
 def cp_rank_bounds(matrix) -> tuple:
     """Bounds `(lower, upper)` on the CP-rank of a matrix, valid if it is completely positive.
 
-    Without triangles the CP-rank is known: per component the number of edges, or the rank if it is a tree. Otherwise
-    lower is the larger of the rank and a set of entries no two of which fit into one clique (a fooling set, found
-    greedily), upper is r (r + 1)/2 − 1 for rank r [Barioli and Berman 2003] or n (n + 1)/2 − 4 for n ≥ 5
-    [Shaked-Monderer et al. 2015], whichever is less, and n for n ≤ 4.
+    Without triangles the CP-rank is known: per component the number of edges, or the rank if it is
+    a tree. Otherwise lower is the larger of the rank and a set of entries no two of which fit into
+    one clique (a fooling set, found greedily), upper is r (r + 1)/2 − 1 for rank r [Barioli and
+    Berman 2003] or n (n + 1)/2 − 4 for n ≥ 5 [Shaked-Monderer et al. 2015], whichever is less, and
+    n for n ≤ 4.
     """
     a = _symmetric(matrix)
     n, rank = len(a), _rank(a)
@@ -206,10 +224,11 @@ def cp_rank_bounds(matrix) -> tuple:
 
 
 def fooling_set(support, *, candidates=20000) -> int:
-    """The size of a set of positive entries of which no two lie in one clique of the graph `support`, bool `(n, n)`.
+    """The size of a set of positive entries of which no two lie in one clique of the graph
+    `support`, bool `(n, n)`.
 
-    Every column of a nonnegative factor covers at most one of them: a lower bound on the CP-rank. Found greedily, among
-    the first `candidates` entries, those with few common neighbours first.
+    Every column of a nonnegative factor covers at most one of them: a lower bound on the CP-rank.
+    Found greedily, among the first `candidates` entries, those with few common neighbours first.
     """
     support = np.asarray(support, dtype=bool)
     rows, columns = np.nonzero(np.triu(support))
@@ -231,10 +250,11 @@ def _component_rank(a, graph, nodes):
 
 
 def _by_diagonal_dominance(a, slack):
-    """B with A = B Bᵀ if the comparison matrix M (off-diagonal entries negated) is positive semidefinite, else None.
+    """B with A = B Bᵀ if the comparison matrix M (off-diagonal entries negated) is positive
+    semidefinite, else None.
 
-    Its lowest eigenvector d > 0 of each component has M d ≥ 0, so D A D is diagonally dominant: one column per edge and
-    one per positive surplus.
+    Its lowest eigenvector d > 0 of each component has M d ≥ 0, so D A D is diagonally dominant: one
+    column per edge and one per positive surplus.
     """
     n = len(a)
     columns = []
@@ -248,7 +268,9 @@ def _by_diagonal_dominance(a, slack):
         for i, j in itertools.combinations(range(len(index)), 2):
             if block[i, j] > 0 and d[i] > 0 and d[j] > 0:
                 column = np.zeros(n)
-                column[index[i]], column[index[j]] = np.sqrt(block[i, j] * np.array([d[j] / d[i], d[i] / d[j]]))
+                column[index[i]], column[index[j]] = np.sqrt(
+                    block[i, j] * np.array([d[j] / d[i], d[i] / d[j]])
+                )
                 columns.append(column)
     factor = np.array(columns).reshape(-1, n).T
     surplus = np.diag(a) - (factor**2).sum(axis=1)
@@ -272,7 +294,8 @@ def _turn_nonnegative(root, generator, steps=2000):
 
 
 def _refine(a, factor, steps=60):
-    """Gauss-Newton on A = B Bᵀ over the positive entries of B: the least step, cut off where it would leave B ≥ 0."""
+    """Gauss-Newton on A = B Bᵀ over the positive entries of B: the least step, cut off where it
+    would leave B ≥ 0."""
     norm = max(np.linalg.norm(a), 1e-300)
     rows, columns = np.triu_indices(len(a))
     entries = np.arange(len(rows))
@@ -295,7 +318,8 @@ def _refine(a, factor, steps=60):
 
 
 def _horn_cut(a, slack):
-    """Whether dᵀ (A ∘ H) d < 0 for some d ≥ 0, H Horn's copositive matrix on some five rows in some order."""
+    """Whether dᵀ (A ∘ H) d < 0 for some d ≥ 0, H Horn's copositive matrix on some five rows in some
+    order."""
     horn = np.ones((5, 5))
     for i in range(5):
         horn[i, (i + 1) % 5] = horn[i, (i - 1) % 5] = -1
@@ -315,13 +339,18 @@ def _copositive_minimum(m):
         for face in itertools.combinations(range(len(m)), size):
             block = m[np.ix_(face, face)]
             x = np.linalg.lstsq(block, np.ones(size), rcond=1e-12)[0]
-            if np.allclose(block @ x, 1, atol=1e-9) and abs(x.sum()) > 1e-12 and (x / x.sum()).min() >= 0:
+            if (
+                np.allclose(block @ x, 1, atol=1e-9)
+                and abs(x.sum()) > 1e-12
+                and (x / x.sum()).min() >= 0
+            ):
                 best = min(best, 1 / x.sum())
     return best
 
 
 def _no_long_odd_cycle(graph):
-    """Whether each block is bipartite, of at most four vertices, or triangles on one edge [Kogan, Berman 1993]."""
+    """Whether each block is bipartite, of at most four vertices, or triangles on one edge [Kogan,
+    Berman 1993]."""
     for nodes in nx.biconnected_components(graph):
         block = graph.subgraph(nodes)
         if len(nodes) > 4 and not nx.is_bipartite(block) and not _is_book(block):
@@ -337,7 +366,9 @@ def _is_book(block):
 def _graph(a):
     graph = nx.from_numpy_array((a > _zero(a)).astype(int))
     graph.remove_edges_from(list(nx.selfloop_edges(graph)))
-    graph.remove_nodes_from([i for i in range(len(a)) if a[i, i] <= _zero(a)])  # a zero row needs no column
+    graph.remove_nodes_from(
+        [i for i in range(len(a)) if a[i, i] <= _zero(a)]
+    )  # a zero row needs no column
     return graph
 
 
@@ -347,7 +378,9 @@ def _zero(a):
 
 
 def _rank(a):
-    return int(np.linalg.matrix_rank(a, tol=1e-10 * max(np.abs(a).max(), 1e-300) * len(a), hermitian=True))
+    return int(
+        np.linalg.matrix_rank(a, tol=1e-10 * max(np.abs(a).max(), 1e-300) * len(a), hermitian=True)
+    )
 
 
 def _symmetric(matrix):
@@ -355,5 +388,7 @@ def _symmetric(matrix):
     if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a) or not np.isfinite(a).all():
         raise bad_argument("matrix", "a square matrix of finite numbers", a.shape)
     if np.abs(a - a.T).max() > 1e-9 * max(np.abs(a).max(), 1e-300):
-        raise bad_argument("matrix", "symmetric", f"a matrix with asymmetry {np.abs(a - a.T).max():.3g}")
+        raise bad_argument(
+            "matrix", "symmetric", f"a matrix with asymmetry {np.abs(a - a.T).max():.3g}"
+        )
     return (a + a.T) / 2

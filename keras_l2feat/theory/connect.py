@@ -1,8 +1,10 @@
-"""Paths between minima: at constant loss between permutations of one network, as low as can be between others.
+"""Paths between minima: at constant loss between permutations of one network, as low as can be
+between others.
 
-With one free place in a layer every permutation of its neurons is a chain of moves of one neuron into the free place
-[Simsek et al. 2021]. A move keeps the function; for positively homogeneous σ it can also keep the norm, by turning
-(w, v) from one place into the other, (cos θ, sin θ) · (w, v), so the regularized loss is constant as well.
+With one free place in a layer every permutation of its neurons is a chain of moves of one neuron
+into the free place [Simsek et al. 2021]. A move keeps the function; for positively homogeneous σ it
+can also keep the norm, by turning (w, v) from one place into the other, (cos θ, sin θ) · (w, v), so
+the regularized loss is constant as well.
 """
 
 from collections.abc import Callable
@@ -62,7 +64,8 @@ class Connection:
 
     Attributes:
         permutation: whether b is a permutation of a.
-        paths: name → `Path`: `"straight"`, and for permutations `"moves"`, otherwise `"matched"`, `"bent"`, `"union"`.
+        paths: name → `Path`: `"straight"`, and for permutations `"moves"`, otherwise `"matched"`,
+            `"bent"`, `"union"`.
         profiles: name → the arrays of `profile`.
     """
 
@@ -81,18 +84,23 @@ class Connection:
         return min(self.barriers, key=self.barriers.get)
 
 
-def connect(a, b, x, y, *, cost="squared", lam=0.0, per_piece=11, tolerance=1e-6, seed=0, quiet=True) -> Connection:
+def connect(
+    a, b, x, y, *, cost="squared", lam=0.0, per_piece=11, tolerance=1e-6, seed=0, quiet=True
+) -> Connection:
     """Connect two networks of equal widths in every way there is.
 
-    Permutations of one another: moves through one free place a layer, at constant loss. Others: b's neurons are matched
-    to a's, which costs nothing, as permutations are connected; then a straight line (`"matched"`), the best bent one
-    (`"bent"`), and the union of both at the sum of the widths (`"union"`).
+    Permutations of one another: moves through one free place a layer, at constant loss. Others: b's
+    neurons are matched to a's, which costs nothing, as permutations are connected; then a straight
+    line (`"matched"`), the best bent one (`"bent"`), and the union of both at the sum of the widths
+    (`"union"`).
 
     Args:
         a, b: networks.
         x, y, cost, lam: the loss along the path, `cost` without a callable.
-        per_piece: networks looked at on each piece (the straight paths and the union: five times as many).
-        tolerance: relative distance within which b counts as a permutation of a: what float32 storage leaves.
+        per_piece: networks looked at on each piece (the straight paths and the union: five times as
+            many).
+        tolerance: relative distance within which b counts as a permutation of a: what float32
+            storage leaves.
         seed: of the search for the permutation.
         quiet: no progress bar.
 
@@ -110,7 +118,14 @@ def connect(a, b, x, y, *, cost="squared", lam=0.0, per_piece=11, tolerance=1e-6
         paths["bent"] = bend(a, matched, x, y, cost=cost, lam=lam, quiet=quiet)
         paths["union"] = connect_through_union(a, b, keep=keep)
     profiles = {
-        name: profile(path, x, y, cost=cost, lam=lam, per_piece=per_piece if name == "moves" else 5 * per_piece)
+        name: profile(
+            path,
+            x,
+            y,
+            cost=cost,
+            lam=lam,
+            per_piece=per_piece if name == "moves" else 5 * per_piece,
+        )
         for name, path in paths.items()
     }
     return Connection(permutation, paths, profiles)
@@ -125,21 +140,27 @@ def pad(network: DenseNetwork, widths) -> DenseNetwork:
     """The same function with zero neurons appended, up to hidden widths `widths`."""
     widths = tuple(widths)
     if len(widths) != len(network.hidden) or any(w < n for w, n in zip(widths, network.hidden)):
-        raise bad_argument("widths", f"one width per hidden layer, at least {network.hidden}", widths)
+        raise bad_argument(
+            "widths", f"one width per hidden layer, at least {network.hidden}", widths
+        )
     return _block(network, widths, [np.arange(n) for n in network.hidden])
 
 
-def connect_permutations(a: DenseNetwork, b: DenseNetwork, *, keep="norm", tolerance=1e-9, seed=0) -> Path:
+def connect_permutations(
+    a: DenseNetwork, b: DenseNetwork, *, keep="norm", tolerance=1e-9, seed=0
+) -> Path:
     """A path from `a` to `b`, permutations of one another, with one extra neuron per hidden layer.
 
     Args:
         a, b: networks of equal widths; the order of b's neurons is found by `matching.match`.
-        keep: `"norm"`: function and squared norm are constant (positively homogeneous σ); `"function"`: any σ, straight
-            pieces.
-        tolerance: a and b count as permutations if they can be brought within this distance, relative to their norm.
+        keep: `"norm"`: function and squared norm are constant (positively homogeneous σ);
+            `"function"`: any σ, straight pieces.
+        tolerance: a and b count as permutations if they can be brought within this distance,
+            relative to their norm.
         seed: of the search for the permutation.
 
-    Returns: a `Path` from `pad(a, +1)` to `pad(b, +1)`. A layer that is in order already needs no move.
+    Returns: a `Path` from `pad(a, +1)` to `pad(b, +1)`. A layer that is in order already needs no
+        move.
 
     Raises:
         InputError: no permutation was found, or `keep="norm"` with another σ.
@@ -151,7 +172,9 @@ def connect_permutations(a: DenseNetwork, b: DenseNetwork, *, keep="norm", toler
     orders = match(a, b, seed=seed)
     gap = distance(permute(a, orders), b)
     if gap > tolerance * max(np.sqrt(b.squared_norm), 1e-300):
-        raise bad_argument("b", "a permutation of a", f"a network at distance {gap:.3g} from the nearest one found")
+        raise bad_argument(
+            "b", "a permutation of a", f"a network at distance {gap:.3g} from the nearest one found"
+        )
     network = pad(a, [n + 1 for n in a.hidden])
     pieces = []
     for layer, order in enumerate(orders):
@@ -159,23 +182,28 @@ def connect_permutations(a: DenseNetwork, b: DenseNetwork, *, keep="norm", toler
             for piece in _move(network, layer, source, target, keep):
                 pieces.append(piece)
                 network = piece(1.0)
-    pieces.append(_line(network, pad(b, network.hidden)))  # takes up what rounding left between the two
+    pieces.append(
+        _line(network, pad(b, network.hidden))
+    )  # takes up what rounding left between the two
     return Path(tuple(pieces))
 
 
 def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep="norm") -> Path:
     """A path between any two networks of one depth, through one that holds both side by side.
 
-    Width: the sum of both. Outputs along the middle piece are (1 − t) Z_a + t Z_b, so a convex cost stays below the
-    higher end. `keep="norm"` fades a out and b in by rescaling all layers alike: the squared norm is (1 − t)^{2/L} ‖a‖²
-    + t^{2/L} ‖b‖² (β = 0; at most that otherwise): for L = 2 no barrier in the regularized loss either, for L > 2 one
-    of at most (2^{1 − 2/L} − 1) λ max(‖a‖², ‖b‖²). `keep="function"` works for any σ, by the last layer alone.
+    Width: the sum of both. Outputs along the middle piece are (1 − t) Z_a + t Z_b, so a convex cost
+    stays below the higher end. `keep="norm"` fades a out and b in by rescaling all layers alike:
+    the squared norm is (1 − t)^{2/L} ‖a‖² + t^{2/L} ‖b‖² (β = 0; at most that otherwise): for L = 2
+    no barrier in the regularized loss either, for L > 2 one of at most (2^{1 − 2/L} − 1) λ
+    max(‖a‖², ‖b‖²). `keep="function"` works for any σ, by the last layer alone.
 
     Returns: a `Path` from `pad(a, …)` to b in the places after a's.
     """
     kinds = [(n.depth, n.widths[0], n.widths[-1], n.activation, n.beta) for n in (a, b)]
     if kinds[0] != kinds[1]:
-        raise bad_argument("b", f"of a's depth, inputs, outputs, activation and beta, {kinds[0]}", kinds[1])
+        raise bad_argument(
+            "b", f"of a's depth, inputs, outputs, activation and beta, {kinds[0]}", kinds[1]
+        )
     widths = [n + m for n, m in zip(a.hidden, b.hidden)]
     first = [np.arange(n) for n in a.hidden]
     second = [np.arange(n, n + m) for n, m in zip(a.hidden, b.hidden)]
@@ -186,7 +214,9 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep="norm") -> P
     if keep == "norm":
         _require_homogeneous(a)
         return Path((lambda t: union(_rescale_output(a, 1 - t), _rescale_output(b, t)),))
-    silent_a, silent_b = (n.with_weights([*n.weights[:-1], np.zeros_like(n.weights[-1])]) for n in (a, b))
+    silent_a, silent_b = (
+        n.with_weights([*n.weights[:-1], np.zeros_like(n.weights[-1])]) for n in (a, b)
+    )
     zero_a, zero_b = (n.with_weights([np.zeros_like(w) for w in n.weights]) for n in (a, b))
     stops = [union(a, zero_b), union(a, silent_b), union(silent_a, b), union(zero_a, b)]
     return Path(tuple(_line(*pair) for pair in zip(stops, stops[1:])))  # noqa: RUF007
@@ -195,8 +225,8 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep="norm") -> P
 def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, max_iterations=300, quiet=True) -> Path:
     """The quadratic Bézier curve from a to b with the least mean loss along it.
 
-    Its one free point starts in the middle and is optimized by L-BFGS [Garipov et al. 2018]; the mean is taken over
-    `points` inner points of equal distance in t.
+    Its one free point starts in the middle and is optimized by L-BFGS [Garipov et al. 2018]; the
+    mean is taken over `points` inner points of equal distance in t.
 
     Returns: a `Path` of one piece, at the widths of a and b.
     """
@@ -204,7 +234,8 @@ def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, max_iterations=300, q
 
     def at(t, middle):
         return a.with_weights(
-            (1 - t) ** 2 * u + 2 * t * (1 - t) * m + t**2 * v for u, m, v in zip(a.weights, middle, b.weights)
+            (1 - t) ** 2 * u + 2 * t * (1 - t) * m + t**2 * v
+            for u, m, v in zip(a.weights, middle, b.weights)
         )
 
     def mean_loss(middle):
@@ -217,15 +248,17 @@ def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, max_iterations=300, q
         return total, gradients
 
     start = [(u + v) / 2 for u, v in zip(a.weights, b.weights)]
-    found = minimize(mean_loss, start, max_iterations=max_iterations, quiet=quiet, description="bending the path")
+    found = minimize(
+        mean_loss, start, max_iterations=max_iterations, quiet=quiet, description="bending the path"
+    )
     return Path((lambda t: at(t, found.arrays),))
 
 
 def profile(path: Path, x, y, *, cost="squared", lam=0.0, per_piece=11):
     """What happens along a path.
 
-    Returns: float64 arrays `t`, `loss` (with the λ term), `squared_norm` and `deviation` (largest |Δ output| from the
-    path's start on `x`), one entry per sampled network.
+    Returns: float64 arrays `t`, `loss` (with the λ term), `squared_norm` and `deviation` (largest
+    |Δ output| from the path's start on `x`), one entry per sampled network.
     """
     rows, start = [], None
     for t, network in path.sample(per_piece):
@@ -244,12 +277,15 @@ def barrier(losses) -> float:
 def _require_homogeneous(network):
     if scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
         raise bad_argument(
-            "keep", "'function' unless σ is positively homogeneous", f"norm' with {network.activation!r}"
+            "keep",
+            "'function' unless σ is positively homogeneous",
+            f"norm' with {network.activation!r}",
         )
 
 
 def _moves(order):
-    """Moves `(source, target)` of single neurons, the free place being n, after which place k holds neuron order[k]."""
+    """Moves `(source, target)` of single neurons, the free place being n, after which place k holds
+    neuron order[k]."""
     free, moves, done = len(order), [], set()
     for start in range(len(order)):
         if start in done or order[start] == start:
@@ -266,12 +302,19 @@ def _moves(order):
 
 
 def _move(network, layer, source, target, keep):
-    """Pieces that take the neuron at `source` to the free place `target`, which is zero, and leave `source` zero."""
+    """Pieces that take the neuron at `source` to the free place `target`, which is zero, and leave
+    `source` zero."""
     w, v = network.weights[layer][:, source], network.weights[layer + 1][source]
     if keep == "norm":
-        return [lambda t: _place(network, layer, {source: _turn(t, w, v), target: _turn(1 - t, w, v)})]
+        return [
+            lambda t: _place(network, layer, {source: _turn(t, w, v), target: _turn(1 - t, w, v)})
+        ]
     stops = [network]
-    for places in ({target: (w, 0 * v)}, {target: (w, v), source: (w, 0 * v)}, {source: (0 * w, 0 * v)}):
+    for places in (
+        {target: (w, 0 * v)},
+        {target: (w, v), source: (w, 0 * v)},
+        {source: (0 * w, 0 * v)},
+    ):
         stops.append(_place(stops[-1], layer, places))
     return [_line(*pair) for pair in zip(stops, stops[1:])]  # noqa: RUF007
 
@@ -292,11 +335,14 @@ def _place(network, layer, neurons):
 
 
 def _line(a, b):
-    return lambda t: a.with_weights((1 - t) * u + t * v if t < 1 else v for u, v in zip(a.weights, b.weights))
+    return lambda t: a.with_weights(
+        (1 - t) * u + t * v if t < 1 else v for u, v in zip(a.weights, b.weights)
+    )
 
 
 def _block(network, widths, places):
-    """The same function in a wider network of zeros, its hidden neurons at `places`, one int array per hidden layer."""
+    """The same function in a wider network of zeros, its hidden neurons at `places`, one int array
+    per hidden layer."""
     rows = np.arange(network.widths[0])
     weights = []
     for layer, weight in enumerate(network.weights):
@@ -315,7 +361,8 @@ def _sum(a, b):
 
 
 def _rescale_output(network, t):
-    """Outputs times t ≥ 0 by factors shared evenly among the layers: t^{1/L} each, bias rows t^{l/L}."""
+    """Outputs times t ≥ 0 by factors shared evenly among the layers: t^{1/L} each, bias rows
+    t^{l/L}."""
     factor = t ** (1 / network.depth)
     weights = []
     for layer, weight in enumerate(network.weights, start=1):

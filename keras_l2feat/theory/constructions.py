@@ -1,6 +1,8 @@
-"""Data sets whose least-norm networks are known: weights, representation cost, the width where the plateau starts.
+"""Data sets whose least-norm networks are known: weights, representation cost, the width where the
+plateau starts.
 
-Each is a `Construction`, built from the data set of the same name; `Construction.facts` recomputes what is claimed.
+Each is a `Construction`, built from the data set of the same name; `Construction.facts` recomputes
+what is claimed.
 """
 
 from dataclasses import dataclass
@@ -9,14 +11,23 @@ import networkx as nx
 import numpy as np
 
 from keras_l2feat import data
+from keras_l2feat.caratheodory import reduce_network
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.pruning.caratheodory import reduce_network
 from keras_l2feat.theory import completely_positive, ranks
 from keras_l2feat.training.balance import imbalance
 from keras_l2feat.training.rays import snap
 
-__all__ = ["Construction", "Fold", "bipartite", "fold", "linear", "one_dim", "one_hot", "square_root"]
+__all__ = [
+    "Construction",
+    "Fold",
+    "bipartite",
+    "fold",
+    "linear",
+    "one_dim",
+    "one_hot",
+    "square_root",
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,8 @@ class Construction:
         x, y: `(N, n_0)`, `(N, k)`, float64.
         network: a `DenseNetwork` of least norm that fits y exactly.
         cost: R(X, Y), from a formula where there is one.
-        plateau: the width from which R no longer falls; or the most it can be, where `exact` is false.
+        plateau: the width from which R no longer falls; or the most it can be, where `exact` is
+            false.
         exact: whether `plateau` is the width itself.
         source: the proposition.
     """
@@ -43,8 +55,9 @@ class Construction:
     source: str
 
     def facts(self) -> dict:
-        """What holds of the network, recomputed: `residual` max |Z_L − Y|, `squared_norm`, `imbalance` (largest
-        |log ‖w‖/‖v‖|), and `rank`, the bounds of `ranks.rank_bounds` for its first hidden layer (relu only)."""
+        """What holds of the network, recomputed: `residual` max |Z_L − Y|, `squared_norm`,
+        `imbalance` (largest |log ‖w‖/‖v‖|), and `rank`, the bounds of `ranks.rank_bounds` for its
+        first hidden layer (relu only)."""
         z = self.network.forward(self.x)[0]
         facts = {
             "residual": float(np.abs(z[-1] - self.y).max()),
@@ -57,10 +70,12 @@ class Construction:
 
 
 def square_root(y, *, factor=None, name="square-root", cost=None, seed=0) -> Construction:
-    """X = I and Y with completely positive (Y Yᵀ)^{1/2} = B Bᵀ: W_1 = B, W_2 = Bᵀ U for the polar factor U of Y.
+    """X = I and Y with completely positive (Y Yᵀ)^{1/2} = B Bᵀ: W_1 = B, W_2 = Bᵀ U for the polar
+    factor U of Y.
 
-    The rank at any minimum is the CP-rank of (Y Yᵀ)^{1/2}, both hidden covariances equal it, and R = 2 tr (Y Yᵀ)^{1/2},
-    as every network costs 2 Σ‖w_i‖‖v_i‖ ≥ 2 ‖Y‖_*. [Jacot et al. 2022, Prop. 14]
+    The rank at any minimum is the CP-rank of (Y Yᵀ)^{1/2}, both hidden covariances equal it, and R
+    = 2 tr (Y Yᵀ)^{1/2}, as every network costs 2 Σ‖w_i‖‖v_i‖ ≥ 2 ‖Y‖_*. [Jacot et al. 2022, Prop.
+    14]
 
     Args:
         y: `(N, k)`.
@@ -76,10 +91,16 @@ def square_root(y, *, factor=None, name="square-root", cost=None, seed=0) -> Con
     left, singular, right = np.linalg.svd(y, full_matrices=False)
     root = (left * singular) @ left.T
     if factor is None:
-        found = completely_positive.smallest_factorization(root, seed=seed) if root.min() > -1e-9 else None
+        found = (
+            completely_positive.smallest_factorization(root, seed=seed)
+            if root.min() > -1e-9
+            else None
+        )
         if found is None:
             raise bad_argument(
-                "y", "such that (Y Yᵀ)^{1/2} is completely positive", completely_positive.recognize(root, seed=seed)
+                "y",
+                "such that (Y Yᵀ)^{1/2} is completely positive",
+                completely_positive.recognize(root, seed=seed),
             )
         factor = found.factor
     lower, upper = completely_positive.cp_rank_bounds(root)
@@ -97,7 +118,8 @@ def square_root(y, *, factor=None, name="square-root", cost=None, seed=0) -> Con
 
 
 def bipartite(n: int = 4) -> Construction:
-    """Y_N of the complete bipartite graph: R = N², reached from N²/4 neurons on by W_1 = Eᵀ, W_2 = E. [Prop. 14]"""
+    """Y_N of the complete bipartite graph: R = N², reached from N²/4 neurons on by W_1 = Eᵀ, W_2 =
+    E. [Prop. 14]"""
     toy = data.load(f"bipartite:n={n}")
     edges = completely_positive.edge_matrix(nx.complete_bipartite_graph(n // 2, n // 2))
     return square_root(toy.y_train, factor=edges.T, name=toy.name, cost=float(n**2))
@@ -108,13 +130,17 @@ def one_hot(classes: int = 3, n: int = 9) -> Construction:
     toy = data.load(f"one-hot:classes={classes},n={n}")
     sizes = toy.y_train.sum(axis=0, dtype=np.float64)
     factor = toy.y_train / sizes**0.25
-    return square_root(toy.y_train, factor=factor, name=toy.name, cost=2 * float(np.sqrt(sizes).sum()))
+    return square_root(
+        toy.y_train, factor=factor, name=toy.name, cost=2 * float(np.sqrt(sizes).sum())
+    )
 
 
 def linear(n: int = 8, rank: int = 3, seed: int = 0, depth: int = 3) -> Construction:
-    """A deep linear network on X = I: W_l share the singular values s^{1/L}, R = L Σ s_i^{2/L}, plateau at rank Y.
+    """A deep linear network on X = I: W_l share the singular values s^{1/L}, R = L Σ s_i^{2/L},
+    plateau at rank Y.
 
-    Hidden covariances are K_l = U s^{2l/L} Uᵀ: they go from input to output geometrically. [Jacot et al. 2022]
+    Hidden covariances are K_l = U s^{2l/L} Uᵀ: they go from input to output geometrically. [Jacot
+    et al. 2022]
     """
     if depth < 2:
         raise bad_argument("depth", "at least 2", depth)
@@ -137,12 +163,14 @@ def linear(n: int = 8, rank: int = 3, seed: int = 0, depth: int = 3) -> Construc
 
 
 def one_dim(n: int = 10, seed: int = 0) -> Construction:
-    """Points on a line, relu with bias (β = 1): the convex program's optimum, on at most 4N neurons. [Prop. 15]"""
+    """Points on a line, relu with bias (β = 1): the convex program's optimum, on at most 4N
+    neurons. [Prop. 15]"""
     from keras_l2feat.theory.norm import representation_cost
 
     toy = data.load(f"one-dim:n={n},seed={seed}")
     found = representation_cost(toy.x_train, toy.y_train, beta=1.0, method="convex")
-    # The program splits a neuron between neighbouring cones; joined again, a basic solution has at most N neurons.
+    # The program splits a neuron between neighbouring cones; joined again, a basic solution has at
+    # most N neurons.
     network = reduce_network(snap(found.network, angle=1e-4, negligible=1e-6)[0], toy.x_train)[0]
     return Construction(
         toy.name,
@@ -158,12 +186,14 @@ def one_dim(n: int = 10, seed: int = 0) -> Construction:
 
 @dataclass(frozen=True)
 class Fold:
-    """A minimum of the weights whose covariances are shared by a point that is none. [Jacot et al. 2022, Prop. 19]
+    """A minimum of the weights whose covariances are shared by a point that is none. [Jacot et al.
+    2022, Prop. 19]
 
     Attributes:
         x, y: (1, −1) and (1, 1), `(2, 1)`.
         lam: λ, below 1/2; the cost is `"squared"`, ½ Σ (z − y)².
-        both: w = v = (a, a), 2 a² = 1 − 2λ: a local minimum, as no small step makes a neuron fire on x = −1.
+        both: w = v = (a, a), 2 a² = 1 − 2λ: a local minimum, as no small step makes a neuron fire
+            on x = −1.
         one: w = v = (√(1 − 2λ), 0), of the same (K, Z_2): no minimum, its second neuron may turn.
     """
 

@@ -1,4 +1,5 @@
-"""Loss, gradient and Hessian of small networks on plain float64 arrays, and Newton's way to a critical point."""
+"""Loss, gradient and Hessian of small networks on plain float64 arrays, and Newton's way to a
+critical point."""
 
 import numpy as np
 
@@ -7,7 +8,8 @@ from keras_l2feat.network import DenseNetwork
 
 __all__ = ["critical_point", "flatten", "gradient", "hessian", "loss_and_gradient", "unflatten"]
 
-# Central differences of the gradient with step h err by h² (third derivatives) and ε/h (rounding): ε^{1/3} balances.
+# Central differences of the gradient with step h err by h² (third derivatives) and ε/h (rounding):
+# ε^{1/3} balances.
 STEP = np.finfo(np.float64).eps ** (1 / 3)
 
 
@@ -34,9 +36,11 @@ def gradient(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
 
 
 def hessian(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
-    """The Hessian of the loss, `(P, P)` float64, symmetric, by central differences of the exact gradient.
+    """The Hessian of the loss, `(P, P)` float64, symmetric, by central differences of the exact
+    gradient.
 
-    Its entries err by about 1e-10 of their size where σ is smooth; across a kink of σ it has no meaning.
+    Its entries err by about 1e-10 of their size where σ is smooth; across a kink of σ it has no
+    meaning.
     """
     point = flatten(network.weights)
     columns = []
@@ -50,14 +54,19 @@ def hessian(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
     return (matrix + matrix.T) / 2
 
 
-def critical_point(network: DenseNetwork, x, y, *, cost="squared", lam=0.0, steps=50, tolerance=1e-13) -> DenseNetwork:
-    """The critical point of the loss near `network`: Newton steps with the pseudo-inverse, each kept only while the
-    gradient shrinks. It may be a minimum or a saddle; the caller looks at the norm of `gradient` there."""
+def critical_point(
+    network: DenseNetwork, x, y, *, cost="squared", lam=0.0, steps=50, tolerance=1e-13
+) -> DenseNetwork:
+    """The critical point of the loss near `network`: Newton steps with the pseudo-inverse, each
+    kept only while the gradient shrinks. It may be a minimum or a saddle; the caller looks at the
+    norm of `gradient` there."""
     options = {"cost": cost, "lam": lam}
     point = flatten(network.weights)
     slope = gradient(network, x, y, **options)
     for _ in range(steps):
-        step = np.linalg.lstsq(hessian(unflatten(point, network), x, y, **options), -slope, rcond=1e-10)[0]
+        step = np.linalg.lstsq(
+            hessian(unflatten(point, network), x, y, **options), -slope, rcond=1e-10
+        )[0]
         scale = 1.0
         while scale > 1e-6:
             trial = gradient(unflatten(point + scale * step, network), x, y, **options)
@@ -80,4 +89,6 @@ def flatten(weights):
 def unflatten(vector, like: DenseNetwork) -> DenseNetwork:
     """The network shaped as `like` whose weights are the entries of `vector`."""
     pieces = np.split(vector, np.cumsum([weight.size for weight in like.weights])[:-1])
-    return like.with_weights(piece.reshape(weight.shape) for piece, weight in zip(pieces, like.weights))
+    return like.with_weights(
+        piece.reshape(weight.shape) for piece, weight in zip(pieces, like.weights)
+    )

@@ -1,15 +1,17 @@
-"""Equivalent wider networks along every kind of the expansion manifold, and the directions in which it is flat.
+"""Equivalent wider networks along every kind of the expansion manifold, and the directions in which
+it is flat.
 
-A place of the wider layer belongs to a neuron (it is one of its copies) or to a zero-type group (copies of any one
-direction whose outgoing weights cancel); `owners` says which, as in `symmetries.expansions`. How a neuron's outgoing
-weights are shared among its copies decides what is kept:
+A place of the wider layer belongs to a neuron (it is one of its copies) or to a zero-type group
+(copies of any one direction whose outgoing weights cancel); `owners` says which, as in
+`symmetries.expansions`. How a neuron's outgoing weights are shared among its copies decides what is
+kept:
 
-- `"fractions"`: copies get `c_j v`, Σ c_j = 1. The function is kept, for any σ, and a critical point of the
-  unregularized loss stays one [Simsek et al. 2021].
-- `"free"`: each entry of v is shared in its own way. All of the affine subspace of equivalent networks; the function
-  is kept, and a critical point stays one at zero loss.
-- `"balanced"`: copies `(√c_j w, √c_j v)`, c_j > 0, for positively homogeneous σ; zero-type groups are zero. The squared
-  norm is kept too, so the regularized loss and its critical points.
+- `"fractions"`: copies get `c_j v`, Σ c_j = 1. The function is kept, for any σ, and a critical
+  point of the unregularized loss stays one [Simsek et al. 2021].
+- `"free"`: each entry of v is shared in its own way. All of the affine subspace of equivalent
+  networks; the function is kept, and a critical point stays one at zero loss.
+- `"balanced"`: copies `(√c_j w, √c_j v)`, c_j > 0, for positively homogeneous σ; zero-type groups
+  are zero. The squared norm is kept too, so the regularized loss and its critical points.
 """
 
 import numpy as np
@@ -23,7 +25,9 @@ __all__ = ["SHARINGS", "expand", "expand_layer", "flat_directions", "random_owne
 SHARINGS = ("fractions", "free", "balanced")
 
 
-def expand(network: DenseNetwork, widths, *, sharing="balanced", zero_types=0, seed=0) -> DenseNetwork:
+def expand(
+    network: DenseNetwork, widths, *, sharing="balanced", zero_types=0, seed=0
+) -> DenseNetwork:
     """An equivalent network of hidden widths `widths`, drawn at random.
 
     Args:
@@ -33,14 +37,17 @@ def expand(network: DenseNetwork, widths, *, sharing="balanced", zero_types=0, s
         zero_types: how many of the new places in each layer belong to zero-type groups.
         seed: of the places, shares and zero-type directions.
 
-    Returns: a `DenseNetwork` with the same outputs; with `"balanced"` also of the same `squared_norm`.
+    Returns: a `DenseNetwork` with the same outputs; with `"balanced"` also of the same
+        `squared_norm`.
 
     Raises:
         InputError: too narrow, or `"balanced"` with a σ that is not positively homogeneous.
     """
     widths = tuple(widths)
     if len(widths) != len(network.hidden):
-        raise bad_argument("widths", f"one width for each of the {len(network.hidden)} hidden layers", widths)
+        raise bad_argument(
+            "widths", f"one width for each of the {len(network.hidden)} hidden layers", widths
+        )
     generator = np.random.default_rng(seed)
     for layer, width in enumerate(widths):
         owners = random_owners(network.hidden[layer], width, zero_types=zero_types, seed=generator)
@@ -49,28 +56,36 @@ def expand(network: DenseNetwork, widths, *, sharing="balanced", zero_types=0, s
 
 
 def random_owners(r: int, m: int, *, zero_types=0, seed=0):
-    """A random way to hand m places to r neurons, each at least once, and `zero_types` places to zero-type groups.
+    """A random way to hand m places to r neurons, each at least once, and `zero_types` places to
+    zero-type groups.
 
     Returns: int `(m,)`, neurons 0 … r − 1, groups −1, −2, ….
     """
     if zero_types < 0 or m < r + zero_types:
-        raise bad_argument("widths", f"at least {r} + {zero_types} (neurons and zero-type places)", m)
+        raise bad_argument(
+            "widths", f"at least {r} + {zero_types} (neurons and zero-type places)", m
+        )
     generator = np.random.default_rng(seed)
     copies = generator.integers(r, size=m - r - zero_types)
     groups = -1 - generator.integers(max(zero_types, 1), size=zero_types)
     return generator.permutation(np.concatenate([np.arange(r), copies, groups]))
 
 
-def expand_layer(network: DenseNetwork, layer: int, owners, *, sharing="balanced", shares=None, seed=0):
-    """An equivalent network whose hidden layer `layer` (0 is the first) has the places that `owners` hands out.
+def expand_layer(
+    network: DenseNetwork, layer: int, owners, *, sharing="balanced", shares=None, seed=0
+):
+    """An equivalent network whose hidden layer `layer` (0 is the first) has the places that
+    `owners` hands out.
 
     Args:
         network: the narrower network, that layer of width r.
         layer: 0 … L − 2.
-        owners: int `(m,)`, `i ≥ 0` a copy of neuron i (each i occurs), negative numbers name zero-type groups.
+        owners: int `(m,)`, `i ≥ 0` a copy of neuron i (each i occurs), negative numbers name
+            zero-type groups.
         sharing: one of `SHARINGS`.
-        shares: chosen shares c_j, `(m,)`, or `(m, n_out)` when `"free"`; over the copies of a neuron they sum to 1 (and
-            are positive when `"balanced"`), over a zero-type group to 0. Drawn if not given.
+        shares: chosen shares c_j, `(m,)`, or `(m, n_out)` when `"free"`; over the copies of a
+            neuron they sum to 1 (and are positive when `"balanced"`), over a zero-type group to 0.
+            Drawn if not given.
         seed: of drawn shares and of the zero-type directions.
 
     Returns: a `DenseNetwork`.
@@ -81,12 +96,19 @@ def expand_layer(network: DenseNetwork, layer: int, owners, *, sharing="balanced
     owners = _owners(network, layer, owners)
     if sharing not in SHARINGS:
         raise bad_argument("sharing", f"one of {SHARINGS}", sharing)
-    if sharing == "balanced" and scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
-        raise InputError(f"Balanced copies need a positively homogeneous activation. Received: {network.activation!r}.")
+    if sharing == "balanced" and scaling(network.activation) not in (
+        Scaling.POSITIVE,
+        Scaling.LINEAR,
+    ):
+        raise InputError(
+            f"Balanced copies need a positively homogeneous activation. Received: {network.activation!r}."
+        )
     generator = np.random.default_rng(seed)
     incoming, outgoing = network.weights[layer], network.weights[layer + 1][: network.hidden[layer]]
     if shares is None:
-        shares = _draw_shares(owners, outgoing.shape[1] if sharing == "free" else 1, sharing, generator)
+        shares = _draw_shares(
+            owners, outgoing.shape[1] if sharing == "free" else 1, sharing, generator
+        )
     shares = np.asarray(shares, dtype=np.float64).reshape(len(owners), -1)
     _check_shares(owners, shares, sharing)
     if sharing == "balanced":
@@ -94,7 +116,9 @@ def expand_layer(network: DenseNetwork, layer: int, owners, *, sharing="balanced
     else:
         factors = np.ones((len(owners), 1))
     groups = sorted({owner for owner in owners if owner < 0}, reverse=True)
-    scale = 0.0 if sharing == "balanced" else 1.0  # a balanced neuron without outgoing weights is zero
+    scale = (
+        0.0 if sharing == "balanced" else 1.0
+    )  # a balanced neuron without outgoing weights is zero
     new_in = scale * generator.standard_normal((incoming.shape[0], len(groups)))
     new_out = scale * generator.standard_normal((len(groups), outgoing.shape[1]))
     place = np.where(owners >= 0, owners, 0)
@@ -109,12 +133,14 @@ def expand_layer(network: DenseNetwork, layer: int, owners, *, sharing="balanced
 
 
 def flat_directions(wide: DenseNetwork, layer: int, owners, *, sharing="fractions"):
-    """Directions in which an expanded network may move, to first order, within its kind of equivalent networks.
+    """Directions in which an expanded network may move, to first order, within its kind of
+    equivalent networks.
 
-    With `"fractions"` and `"balanced"` these are the shares: at a critical point they lie in the kernel of the Hessian
-    of the unregularized (`"balanced"`: also of the regularized) loss; Σ (k_i − 1) of them for k_i copies of neuron i.
-    With `"free"` every outgoing vector, and for zero-type groups of b_j places the common incoming vector, moves too:
-    Σ (k_i − 1) n_out + Σ ((b_j − 1) n_out + fan-in) directions, in the kernel at zero loss.
+    With `"fractions"` and `"balanced"` these are the shares: at a critical point they lie in the
+    kernel of the Hessian of the unregularized (`"balanced"`: also of the regularized) loss; Σ (k_i
+    − 1) of them for k_i copies of neuron i. With `"free"` every outgoing vector, and for zero-type
+    groups of b_j places the common incoming vector, moves too: Σ (k_i − 1) n_out + Σ ((b_j − 1)
+    n_out + fan-in) directions, in the kernel at zero loss.
 
     Returns: float64 `(D, P)`, linearly independent rows in the order of `criticality.flatten`.
     """
@@ -144,14 +170,20 @@ def flat_directions(wide: DenseNetwork, layer: int, owners, *, sharing="fraction
                 add({}, {place: whole, first: -whole})
         elif owner >= 0:
             _add_rotations(add, wide, layer, first, others)
-    return np.array(directions).reshape(len(directions), sum(weight.size for weight in wide.weights))
+    return np.array(directions).reshape(
+        len(directions), sum(weight.size for weight in wide.weights)
+    )
 
 
 def _add_rotations(add, wide, layer, first, others):
-    """Balanced copies (√c w, √c v): moving weight from one copy to another turns (√c_j, √c_0), so (a, b) → (b, −a)."""
+    """Balanced copies (√c w, √c v): moving weight from one copy to another turns (√c_j, √c_0), so
+    (a, b) → (b, −a)."""
     columns, rows = wide.weights[layer], wide.weights[layer + 1]
     for place in others:
-        add({place: columns[:, first], first: -columns[:, place]}, {place: rows[first], first: -rows[place]})
+        add(
+            {place: columns[:, first], first: -columns[:, place]},
+            {place: rows[first], first: -rows[place]},
+        )
 
 
 def _draw_shares(owners, columns, sharing, generator):
@@ -175,7 +207,11 @@ def _owners(network, layer, owners):
         raise bad_argument("layer", f"a hidden layer, 0 to {len(network.hidden) - 1}", layer)
     owners = np.asarray(owners)
     if owners.ndim != 1 or set(owners[owners >= 0].tolist()) != set(range(network.hidden[layer])):
-        raise bad_argument("owners", f"whole numbers in which each of 0 … {network.hidden[layer] - 1} occurs", owners)
+        raise bad_argument(
+            "owners",
+            f"whole numbers in which each of 0 … {network.hidden[layer] - 1} occurs",
+            owners,
+        )
     return owners
 
 

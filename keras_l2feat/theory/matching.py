@@ -16,13 +16,16 @@ def permute(network: DenseNetwork, permutations) -> DenseNetwork:
 
     Args:
         network: the weights.
-        permutations: one int array `(n_l,)` per hidden layer; place k of the result holds neuron `permutations[l][k]`.
+        permutations: one int array `(n_l,)` per hidden layer; place k of the result holds neuron
+            `permutations[l][k]`.
     """
     weights = list(network.weights)
     for layer, order in enumerate(permutations):
         width = network.hidden[layer]
         if sorted(order) != list(range(width)):
-            raise bad_argument("permutations", f"an order of 0 … {width - 1} for hidden layer {layer + 1}", order)
+            raise bad_argument(
+                "permutations", f"an order of 0 … {width - 1} for hidden layer {layer + 1}", order
+            )
         weights[layer] = weights[layer][:, order]
         weights[layer + 1] = np.concatenate([weights[layer + 1][order], weights[layer + 1][width:]])
     return network.with_weights(weights)
@@ -31,9 +34,10 @@ def permute(network: DenseNetwork, permutations) -> DenseNetwork:
 def match(network: DenseNetwork, target: DenseNetwork, *, restarts=10, seed=0) -> list:
     """The orders of `network`'s hidden neurons that bring its weights nearest to `target`'s.
 
-    One layer at a time, the others fixed, the best order is a linear assignment problem; sweeps go on until no layer
-    changes (weight matching, Ainsworth et al. 2023). The first sweep runs upwards and sees incoming weights alone, so
-    that a true permutation is found at once; `restarts` random orders follow, and the nearest result is kept.
+    One layer at a time, the others fixed, the best order is a linear assignment problem; sweeps go
+    on until no layer changes (weight matching, Ainsworth et al. 2023). The first sweep runs upwards
+    and sees incoming weights alone, so that a true permutation is found at once; `restarts` random
+    orders follow, and the nearest result is kept.
 
     Args:
         network, target: of equal widths and σ.
@@ -45,7 +49,11 @@ def match(network: DenseNetwork, target: DenseNetwork, *, restarts=10, seed=0) -
     Raises:
         InputError: other widths, σ or β.
     """
-    if (network.widths, network.activation, network.beta) != (target.widths, target.activation, target.beta):
+    if (network.widths, network.activation, network.beta) != (
+        target.widths,
+        target.activation,
+        target.beta,
+    ):
         raise bad_argument(
             "target",
             f"a network of widths {network.widths}, activation {network.activation!r} and beta {network.beta}",
@@ -57,7 +65,11 @@ def match(network: DenseNetwork, target: DenseNetwork, *, restarts=10, seed=0) -
         if distance(permute(network, best), target) == 0:
             break
         start = [generator.permutation(width) for width in network.hidden]
-        best = min(best, _sweep(network, target, start), key=lambda p: distance(permute(network, p), target))
+        best = min(
+            best,
+            _sweep(network, target, start),
+            key=lambda p: distance(permute(network, p), target),
+        )
     return best
 
 
@@ -70,9 +82,14 @@ def _upwards(network, target):
     orders = []
     for layer, width in enumerate(network.hidden):
         below = _permuted_rows(network.weights[layer], orders[-1] if orders else None)
-        # Row sums of the outgoing weights know no order above: they tell neurons with equal incoming weights apart.
+        # Row sums of the outgoing weights know no order above: they tell neurons with equal
+        # incoming weights apart.
         sums = [n.weights[layer + 1][:width].sum(axis=1) for n in (target, network)]
-        squares = -2 * target.weights[layer].T @ below + (below**2).sum(axis=0) + (sums[0][:, None] - sums[1]) ** 2
+        squares = (
+            -2 * target.weights[layer].T @ below
+            + (below**2).sum(axis=0)
+            + (sums[0][:, None] - sums[1]) ** 2
+        )
         orders.append(linear_sum_assignment(squares)[1])
     return orders
 

@@ -1,11 +1,12 @@
 """The representation cost R(X, Y): the least Σ‖W_l‖² of networks that fit Y on X exactly.
 
-Three ways to it. Constrained: the method of multipliers minimizes ‖W‖² + ⟨M, Z_L − Y⟩ + μ/2 ‖Z_L − Y‖² and moves M
-until the fit is exact. The limit λ → 0 of the regularized squared loss: min(C/λ + ‖W‖²) rises to R linearly in λ, so
-its values on a falling sequence are extrapolated. Convex: for L = 2 and one output, all sign patterns at once are one
-second-order cone program, whose optimum is global. For L = 2 the multipliers prove how good the answer is: scaled until
-no neuron scores above 2, they are a feasible point of the dual, a lower bound on R at every width.
-[Jacot et al. 2022, section 4]
+Three ways to it. Constrained: the method of multipliers minimizes ‖W‖² + ⟨M, Z_L − Y⟩ + μ/2 ‖Z_L −
+Y‖² and moves M until the fit is exact. The limit λ → 0 of the regularized squared loss: min(C/λ +
+‖W‖²) rises to R linearly in λ, so its values on a falling sequence are extrapolated. Convex: for L
+= 2 and one output, all sign patterns at once are one second-order cone program, whose optimum is
+global. For L = 2 the multipliers prove how good the answer is: scaled until no neuron scores above
+2, they are a feasible point of the dual, a lower bound on R at every width. [Jacot et al. 2022,
+section 4]
 """
 
 from dataclasses import dataclass, field
@@ -23,8 +24,10 @@ __all__ = ["RepresentationCost", "cost_curve", "lower_bound", "representation_co
 ROUNDS = 40  # of multipliers; the residual falls about tenfold in each, so ten or so are used
 COARSE = 1e-3  # relative residual at which the starts are compared; the best goes on
 FITTED = 1e-5  # relative residual above which Y is not fitted: R is off by about as much, relative
-STIFFNESS = 20.0  # first μ, in units of cost per squared residual: the first residual is then about 1/20 of Y
-# Beyond two layers R is concave near 0: what a soft start gives up never comes back, so the start is stiff.
+# first μ, in units of cost per squared residual: the first residual is then about 1/20 of Y
+STIFFNESS = 20.0
+# Beyond two layers R is concave near 0: what a soft start gives up never comes back, so the start
+# is stiff.
 DEEP_STIFFNESS = 2e4
 GIVE_UP = 1e7  # a fit that has not come after μ grew so much does not come
 
@@ -34,11 +37,13 @@ class RepresentationCost:
     """The least norm that was found.
 
     Attributes:
-        cost: Σ‖W_l‖² of `network` (by the limit: extrapolated), ∞ if no start came to fit Y to `FITTED`.
+        cost: Σ‖W_l‖² of `network` (by the limit: extrapolated), ∞ if no start came to fit Y to
+            `FITTED`.
         network: the `DenseNetwork`.
         residual: max |Z_L − Y| / max |Y|.
         multipliers: M, float64 `(N, k)`; −M is the derivative of R with respect to Y.
-        lower_bound: for L = 2 a bound below R at every width, else None. As rigorous as `enumerated` says.
+        lower_bound: for L = 2 a bound below R at every width, else None. As rigorous as
+            `enumerated` says.
         enumerated: whether every sign pattern went into the bound; otherwise it rests on a search.
         trials: what each start reached, ascending, in the coarse comparison.
     """
@@ -73,20 +78,21 @@ def representation_cost(
     Args:
         x, y: `(N, n_0)` and `(N, k)`.
         depth: L ≥ 1.
-        hidden: hidden widths, one number for all or one each; by default N (N + 1), from where R no longer changes.
+        hidden: hidden widths, one number for all or one each; by default N (N + 1), from where R no
+            longer changes.
         activation: σ, a key of `network.ACTIVATIONS`.
         beta: amount of bias.
         trials: random starts; the problem is not convex.
         starts: further starts, networks of these widths.
-        method: `"constrained"`, `"limit"` (λ → 0), or `"convex"`: L = 2, k = 1, every width at once, so `hidden` is not
-            given; needs the extra `conic` and patterns few enough to list.
+        method: `"constrained"`, `"limit"` (λ → 0), or `"convex"`: L = 2, k = 1, every width at
+            once, so `hidden` is not given; needs the extra `conic` and patterns few enough to list.
         tolerance: residual relative to max |Y| to which Y is fitted.
         bound: for L = 2 and homogeneous σ, compute the lower bound.
         seed: of the starts.
         quiet: no progress bar.
 
-    Returns: a `RepresentationCost`. For L = 2 and enough neurons the problem is convex in the covariances and the bound
-        closes; otherwise `cost` is the best found, an upper bound on R.
+    Returns: a `RepresentationCost`. For L = 2 and enough neurons the problem is convex in the
+        covariances and the bound closes; otherwise `cost` is the best found, an upper bound on R.
 
     Raises:
         InputError: an argument is out of range or shapes do not fit together.
@@ -99,8 +105,12 @@ def representation_cost(
     if not np.any(y):
         zero = [np.zeros_like(w) for w in _random(x, y, hidden, activation, beta, seed).weights]
         network = DenseNetwork(tuple(zero), activation=activation, beta=beta)
-        return RepresentationCost(0.0, network, 0.0, np.zeros_like(y), 0.0 if depth == 2 else None, True)
-    random = [(_random(x, y, hidden, activation, beta, (seed, trial)), None) for trial in range(trials)]
+        return RepresentationCost(
+            0.0, network, 0.0, np.zeros_like(y), 0.0 if depth == 2 else None, True
+        )
+    random = [
+        (_random(x, y, hidden, activation, beta, (seed, trial)), None) for trial in range(trials)
+    ]
     candidates = random + [(start, _multipliers(start, x)) for start in starts]
     if not candidates:
         raise bad_argument("trials", "at least 1, or starts given", trials)
@@ -110,13 +120,17 @@ def representation_cost(
         with progress.bar(candidates, description="least norm", quiet=quiet) as bar:
             for start, guess in bar:
                 coarse.append(_constrained(start, x, y, COARSE, accuracy=1e-7, multipliers=guess))
-        costs = [norm if _residual(network, x, y) <= COARSE else np.inf for network, _, norm in coarse]
+        costs = [
+            norm if _residual(network, x, y) <= COARSE else np.inf for network, _, norm in coarse
+        ]
         accepted = FITTED if method == "constrained" else COARSE
         for start in np.argsort(costs, kind="stable"):  # the cheapest that can be fitted to the end
             network, multipliers, _ = coarse[start]
             if not np.isfinite(costs[start]):
                 break
-            network, multipliers, cost = solve(network, x, y, tolerance, accuracy=1e-12, multipliers=multipliers)
+            network, multipliers, cost = solve(
+                network, x, y, tolerance, accuracy=1e-12, multipliers=multipliers
+            )
             if _residual(network, x, y) <= accepted:
                 break
     residual = _residual(network, x, y)
@@ -125,16 +139,20 @@ def representation_cost(
     found = RepresentationCost(cost, network, residual, multipliers, trials=tuple(sorted(costs)))
     if not bound or depth != 2 or not np.isfinite(found.cost):
         return found
-    below, enumerated = lower_bound(x, y, multipliers, activation=activation, beta=beta, live=network.weights[0])
+    below, enumerated = lower_bound(
+        x, y, multipliers, activation=activation, beta=beta, live=network.weights[0]
+    )
     return RepresentationCost(**{**found.__dict__, "lower_bound": below, "enumerated": enumerated})
 
 
 def lower_bound(x, y, multipliers, *, activation="relu", beta=0.0, live=None, seed=0):
     """A lower bound on R(X, Y) at L = 2 and every width, from any multipliers M `(N, k)`.
 
-    The dual is max_t −t ⟨M, Y⟩ − t² β²/4 ‖Mᵀ1‖² over t ≥ 0 with t · max_w ‖Mᵀσ(A w)‖ ≤ 2, w of norm 1.
+    The dual is max_t −t ⟨M, Y⟩ − t² β²/4 ‖Mᵀ1‖² over t ≥ 0 with t · max_w ‖Mᵀσ(A w)‖ ≤ 2, w of norm
+    1.
 
-    Returns: the bound, and whether the maximum was enumerated over all sign patterns (else searched).
+    Returns: the bound, and whether the maximum was enumerated over all sign patterns (else
+        searched).
     """
     from keras_l2feat.kernels.insertion import insertion_maximum
 
@@ -152,37 +170,54 @@ def lower_bound(x, y, multipliers, *, activation="relu", beta=0.0, live=None, se
 
 
 def _convex(x, y, depth, activation, beta):
-    """All patterns with both signs of the output weight: the global optimum of L = 2, k = 1 over every width."""
+    """All patterns with both signs of the output weight: the global optimum of L = 2, k = 1 over
+    every width."""
     from keras_l2feat.kernels.insertion import slopes
     from keras_l2feat.theory.patterns import patterns
     from keras_l2feat.theory.programs import solve_columns
 
     if depth != 2 or y.shape[1] != 1:
-        raise bad_argument("method", "'constrained' or 'limit' unless depth is 2 and y has one column", "convex")
+        raise bad_argument(
+            "method", "'constrained' or 'limit' unless depth is 2 and y has one column", "convex"
+        )
     a = DenseNetwork((np.zeros((x.shape[1] + (beta > 0), 0)),), beta=beta).augment(x)
     signs = np.where(patterns(a), 1, -1)
     signs, heads = np.concatenate([signs, signs]), np.repeat([1.0, -1.0], len(signs))
-    solution = solve_columns(a, y, signs, heads[:, None], 1.0, cost="exact", beta=beta, slopes=slopes(activation))
+    solution = solve_columns(
+        a, y, signs, heads[:, None], 1.0, cost="exact", beta=beta, slopes=slopes(activation)
+    )
     sizes = np.sqrt(np.linalg.norm(solution.u, axis=1))
     used = sizes**2 > 1e-7 * max(sizes.max() ** 2, 1e-300)
     above = (heads * sizes)[used, None]
-    weights = (solution.u[used] / sizes[used, None]).T, np.vstack([above, solution.bias]) if beta > 0 else above
+    weights = (
+        (solution.u[used] / sizes[used, None]).T,
+        np.vstack([above, solution.bias]) if beta > 0 else above,
+    )
     network = DenseNetwork(weights, activation=activation, beta=beta)
-    below, enumerated = lower_bound(x, y, solution.gradient, activation=activation, beta=beta, live=weights[0])
+    below, enumerated = lower_bound(
+        x, y, solution.gradient, activation=activation, beta=beta, live=weights[0]
+    )
     return RepresentationCost(
-        network.squared_norm, network, _residual(network, x, y), solution.gradient, below, enumerated
+        network.squared_norm,
+        network,
+        _residual(network, x, y),
+        solution.gradient,
+        below,
+        enumerated,
     )
 
 
 def _multipliers(network, x):
-    """M that makes the last layer of a network stationary: 2 W_L + A_{L−1}ᵀ M = 0 in the sense of least squares."""
+    """M that makes the last layer of a network stationary: 2 W_L + A_{L−1}ᵀ M = 0 in the sense of
+    least squares."""
     a = network.forward(x)[1][-1]
     return np.linalg.lstsq(a.T, -2 * network.weights[-1], rcond=1e-10)[0]
 
 
 def cost_curve(x, y, widths, *, trials=5, seed=0, quiet=True, **options) -> dict:
-    """R against the width of one hidden layer, from the widest down: each width starts at random and from narrowing
-    the one above by merging the two neurons that lose least. A running minimum, as R never rises with width (Prop. 6).
+    """R against the width of one hidden layer, from the widest down: each width starts at random
+    and from narrowing the one above by merging the two neurons that lose least. A running minimum,
+    as R never rises with width (Prop. 6).
 
     Args:
         x, y: data; `widths`: whole numbers, any order.
@@ -195,8 +230,12 @@ def cost_curve(x, y, widths, *, trials=5, seed=0, quiet=True, **options) -> dict
     widths = sorted(set(widths))
     with progress.bar(widths[::-1], description="widths", quiet=quiet) as bar:
         for width in bar:
-            starts = [_narrowed(found[wider].network, width) for wider in found if wider == min(found)]
-            found[width] = representation_cost(x, y, 2, width, trials=trials, starts=starts, seed=seed, **options)
+            starts = [
+                _narrowed(found[wider].network, width) for wider in found if wider == min(found)
+            ]
+            found[width] = representation_cost(
+                x, y, 2, width, trials=trials, starts=starts, seed=seed, **options
+            )
     best = None
     for width in widths:  # a narrower solution, padded, serves a wider network
         if best is not None and best.cost < found[width].cost:
@@ -230,7 +269,8 @@ def _limit(network, x, y, tolerance, *, accuracy, multipliers=None):
         network = _minimize(network, x, y, np.zeros_like(y), stiffness, accuracy)
         gap = network(x) - y
         values.append(network.squared_norm + stiffness / 2 * float(np.vdot(gap, gap)))
-        # f(μ) = R − c/μ + O(1/μ²): the error left after extrapolation is about the square of the step's share
+        # f(μ) = R − c/μ + O(1/μ²): the error left after extrapolation is about the square of the
+        # step's share
         if len(values) > 1 and (values[-1] - values[-2]) ** 2 <= tolerance * values[-1] ** 2:
             break
         stiffness *= 10
@@ -247,13 +287,16 @@ def _minimize(network, x, y, multipliers, stiffness, accuracy):
     def lagrangian(weights):
         def of_outputs(z):
             gap = z - y
-            return float(np.vdot(multipliers + stiffness / 2 * gap, gap)), multipliers + stiffness * gap
+            return float(
+                np.vdot(multipliers + stiffness / 2 * gap, gap)
+            ), multipliers + stiffness * gap
 
         at = network.with_weights(weights)
         value, gradients = at.gradients(x, of_outputs)
         return value + at.squared_norm, [g + 2 * w for g, w in zip(gradients, at.weights)]
 
-    # The Lagrangian may be near 0 or negative, so the relative decrease is measured on it plus a constant.
+    # The Lagrangian may be near 0 or negative, so the relative decrease is measured on it plus a
+    # constant.
     offset = network.squared_norm + float(np.vdot(multipliers, multipliers)) / stiffness
 
     def shifted(weights):
@@ -270,21 +313,27 @@ def _residual(network, x, y):
 
 def _random(x, y, hidden, activation, beta, seed):
     """A random start, rescaled so that its outputs are of Y's size."""
-    network = DenseNetwork.random((x.shape[1], *hidden, y.shape[1]), activation=activation, beta=beta, seed=seed)
+    network = DenseNetwork.random(
+        (x.shape[1], *hidden, y.shape[1]), activation=activation, beta=beta, seed=seed
+    )
     size = np.linalg.norm(network(x))
     factor = (np.linalg.norm(y) / size) ** (1 / network.depth) if size > 0 else 1.0
     return network.with_weights(factor * weight for weight in network.weights)
 
 
 def _narrowed(network, width):
-    """The two-layer network with pairs of neurons replaced by the best one for both, cheapest first, until `width`."""
+    """The two-layer network with pairs of neurons replaced by the best one for both, cheapest
+    first, until `width`."""
     below, above = (weight.copy() for weight in network.weights)
     while below.shape[1] > width:
         n = below.shape[1]
         products = below.T @ below
         outgoing = above[:n] @ above[:n].T
         # Σ w vᵀ of a pair: its squared singular values have this sum and product
-        total = np.add.outer(np.diag(products * outgoing), np.diag(products * outgoing)) + 2 * products * outgoing
+        total = (
+            np.add.outer(np.diag(products * outgoing), np.diag(products * outgoing))
+            + 2 * products * outgoing
+        )
         minor = (np.outer(np.diag(products), np.diag(products)) - products**2) * (
             np.outer(np.diag(outgoing), np.diag(outgoing)) - outgoing**2
         )
@@ -292,7 +341,10 @@ def _narrowed(network, width):
         lost = np.where(np.eye(n, dtype=bool), np.inf, (total - root) / 2)
         i, j = np.unravel_index(np.argmin(lost), lost.shape)
         left, values, right = np.linalg.svd(below[:, [i, j]] @ above[[i, j]], full_matrices=False)
-        sign = np.sign(left[:, 0] @ (below[:, i] * np.linalg.norm(above[i]) + below[:, j] * np.linalg.norm(above[j])))
+        sign = np.sign(
+            left[:, 0]
+            @ (below[:, i] * np.linalg.norm(above[i]) + below[:, j] * np.linalg.norm(above[j]))
+        )
         size = np.sqrt(values[0]) * (sign or 1.0)
         below[:, i], above[i] = size * left[:, 0], size * right[0]
         below, above = np.delete(below, j, axis=1), np.delete(above, j, axis=0)

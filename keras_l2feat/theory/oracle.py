@@ -1,9 +1,10 @@
 """The global optimum of a two-layer network over all widths, with a lower bound that proves it.
 
-Column generation: a column is an activation pattern with an outgoing direction. The convex program of the columns at
-hand (`programs.solve_columns`) gives outputs and their gradient G; the neuron that maximizes the insertion score for G
-prices every pattern at once, and joins as a new column while its score exceeds 2λ. Scaled, G is a feasible point of
-the dual, so every round ends with a gap. Where the patterns can be enumerated, pricing and bound are exact.
+Column generation: a column is an activation pattern with an outgoing direction. The convex program
+of the columns at hand (`programs.solve_columns`) gives outputs and their gradient G; the neuron
+that maximizes the insertion score for G prices every pattern at once, and joins as a new column
+while its score exceeds 2λ. Scaled, G is a feasible point of the dual, so every round ends with a
+gap. Where the patterns can be enumerated, pricing and bound are exact.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,12 @@ import numpy as np
 
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.kernels.insertion import Enumeration, InsertionMaximum, enumerable, insertion_maximum
+from keras_l2feat.kernels.insertion import (
+    Enumeration,
+    InsertionMaximum,
+    enumerable,
+    insertion_maximum,
+)
 from keras_l2feat.kernels.insertion import slopes as slopes_of
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
@@ -21,7 +27,9 @@ from keras_l2feat.training.merge import tidy
 
 __all__ = ["Optimum", "global_optimum"]
 
-AT_ONCE = 64  # patterns up to which a scalar problem has all its columns from the start: one program then
+AT_ONCE = (
+    64  # patterns up to which a scalar problem has all its columns from the start: one program then
+)
 ENTERING = 20  # columns that may join in a round
 NEGLIGIBLE = 1e-7  # a column whose neuron is this part of the largest is not used
 
@@ -100,7 +108,13 @@ def global_optimum(
         if enumerated:
             return enumeration.maximum(g, count=ENTERING, above=2 * lam)
         return insertion_maximum(
-            g, a, activation=activation, live=live, count=ENTERING, method="search", seed=seed + round_
+            g,
+            a,
+            activation=activation,
+            live=live,
+            count=ENTERING,
+            method="search",
+            seed=seed + round_,
         )
 
     def loss(network) -> float:
@@ -112,11 +126,15 @@ def global_optimum(
         outgoing = np.tile([[1.0], [-1.0]], (len(enumeration.cells), 1))
     best, bound, rounds = (np.inf, None), -np.inf, 0
     while True:
-        solution = solve_columns(a, y, signs, outgoing, lam, cost=cost, beta=beta, slopes=slopes_of(activation))
+        solution = solve_columns(
+            a, y, signs, outgoing, lam, cost=cost, beta=beta, slopes=slopes_of(activation)
+        )
         rounds += 1
         neurons = _network(solution, outgoing, lam, activation, beta)
         best = min(
-            best, *((loss(network), network) for network in (neurons, tidy(neurons, loss))), key=lambda pair: pair[0]
+            best,
+            *((loss(network), network) for network in (neurons, tidy(neurons, loss))),
+            key=lambda pair: pair[0],
         )
         _, g = value_and_gradient(solution.outputs, y)
         found = price(g, best[1].weights[0], rounds)
@@ -125,10 +143,14 @@ def global_optimum(
             break
         priced = _columns(a, g, found.directions[:, found.scores > 2 * lam], activation)
         columns, old = len(signs), len(signs) + len(priced[0])
-        signs, outgoing, kept = _joined((signs, outgoing), priced, _columns(a, g, best[1].weights[0], activation))
+        signs, outgoing, kept = _joined(
+            (signs, outgoing), priced, _columns(a, g, best[1].weights[0], activation)
+        )
         if not ((kept >= columns) & (kept < old)).any():
             break  # nothing new is priced in: the solver's accuracy is reached
-        norms = np.concatenate([np.linalg.norm(solution.u, axis=1), np.full(len(signs) - columns, np.inf)])
+        norms = np.concatenate(
+            [np.linalg.norm(solution.u, axis=1), np.full(len(signs) - columns, np.inf)]
+        )
         used = norms > NEGLIGIBLE * norms[:columns].max(initial=0.0)
         signs, outgoing = signs[used], outgoing[used]
     sparse = tidy(best[1], loss, slack=tolerance / 10)
@@ -137,7 +159,8 @@ def global_optimum(
 
 
 def _columns(a, g, directions, activation):
-    """Pattern and outgoing direction of neurons (d, K). A point on a kink goes to the side that helps."""
+    """Pattern and outgoing direction of neurons (d, K). A point on a kink goes to the side that
+    helps."""
     heights = a @ directions
     pulled = g.T @ DenseNetwork((np.zeros((1, 1)),), activation, 0.0).activate(heights)
     outgoing = -(pulled / np.linalg.norm(pulled, axis=0)).T
@@ -148,7 +171,8 @@ def _columns(a, g, directions, activation):
 
 
 def _joined(*groups):
-    """The columns of all groups, without those that repeat an earlier one, and their places in the whole list."""
+    """The columns of all groups, without those that repeat an earlier one, and their places in the
+    whole list."""
     signs, outgoing = (np.concatenate(parts) for parts in zip(*groups))
     kept = []
     for index in range(len(signs)):

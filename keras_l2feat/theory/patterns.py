@@ -1,4 +1,5 @@
-"""Activation patterns: on which points can one neuron be active, and where in weight space is it so?"""
+"""Activation patterns: on which points can one neuron be active, and where in weight space is it
+so?"""
 
 from dataclasses import dataclass
 
@@ -9,13 +10,17 @@ from keras_l2feat.kernels.arrangement import ANGLE, cell_count, cells, faces, ro
 
 __all__ = ["Cones", "pattern_count", "patterns", "sampled_patterns"]
 
-FLAT = 1e-14  # volume up to which a simplex of a triangulation is four or more rays of one facet, and holds nothing
+# volume up to which a simplex of a triangulation is four or more rays of one facet, and holds
+# nothing
+FLAT = 1e-14
 
 
 def pattern_count(n: int, d: int) -> int:
-    """How many activation patterns n points in general position in R^d allow one neuron: 2 Σ_{k<d} C(n−1, k).
+    """How many activation patterns n points in general position in R^d allow one neuron: 2 Σ_{k<d}
+    C(n−1, k).
 
-    2^n for n ≤ d (orthogonal data among them), of order n^(d−1) for fixed d. [Cover 1965; Pilanci and Ergen 2020]
+    2^n for n ≤ d (orthogonal data among them), of order n^(d−1) for fixed d. [Cover 1965; Pilanci
+    and Ergen 2020]
     """
     for name, value in {"n": n, "d": d}.items():
         if value < 0:
@@ -24,7 +29,8 @@ def pattern_count(n: int, d: int) -> int:
 
 
 def patterns(x):
-    """Every activation pattern of a neuron without bias on `x` (N, d), enumerated, in whatever position.
+    """Every activation pattern of a neuron without bias on `x` (N, d), enumerated, in whatever
+    position.
 
     Append a column of ones for a neuron with bias.
 
@@ -37,7 +43,8 @@ def patterns(x):
 
 
 def sampled_patterns(x, count: int, seed: int = 0):
-    """Patterns of `count` Gaussian neurons on `x` (N, d): (count, N) bool, wide cones more often than narrow ones."""
+    """Patterns of `count` Gaussian neurons on `x` (N, d): (count, N) bool, wide cones more often
+    than narrow ones."""
     x = np.asarray(x, dtype=np.float64)
     return np.random.default_rng(seed).standard_normal((count, x.shape[1])) @ x.T > 0
 
@@ -48,8 +55,9 @@ class Cones:
 
     Attributes:
         signs: (P, N) int8, the sides of the points in each cell.
-        generators: for each cell a list of (d, r) arrays; each holds the r unit rays of a simplicial cone, r the rank
-            of the points, and together these cover the cell (within the row space) without overlap.
+        generators: for each cell a list of (d, r) arrays; each holds the r unit rays of a
+            simplicial cone, r the rank of the points, and together these cover the cell (within the
+            row space) without overlap.
     """
 
     signs: np.ndarray
@@ -76,7 +84,8 @@ class Cones:
 
 
 def _simplices(rays):
-    """The unit rays (R, r) of a pointed cone, cut into cones of r rays each: a list of (r, r) arrays, a ray a row."""
+    """The unit rays (R, r) of a pointed cone, cut into cones of r rays each: a list of (r, r)
+    arrays, a ray a row."""
     rank = rays.shape[1]
     if len(rays) == rank:
         return [rays]

@@ -1,17 +1,18 @@
 """Two-layer networks as convex programs, once it is fixed on which points each neuron is active.
 
-With σ linear on a cell (diagonal D of slopes, cone {w : sign_i a_i·w ≥ 0}) a group of neurons there counts only through
-U = Σ w_i v_iᵀ (d, k), at cost 2λ‖U‖_cone, ‖U‖_cone = min {Σ ‖w_i‖ ‖v_i‖ : w_i in the cone}: a nuclear norm whose left
-factors are kept in the cone. Two programs follow.
+With σ linear on a cell (diagonal D of slopes, cone {w : sign_i a_i·w ≥ 0}) a group of neurons there
+counts only through U = Σ w_i v_iᵀ (d, k), at cost 2λ‖U‖_cone, ‖U‖_cone = min {Σ ‖w_i‖ ‖v_i‖ : w_i
+in the cone}: a nuclear norm whose left factors are kept in the cone. Two programs follow.
 
-`solve_columns`: one outgoing direction v per column leaves U = u vᵀ and the norm ‖u‖: a second-order cone program,
-complete for scalar outputs (v = ±1). [Pilanci and Ergen 2020; the program of a region in "Benignity of loss landscape
-with weight decay" 2025]
+`solve_columns`: one outgoing direction v per column leaves U = u vᵀ and the norm ‖u‖: a
+second-order cone program, complete for scalar outputs (v = ±1). [Pilanci and Ergen 2020; the
+program of a region in "Benignity of loss landscape with weight decay" 2025]
 
-`solve_matrices`: all v at once. ‖U‖_cone = ½ min tr(R X Rᵀ) + tr(Y) over U = R S, [[X, S], [Sᵀ, Y]] completely positive
-over nonnegative × free vectors, R the rays of a simplicial cone. For at most 4 rays that is: positive semi-definite
-with X ≥ 0 entrywise, since copositive matrices of order 4 are sums of a semi-definite and a nonnegative one [Diananda
-1962]. So it is exact for points of rank up to 4, and a lower bound beyond. [cf. Sahiner et al. 2021]
+`solve_matrices`: all v at once. ‖U‖_cone = ½ min tr(R X Rᵀ) + tr(Y) over U = R S, [[X, S], [Sᵀ, Y]]
+completely positive over nonnegative × free vectors, R the rays of a simplicial cone. For at most 4
+rays that is: positive semi-definite with X ≥ 0 entrywise, since copositive matrices of order 4 are
+sums of a semi-definite and a nonnegative one [Diananda 1962]. So it is exact for points of rank up
+to 4, and a lower bound beyond. [cf. Sahiner et al. 2021]
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 
 __all__ = ["ColumnSolution", "import_extra", "solve_columns", "solve_matrices"]
 
-ACCURACY = 1e-9  # relative, asked of the interior point solver; what it reaches is measured by the certificate
+# relative, asked of the interior point solver; what it reaches is measured by the certificate
+ACCURACY = 1e-9
 
 
 def import_extra(name: str):
@@ -48,7 +50,8 @@ class ColumnSolution:
         u: (C, d), what each column's neuron is, norm included.
         bias: (k,), b; zeros for β = 0.
         outputs: (N, k).
-        gradient: (N, k), ∂C/∂Z there, by the program's dual; for "exact" the multipliers of the fit.
+        gradient: (N, k), ∂C/∂Z there, by the program's dual; for "exact" the multipliers of the
+            fit.
     """
 
     value: float
@@ -58,7 +61,9 @@ class ColumnSolution:
     gradient: np.ndarray
 
 
-def solve_columns(a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0.0)) -> ColumnSolution:
+def solve_columns(
+    a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0.0)
+) -> ColumnSolution:
     """min C(Σ_c D_c A u_c v_cᵀ + β 1 bᵀ) + 2λ Σ_c ‖u_c‖ + λ‖b‖² over u_c in the cone of its cell.
 
     Args:
@@ -85,15 +90,27 @@ def solve_columns(a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slope
     z = points * outputs
     linear = np.einsum("cn,nd,ck->nkcd", sides, a, outgoing).reshape(z, u)
     to_bias = np.kron(np.ones((points, 1)), beta * np.eye(outputs))[:, :bias]
-    rows = [sparse.hstack([sparse.csc_matrix(linear), sparse.csc_matrix((z, t)), to_bias, -sparse.eye(z)])]
+    rows = [
+        sparse.hstack(
+            [sparse.csc_matrix(linear), sparse.csc_matrix((z, t)), to_bias, -sparse.eye(z)]
+        )
+    ]
     right, cones = [np.zeros(z)], [clarabel.ZeroConeT(z)]
     known = u + t + bias
 
-    walls = sparse.block_diag([-sign[:, None] * a for sign in signs]) if columns else sparse.csc_matrix((0, 0))
+    walls = (
+        sparse.block_diag([-sign[:, None] * a for sign in signs])
+        if columns
+        else sparse.csc_matrix((0, 0))
+    )
     rows.append(_at(walls, 0, known + z))
     right.append(np.zeros(columns * points))
     cones.append(clarabel.NonnegativeConeT(columns * points))
-    order = np.concatenate([np.r_[u + c, c * d : (c + 1) * d] for c in range(columns)]) if columns else []
+    order = (
+        np.concatenate([np.r_[u + c, c * d : (c + 1) * d] for c in range(columns)])
+        if columns
+        else []
+    )
     rows.append(_minus_rows(order, known + z))
     right.append(np.zeros(columns * (d + 1)))
     cones += [clarabel.SecondOrderConeT(d + 1)] * columns
@@ -105,7 +122,8 @@ def solve_columns(a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slope
     objective[u : u + t] = 2 * lam
     quadratic[u + t : known] = 2 * lam
     matrix = sparse.vstack(
-        [sparse.hstack([block, sparse.csc_matrix((block.shape[0], extra))]) for block in rows] + more
+        [sparse.hstack([block, sparse.csc_matrix((block.shape[0], extra))]) for block in rows]
+        + more
     )
     settings = clarabel.DefaultSettings()
     settings.verbose = False
@@ -134,17 +152,22 @@ def solve_columns(a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slope
 def _at(block, offset, width):
     """A sparse block placed at columns `offset` of a matrix that is `width` wide."""
     block = sparse.coo_matrix(block)
-    return sparse.csc_matrix((block.data, (block.row, block.col + offset)), shape=(block.shape[0], width))
+    return sparse.csc_matrix(
+        (block.data, (block.row, block.col + offset)), shape=(block.shape[0], width)
+    )
 
 
 def _minus_rows(order, width):
     """Rows −e_j for j in `order`: as Ax + s = 0, s = x_j."""
     count = len(order)
-    return sparse.csc_matrix((-np.ones(count), (np.arange(count), np.asarray(order, dtype=int))), shape=(count, width))
+    return sparse.csc_matrix(
+        (-np.ones(count), (np.arange(count), np.asarray(order, dtype=int))), shape=(count, width)
+    )
 
 
 def _cost_block(clarabel, cost, y, points, outputs, known):
-    """Quadratic and linear objective, constraints and constant of the data term of z (N·k), which starts at `known`."""
+    """Quadratic and linear objective, constraints and constant of the data term of z (N·k), which
+    starts at `known`."""
     z = points * outputs
     if cost == "squared":
         y = np.reshape(np.asarray(y, dtype=np.float64), (points, outputs))
@@ -155,7 +178,14 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
     if cost == "exact":
         zeros = np.zeros(known + z)
         fit = _at(sparse.eye(z), known, known + z)
-        return zeros, zeros.copy(), [fit], [np.ravel(np.asarray(y, dtype=np.float64))], [clarabel.ZeroConeT(z)], 0.0
+        return (
+            zeros,
+            zeros.copy(),
+            [fit],
+            [np.ravel(np.asarray(y, dtype=np.float64))],
+            [clarabel.ZeroConeT(z)],
+            0.0,
+        )
     if cost != "crossentropy":
         raise bad_argument("cost", "'squared', 'crossentropy' or 'exact'", cost)
     # log Σ_k exp z_ik ≤ m_i  ⇔  Σ_k e_ik ≤ 1 and (z_ik − m_i, 1, e_ik) in the exponential cone
@@ -172,11 +202,19 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
     cone += sparse.csc_matrix((np.ones(z), (3 * entry, m + point)), shape=shape)
     cone += sparse.csc_matrix((-np.ones(z), (3 * entry + 2, e + entry)), shape=shape)
     cones = [clarabel.NonnegativeConeT(points)] + [clarabel.ExponentialConeT()] * z
-    return quadratic, objective, [sums, cone], [np.ones(points), np.tile([0.0, 1.0, 0.0], z)], cones, 0.0
+    return (
+        quadratic,
+        objective,
+        [sums, cone],
+        [np.ones(points), np.tile([0.0, 1.0, 0.0], z)],
+        cones,
+        0.0,
+    )
 
 
 def solve_matrices(a, y, cones, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0.0)) -> float:
-    """The least loss over all neurons in given cells and all outgoing weights, by semi-definite programming.
+    """The least loss over all neurons in given cells and all outgoing weights, by semi-definite
+    programming.
 
     Args:
         a: (N, d) points, bias column included; exact for rank ≤ 4, otherwise a lower bound.
@@ -195,7 +233,11 @@ def solve_matrices(a, y, cones, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0
     points = len(a)
     cost_with_gradient(cost)  # refuses a cost without a program
     labels = np.asarray(y)
-    outputs = int(labels.max()) + 1 if cost == "crossentropy" else np.reshape(labels, (points, -1)).shape[1]
+    outputs = (
+        int(labels.max()) + 1
+        if cost == "crossentropy"
+        else np.reshape(labels, (points, -1)).shape[1]
+    )
     z, norm, constraints = 0, 0, []
     for sign, group in zip(cones.signs, cones.generators, strict=True):
         side = np.where(sign > 0, slopes[0], np.where(sign < 0, slopes[1], 0.0))
@@ -204,7 +246,11 @@ def solve_matrices(a, y, cones, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0
             moment = cp.Variable((count + outputs, count + outputs), PSD=True)
             constraints.append(moment[:count, :count] >= 0)
             z = z + (side[:, None] * (a @ rays)) @ moment[:count, count:]
-            norm = norm + cp.sum(cp.multiply(rays.T @ rays, moment[:count, :count])) + cp.trace(moment[count:, count:])
+            norm = (
+                norm
+                + cp.sum(cp.multiply(rays.T @ rays, moment[:count, :count]))
+                + cp.trace(moment[count:, count:])
+            )
     penalty = lam * norm
     if beta > 0:
         bias = cp.Variable((1, outputs))

@@ -1,7 +1,8 @@
-"""How many neurons a trained layer needs: bounds on Rank_σ(K, K^σ), the least number that gives its covariances.
+"""How many neurons a trained layer needs: bounds on Rank_σ(K, K^σ), the least number that gives its
+covariances.
 
-From below the ranks of K and K^σ and what the CP-rank of K^σ is at least; from above the number of rays, the reduction
-of Carathéodory, and N(N + 1). [Jacot et al. 2022, Lemma 10 and Prop. 7, 8]
+From below the ranks of K and K^σ and what the CP-rank of K^σ is at least; from above the number of
+rays, the reduction of Carathéodory, and N(N + 1). [Jacot et al. 2022, Lemma 10 and Prop. 7, 8]
 """
 
 from dataclasses import asdict, dataclass
@@ -9,18 +10,21 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.caratheodory import basic_solution, covariance_atoms
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import ACTIVATIONS, DenseNetwork
-from keras_l2feat.pruning.caratheodory import basic_solution, covariance_atoms
 from keras_l2feat.theory.completely_positive import fooling_set
 from keras_l2feat.training.rays import ray_labels
 
 __all__ = ["RankBounds", "rank_bounds", "rank_report"]
 
-# Radians within which neurons count as one ray, and relative singular values below which neurons or atoms count as
-# dependent: float32 weights are off by 1e-7. Too large a value never spoils the lower bounds, only the upper ones.
+# Radians within which neurons count as one ray, and relative singular values below which neurons or
+# atoms count as dependent: float32 weights are off by 1e-7. Too large a value never spoils the
+# lower bounds, only the upper ones.
 TOLERANCE = 1e-6
-LARGEST_FOOLING = 3000  # points up to which the fooling set is looked for: N² booleans and their product
+LARGEST_FOOLING = (
+    3000  # points up to which the fooling set is looked for: N² booleans and their product
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,11 @@ class RankBounds:
         alive: those with z ≠ 0 on the data.
         rank_k: rank of K = Z Zᵀ.
         rank_k_sigma: rank of K^σ, without the bias column: a lower bound on its CP-rank.
-        fooling: for relu, the size of a fooling set of K^σ: another lower bound on its CP-rank; else None.
+        fooling: for relu, the size of a fooling set of K^σ: another lower bound on its CP-rank;
+            else None.
         rays: groups of aligned neurons (pre-activations proportional on the data).
-        caratheodory: neurons left when linearly dependent pairs (z zᵀ, a aᵀ) are reduced to independent ones.
+        caratheodory: neurons left when linearly dependent pairs (z zᵀ, a aᵀ) are reduced to
+            independent ones.
         theoretical: N(N + 1).
     """
 
@@ -87,8 +93,8 @@ def rank_bounds(z, *, activation="relu", tolerance=TOLERANCE, name="layer") -> R
     Args:
         z: Z_l, `(N, n)` float64.
         activation: a positively homogeneous σ.
-        tolerance: radians within which neurons count as one ray, and what counts as linearly dependent. The upper
-            bounds hold up to it; the lower bounds hold whatever it is.
+        tolerance: radians within which neurons count as one ray, and what counts as linearly
+            dependent. The upper bounds hold up to it; the lower bounds hold whatever it is.
         name: of the layer, for the report.
 
     Raises:

@@ -1,9 +1,10 @@
 """The loss landscape of two-layer networks with weight decay, region by region.
 
-Parameters (w_j, v_j) with scalar outputs and no output bias fall into activation regions: the side of every point for
-every neuron, and the sign of every v_j. In one region the loss, at balance, is convex in u_j = |v_j| w_j, so its
-minimum is one convex program (`programs.solve_columns`). ["Benignity of loss landscape with weight decay requires both
-large overparametrization and initialization", 2025]
+Parameters (w_j, v_j) with scalar outputs and no output bias fall into activation regions: the side
+of every point for every neuron, and the sign of every v_j. In one region the loss, at balance, is
+convex in u_j = |v_j| w_j, so its minimum is one convex program (`programs.solve_columns`).
+["Benignity of loss landscape with weight decay requires both large overparametrization and
+initialization", 2025]
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,12 @@ from keras_l2feat.theory.programs import solve_columns
 
 __all__ = ["Region", "RegionMinimum", "random_region", "region_minimum", "region_of"]
 
-SAME_LOSS = 1e-6  # relative: the program is solved to 1e-9, so a value this near the optimum is the optimum
-ZERO = 1e-5  # part of the largest distance from a hyperplane, or of the loss as a neuron's cost, that counts as 0
+SAME_LOSS = (
+    1e-6  # relative: the program is solved to 1e-9, so a value this near the optimum is the optimum
+)
+# part of the largest distance from a hyperplane, or of the loss as a neuron's cost, that counts as
+# 0
+ZERO = 1e-5
 SLACK = 1e-4  # of 2λ, in the inequalities of a border minimum
 
 
@@ -35,7 +40,8 @@ class Region:
 
     @property
     def columns(self):
-        """The distinct (pattern, sign) pairs, (C, N + 1): neurons that share one only count through their sum."""
+        """The distinct (pattern, sign) pairs, (C, N + 1): neurons that share one only count through
+        their sum."""
         return np.unique(np.concatenate([self.signs, self.heads[:, None]], axis=1), axis=0)
 
 
@@ -47,8 +53,8 @@ class RegionMinimum:
         value: C + 2λ Σ‖u_c‖.
         u: (C, d), one for each of the region's columns.
         on_border: whether a point lies on the kink of one of the neurons, or a neuron is 0.
-        kind: "global"; "spurious": a local minimum of the whole landscape that is not global; "none": across the
-            border the loss falls on, so it is no local minimum.
+        kind: "global"; "spurious": a local minimum of the whole landscape that is not global;
+            "none": across the border the loss falls on, so it is no local minimum.
     """
 
     value: float
@@ -58,23 +64,31 @@ class RegionMinimum:
 
 
 def region_of(network: DenseNetwork, x) -> Region:
-    """The region of a two-layer network with one output on data `x` (N, n_0); a point on a kink counts as inactive."""
+    """The region of a two-layer network with one output on data `x` (N, n_0); a point on a kink
+    counts as inactive."""
     z = network.forward(x)[0][0]
     heads = network.weights[1][: z.shape[1], 0]
-    return Region(np.where(z.T > 0, 1, -1).astype(np.int8), np.where(heads >= 0, 1, -1).astype(np.int8))
+    return Region(
+        np.where(z.T > 0, 1, -1).astype(np.int8), np.where(heads >= 0, 1, -1).astype(np.int8)
+    )
 
 
 def random_region(x, neurons: int, generator) -> Region:
     """The region of Gaussian neurons and random signs on `x` (N, d)."""
-    signs = np.where(generator.standard_normal((neurons, x.shape[1])) @ x.T > 0, 1, -1).astype(np.int8)
+    signs = np.where(generator.standard_normal((neurons, x.shape[1])) @ x.T > 0, 1, -1).astype(
+        np.int8
+    )
     return Region(signs, generator.choice(np.array([-1, 1], dtype=np.int8), neurons))
 
 
-def region_minimum(x, y, region: Region, lam: float, optimum: float, cost: str = "squared") -> RegionMinimum:
+def region_minimum(
+    x, y, region: Region, lam: float, optimum: float, cost: str = "squared"
+) -> RegionMinimum:
     """The minimum of a region, and what it is in the whole landscape.
 
-    A minimum where some neuron must vanish is a local one only if it is global: a vanishing neuron is free to turn
-    into the best insertion. One with a point on a kink of a live neuron is local if the loss rises on both sides.
+    A minimum where some neuron must vanish is a local one only if it is global: a vanishing neuron
+    is free to turn into the best insertion. One with a point on a kink of a live neuron is local if
+    the loss rises on both sides.
 
     Args:
         x: (N, d) points, in general position where minima lie on kinks.
@@ -113,8 +127,8 @@ def region_minimum(x, y, region: Region, lam: float, optimum: float, cost: str =
 def _held(x, pull, active, unit, kink, lam) -> bool:
     """Whether the loss rises on every side of the kinks that a neuron of direction `unit` sits on.
 
-    Along δ it changes by c·δ + Σ_kinks pull_i σ(x_i·δ), with c from the points off the kinks and the norm. With
-    c = Σ_kinks κ_i x_i that is never negative iff −pull_i ≤ κ_i ≤ 0.
+    Along δ it changes by c·δ + Σ_kinks pull_i σ(x_i·δ), with c from the points off the kinks and
+    the norm. With c = Σ_kinks κ_i x_i that is never negative iff −pull_i ≤ κ_i ≤ 0.
     """
     c = x[active & ~kink].T @ pull[active & ~kink] + 2 * lam * unit
     kappa, *_ = np.linalg.lstsq(x[kink].T, c)

@@ -1,9 +1,9 @@
 """How many subspaces of equivalent networks there are, counted exactly and listed one by one.
 
-A hidden layer of m neurons computes what r neurons compute when every one of the r is replicated at least once (its
-copies share the outgoing weights) and the remaining neurons form zero-type groups (copies of any one direction whose
-outgoing weights cancel). Each way to hand out the m places is one affine subspace of equivalent networks.
-[Simsek et al. 2021]
+A hidden layer of m neurons computes what r neurons compute when every one of the r is replicated at
+least once (its copies share the outgoing weights) and the remaining neurons form zero-type groups
+(copies of any one direction whose outgoing weights cancel). Each way to hand out the m places is
+one affine subspace of equivalent networks. [Simsek et al. 2021]
 """
 
 import itertools
@@ -28,13 +28,17 @@ __all__ = [
 
 
 def surjections(r: int, m: int) -> int:
-    """G(r, m): the ways to hand m places to r neurons so that each has at least one, Σ (−1)^{r−i} C(r, i) i^m."""
+    """G(r, m): the ways to hand m places to r neurons so that each has at least one, Σ (−1)^{r−i}
+    C(r, i) i^m."""
     _check(r, m)
-    return sum((-1) ** (r - i) * math.comb(r, i) * i**m for i in range(1, r + 1)) if r else int(m == 0)
+    return (
+        sum((-1) ** (r - i) * math.comb(r, i) * i**m for i in range(1, r + 1)) if r else int(m == 0)
+    )
 
 
 def zero_groupings(u: int) -> int:
-    """g(u): the ways to cut u places into zero-type groups, whose order does not matter (the Bell numbers)."""
+    """g(u): the ways to cut u places into zero-type groups, whose order does not matter (the Bell
+    numbers)."""
     _check(0, u)
     row = [1]
     for _ in range(u):  # Bell's triangle: each row starts with the last entry of the one above
@@ -49,7 +53,8 @@ def count_minima(r, m) -> int:
         r: neurons of the smallest network, at least 1; or one such number per hidden layer.
         m: neurons of the wider one, at least r; or one number per hidden layer.
 
-    Returns: an exact integer, `G(r, m) + Σ_u C(m, u) G(r, m − u) g(u)`; for several layers the product over them.
+    Returns: an exact integer, `G(r, m) + Σ_u C(m, u) G(r, m − u) g(u)`; for several layers the
+        product over them.
 
     Raises:
         InputError: m < r somewhere, or another number of layers.
@@ -58,20 +63,25 @@ def count_minima(r, m) -> int:
 
 
 def count_critical(r, m) -> int:
-    """G(r, m): affine subspaces of width-m critical points that replication makes of one critical point of width r.
+    """G(r, m): affine subspaces of width-m critical points that replication makes of one critical
+    point of width r.
 
-    Arguments as in `count_minima`. Zero-type groups do not count: only at zero loss do they stay critical in general.
+    Arguments as in `count_minima`. Zero-type groups do not count: only at zero loss do they stay
+    critical in general.
     """
     return math.prod(surjections(a, b) for a, b in _layers(r, m))
 
 
 def critical_to_minima(r, m) -> Fraction:
-    """Critical subspaces over minima subspaces at width m, if each narrower width has one irreducible critical point.
+    """Critical subspaces over minima subspaces at width m, if each narrower width has one
+    irreducible critical point.
 
-    With r the least width that reaches zero loss, `Σ_s ∏_l G(s_l, m_l) / ∏_l T(r_l, m_l)` over all s ≤ r, s ≠ r.
-    Above 1, a network of width m has more critical subspaces than minima. [Simsek et al. 2021]
+    With r the least width that reaches zero loss, `Σ_s ∏_l G(s_l, m_l) / ∏_l T(r_l, m_l)` over all
+    s ≤ r, s ≠ r. Above 1, a network of width m has more critical subspaces than minima. [Simsek et
+    al. 2021]
 
-    Returns: an exact fraction; `float()` of it may overflow, the logarithms of its two parts do not.
+    Returns: an exact fraction; `float()` of it may overflow, the logarithms of its two parts do
+        not.
     """
     layers = _layers(r, m)
     all_narrower = math.prod(sum(surjections(s, b) for s in range(1, a + 1)) for a, b in layers)
@@ -79,7 +89,8 @@ def critical_to_minima(r, m) -> Fraction:
 
 
 def crossover(r: int) -> int:
-    """The least width m ≥ r from which on minima outnumber critical subspaces (one hidden layer; r = 1 has none)."""
+    """The least width m ≥ r from which on minima outnumber critical subspaces (one hidden layer; r
+    = 1 has none)."""
     m = r
     while critical_to_minima(r, m) > 1:
         m += 1
@@ -87,10 +98,11 @@ def crossover(r: int) -> int:
 
 
 def mild_ratio(k: int, h: int, r: int) -> float:
-    """What `G(r − k, r + h) / T(r, r + h)` tends to as r grows, k and h fixed: `r^k h! / (2^k (h + k)!)`.
+    """What `G(r − k, r + h) / T(r, r + h)` tends to as r grows, k and h fixed:
+    `r^k h! / (2^k (h + k)!)`.
 
-    So with few neurons to spare, critical subspaces outnumber minima by a power of the width. (From S(n, n − j) ~
-    n^{2j} / (2^j j!) for the Stirling numbers in G(r, m) = r! S(m, r).)
+    So with few neurons to spare, critical subspaces outnumber minima by a power of the width. (From
+    S(n, n − j) ~ n^{2j} / (2^j j!) for the Stirling numbers in G(r, m) = r! S(m, r).)
     """
     return r**k * math.factorial(h) / (2**k * math.factorial(h + k))
 
@@ -98,8 +110,9 @@ def mild_ratio(k: int, h: int, r: int) -> float:
 def expansions(r: int, m: int, *, zero_types: bool = True) -> Iterator[np.ndarray]:
     """Every way to hand the m places of a layer to r neurons and zero-type groups, each once.
 
-    Yields: `owners`, int `(m,)`: `i ≥ 0` is a copy of neuron i, −1, −2, … the first, second, … zero-type group, in
-    order of their first place. There are `count_minima(r, m)` of them, and `count_critical(r, m)` without zero types.
+    Yields: `owners`, int `(m,)`: `i ≥ 0` is a copy of neuron i, −1, −2, … the first, second, …
+    zero-type group, in order of their first place. There are `count_minima(r, m)` of them, and
+    `count_critical(r, m)` without zero types.
     """
     _layers(r, m)
 
@@ -118,7 +131,9 @@ def expansions(r: int, m: int, *, zero_types: bool = True) -> Iterator[np.ndarra
 
 
 def _minima(r, m):
-    return sum(math.comb(m, u) * surjections(r, m - u) * zero_groupings(u) for u in range(m - r + 1))
+    return sum(
+        math.comb(m, u) * surjections(r, m - u) * zero_groupings(u) for u in range(m - r + 1)
+    )
 
 
 def _layers(r, m):

@@ -8,19 +8,24 @@ from keras_l2feat.activations import Scaling, scaling
 
 __all__ = ["balance", "imbalance"]
 
-SWEEPS = 100  # one layer's balance moves the next one's; the sweeps contract, a few dozen settle deep chains
+# one layer's balance moves the next one's; the sweeps contract, a few dozen settle deep chains
+SWEEPS = 100
 SETTLED = 1e-9  # largest change of log scale after which a sweep is the last
 
 
 def balance(weights, activation="relu"):
-    """Rescale every hidden neuron to balance: incoming column (bias entry included) and outgoing row of one norm.
+    """Rescale every hidden neuron to balance: incoming column (bias entry included) and outgoing
+    row of one norm.
 
-    For σ(t z) = t σ(z), t > 0, the function is unchanged, and Σ‖W_l‖² never rises; at any stationary point of the
-    regularized loss neurons are balanced already. A neuron with w = 0 or v = 0 adds nothing and becomes all zero.
+    For σ(t z) = t σ(z), t > 0, the function is unchanged, and Σ‖W_l‖² never rises; at any
+    stationary point of the regularized loss neurons are balanced already. A neuron with w = 0 or v
+    = 0 adds nothing and becomes all zero.
 
     Args:
-        weights: `W_1 … W_L`, each `(n_{l-1} + 1, n_l)` or without the bias row, or with leading dimensions.
-        activation: σ of the hidden layers; one that is not homogeneous leaves the weights as they are.
+        weights: `W_1 … W_L`, each `(n_{l-1} + 1, n_l)` or without the bias row, or with leading
+            dimensions.
+        activation: σ of the hidden layers; one that is not homogeneous leaves the weights as they
+            are.
 
     Returns: a list of new arrays, dtypes as given.
 
@@ -37,10 +42,14 @@ def balance(weights, activation="relu"):
         for lower, upper in itertools.pairwise(balanced):
             incoming, outgoing = _norms(lower, upper)
             alive = (incoming > 0) & (outgoing > 0)
-            factor = np.sqrt(np.divide(outgoing, incoming, out=np.zeros_like(incoming), where=alive))
+            factor = np.sqrt(
+                np.divide(outgoing, incoming, out=np.zeros_like(incoming), where=alive)
+            )
             width = lower.shape[-1]
             lower *= factor[..., None, :]
-            upper[..., :width, :] *= np.divide(1.0, factor, out=np.zeros_like(factor), where=alive)[..., None]
+            upper[..., :width, :] *= np.divide(1.0, factor, out=np.zeros_like(factor), where=alive)[
+                ..., None
+            ]
             change = max(change, np.abs(np.log(factor[alive])).max(initial=0.0))
         if change < SETTLED:
             break
@@ -48,7 +57,8 @@ def balance(weights, activation="relu"):
 
 
 def imbalance(weights) -> float:
-    """The largest |log(‖w_in‖ / ‖v_out‖)| over the live hidden neurons; 0 when balanced or without any."""
+    """The largest |log(‖w_in‖ / ‖v_out‖)| over the live hidden neurons; 0 when balanced or without
+    any."""
     worst = 0.0
     for lower, upper in itertools.pairwise(weights):
         incoming, outgoing = _norms(np.asarray(lower, np.float64), np.asarray(upper, np.float64))

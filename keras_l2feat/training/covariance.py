@@ -1,18 +1,23 @@
-"""Direct optimization of the covariance form by conditional gradients (Frank-Wolfe), neuron by neuron.
+"""Direct optimization of the covariance form by conditional gradients (Frank-Wolfe), neuron by
+neuron.
 
-    L_k = C(Z_L) + λ Σ_l tr[K_l (K^σ_{l-1})⁺],  (K_l, K^σ_l) in the conical hull of {(x xᵀ, σ(x)σ(x)ᵀ)}
+    L_k = C(Z_L) + λ Σ_l tr[K_l (K^σ_{l-1})⁺],  (K_l, K^σ_l) in the conical hull of {(x xᵀ,
+    σ(x)σ(x)ᵀ)}
 
-No projection onto that cone is known, but the linear oracle is the insertion score's maximum (`kernels.insertion`):
-every round asks it for the neurons whose atoms lower the loss fastest, and then takes a step. An iterate is a conical
-combination of atoms x_i = A w_i with weights μ_i, which is a network with ‖w_i‖² = μ_i and v_i the least norm weights
-that reach Z; so iterates are kept as networks. For L = 2, where L_k is jointly convex, min over μ with fixed atoms is
+No projection onto that cone is known, but the linear oracle is the insertion score's maximum
+(`kernels.insertion`): every round asks it for the neurons whose atoms lower the loss fastest, and
+then takes a step. An iterate is a conical combination of atoms x_i = A w_i with weights μ_i, which
+is a network with ‖w_i‖² = μ_i and v_i the least norm weights that reach Z; so iterates are kept as
+networks. For L = 2, where L_k is jointly convex, min over μ with fixed atoms is
 
     min_V C(Φ V + β 1 bᵀ) + 2λ Σ_i ‖v_i‖ + λ‖b‖²,   Φ = σ(A w_i),
 
-and the gap of the oracle bounds the distance to the global minimum over all widths. [Jacot et al. 2022, §3.2]
+and the gap of the oracle bounds the distance to the global minimum over all widths. [Jacot et al.
+2022, §3.2]
 
-At a minimum the M of the oracle, K^σ M = Z, is −G/(2λ), G = ∂C/∂Z; M is fixed by K^σ only up to its kernel, and G is
-its one choice that sees what atoms outside the image of K^σ are worth. So G is what the oracle gets.
+At a minimum the M of the oracle, K^σ M = Z, is −G/(2λ), G = ∂C/∂Z; M is fixed by K^σ only up to its
+kernel, and G is its one choice that sees what atoms outside the image of K^σ are worth. So G is
+what the oracle gets.
 """
 
 import time
@@ -59,32 +64,34 @@ def fit(
 ) -> Fit:
     """Minimize the covariance form by conditional gradients, from a network that may be empty.
 
-    "corrective" solves, after each answer of the oracle, for the best combination of all atoms (convex), then lets them
-    slide (L-BFGS on the weights), and merges those that met. "plain" only takes the best step towards the new atom and
-    the best scale of what was there: the textbook method, slow in the end.
+    "corrective" solves, after each answer of the oracle, for the best combination of all atoms
+    (convex), then lets them slide (L-BFGS on the weights), and merges those that met. "plain" only
+    takes the best step towards the new atom and the best scale of what was there: the textbook
+    method, slow in the end.
 
-    For L = 2 the end is the global minimum over all widths up to `tolerance`, proved where the oracle enumerates, as
-    far as its search sees otherwise. For L > 2 the loss is convex in each layer's pair alone: every round goes through
-    the layers, and the end depends on the start, which must not be empty (10 random neurons a layer do well).
+    For L = 2 the end is the global minimum over all widths up to `tolerance`, proved where the
+    oracle enumerates, as far as its search sees otherwise. For L > 2 the loss is convex in each
+    layer's pair alone: every round goes through the layers, and the end depends on the start, which
+    must not be empty (10 random neurons a layer do well).
 
     Args:
-        network: where to start; its depth, σ and β are kept, its widths are not. `DenseNetwork.random((n_0, 0, n_2))`
-            is the empty start.
+        network: where to start; its depth, σ and β are kept, its widths are not.
+            `DenseNetwork.random((n_0, 0, n_2))` is the empty start.
         data: a `Dataset`, its name, or a pair (x, y) of arrays.
         lam: λ > 0.
         cost: "crossentropy" or "squared", by default that of the data.
         method: "corrective" or "plain" (L = 2 only).
-        tolerance: stop when the certificate's gap is at most this: for L = 2 (loss − lower bound) / loss, else
-            max_w s(w) / 2λ − 1 over the layers.
+        tolerance: stop when the certificate's gap is at most this: for L = 2 (loss − lower bound) /
+            loss, else max_w s(w) / 2λ − 1 over the layers.
         max_iterations: rounds at most.
         slide: L-BFGS iterations on all weights in a round; 0 is the pure method for L = 2.
         seconds: wall-clock budget.
         seed: of searches.
         quiet: no progress bar.
 
-    Returns: a `Fit` with a new `DenseNetwork`; `history` has "loss", "seconds", "gap", "neurons" by round, and for
-        L = 2 "lower_bound". `reason` is "converged", "max_iterations", "seconds", "stalled" (the oracle's neurons no
-        longer lower the loss) or "interrupted".
+    Returns: a `Fit` with a new `DenseNetwork`; `history` has "loss", "seconds", "gap", "neurons" by
+        round, and for L = 2 "lower_bound". `reason` is "converged", "max_iterations", "seconds",
+        "stalled" (the oracle's neurons no longer lower the loss) or "interrupted".
 
     Raises:
         InputError: an argument is out of range, or σ is not homogeneous.
@@ -94,19 +101,27 @@ def fit(
     if not lam > 0:
         raise bad_argument("lam", "positive", lam)
     if depth < 2 or (depth > 2 and not all(network.hidden)):
-        raise bad_argument("network", "of two layers, or deeper with neurons in each", network.widths)
+        raise bad_argument(
+            "network", "of two layers, or deeper with neurons in each", network.widths
+        )
     if method not in {"corrective", "plain"}:
         raise bad_argument("method", "'corrective' or 'plain'", method)
     if method == "plain" and depth > 2:
         raise bad_argument("method", "'corrective' for more than two layers", method)
     problem = _Problem(network, data, lam, cost, seed)
     network = problem.encode(network)
-    result = Fit(network, reason="max_iterations", history={"loss": [], "seconds": [], "gap": [], "neurons": []})
+    result = Fit(
+        network,
+        reason="max_iterations",
+        history={"loss": [], "seconds": [], "gap": [], "neurons": []},
+    )
     began = time.monotonic()
     if depth > 2:  # a point from which single neurons make sense
         network = problem.slide(network, 10 * slide)
     bound = -np.inf
-    bar = progress.bar(total=max_iterations, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round")
+    bar = progress.bar(
+        total=max_iterations, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round"
+    )
     try:
         for round_ in range(max_iterations + 1):
             value, a, gradients = problem.backward(network)
@@ -117,11 +132,16 @@ def fit(
             ]
             gap = max(answer.score for answer in answers) / (2 * lam) - 1
             if depth == 2:
-                bound = max(bound, dual_bound(problem.cost, gradients[1], problem.y, answers[0].score, lam, beta))
+                bound = max(
+                    bound,
+                    dual_bound(problem.cost, gradients[1], problem.y, answers[0].score, lam, beta),
+                )
                 gap = (loss - bound) / loss if loss > 0 else 0.0
                 result.history.setdefault("lower_bound", []).append(bound)
             moment = time.monotonic() - began
-            for key, number in zip(("loss", "seconds", "gap", "neurons"), (loss, moment, gap, sum(network.hidden))):
+            for key, number in zip(
+                ("loss", "seconds", "gap", "neurons"), (loss, moment, gap, sum(network.hidden))
+            ):
                 result.history[key].append(number)
             if loss < result.loss:
                 result.loss, result.network = loss, network
@@ -152,7 +172,8 @@ def fit(
 
 
 class _Problem:
-    """One data set at one λ, with the inputs in a basis of their row space, and the steps of the method."""
+    """One data set at one λ, with the inputs in a basis of their row space, and the steps of the
+    method."""
 
     def __init__(self, network, data, lam, cost, seed):
         x, y, cost = training_arrays(data, cost)
@@ -160,9 +181,15 @@ class _Problem:
         self.outputs = network.widths[-1]
         self.with_gradient = partial(cost_with_gradient(cost), y=y)
         a = network.augment(x)
-        fits = int(np.max(y)) < self.outputs if cost == "crossentropy" else np.size(y) == len(x) * self.outputs
+        fits = (
+            int(np.max(y)) < self.outputs
+            if cost == "crossentropy"
+            else np.size(y) == len(x) * self.outputs
+        )
         if network.widths[0] != x.shape[1] or not fits:
-            raise bad_argument("network", f"from {x.shape[1]} inputs to the outputs of the data", network.widths)
+            raise bad_argument(
+                "network", f"from {x.shape[1]} inputs to the outputs of the data", network.widths
+            )
         self.basis = row_space(a)
         self.a = a @ self.basis
         self.enumeration = Enumeration(self.a, network.activation) if enumerable(self.a) else None
@@ -205,10 +232,16 @@ class _Problem:
             moved = network.with_weights(weights)
             value, a, upstream = self.backward(moved)
             value += self.lam * moved.squared_norm
-            return value, [x.T @ g + 2 * self.lam * w for x, g, w in zip(a, upstream, moved.weights)]
+            return value, [
+                x.T @ g + 2 * self.lam * w for x, g, w in zip(a, upstream, moved.weights)
+            ]
 
         result = lbfgs.minimize(
-            value_and_gradient, network.weights, max_iterations=iterations, tolerance=SETTLED, quiet=True
+            value_and_gradient,
+            network.weights,
+            max_iterations=iterations,
+            tolerance=SETTLED,
+            quiet=True,
         )
         return network.with_weights(balance(result.arrays, network.activation))
 
@@ -221,7 +254,9 @@ class _Problem:
             pulled = gradients[layer].T @ network.activate(a[layer - 1] @ incoming)
             outgoing = -(pulled / np.linalg.norm(pulled, axis=0)).T
             # neurons that joined the layer above just now take nothing yet
-            outgoing = np.pad(outgoing, ((0, 0), (0, network.weights[layer].shape[1] - outgoing.shape[1])))
+            outgoing = np.pad(
+                outgoing, ((0, 0), (0, network.weights[layer].shape[1] - outgoing.shape[1]))
+            )
             largest = np.linalg.norm(network.weights[layer - 1], axis=0).max(initial=SIZES[-1])
             sizes = [t * largest for t in SIZES]
             if network.depth == 2:
@@ -243,9 +278,13 @@ class _Problem:
         """The best combination of the atoms of a two-layer network: its directions w stay."""
         directions = network.weights[0] / np.linalg.norm(network.weights[0], axis=0)
         atoms = network.activate(self.a @ directions)
-        heads, bias = group_lasso(atoms, self.y, self.lam, outputs=self.outputs, cost=self.cost, beta=network.beta)
+        heads, bias = group_lasso(
+            atoms, self.y, self.lam, outputs=self.outputs, cost=self.cost, beta=network.beta
+        )
         sizes = np.sqrt(np.linalg.norm(heads, axis=1))
-        return network.with_weights((directions * sizes, np.concatenate([heads / sizes[:, None], bias])))
+        return network.with_weights(
+            (directions * sizes, np.concatenate([heads / sizes[:, None], bias]))
+        )
 
     def tidy(self, network):
         """Without neurons that do nothing, and near ones merged, where the loss does not rise."""
@@ -265,10 +304,14 @@ class _Problem:
 
         def value_and_gradient(point):
             scale, size, bias = point[0], point[1], point[2:]
-            value, g = self.with_gradient(scale * old + size * new + ones * (bias if len(bias) else 0.0))
+            value, g = self.with_gradient(
+                scale * old + size * new + ones * (bias if len(bias) else 0.0)
+            )
             value += self.lam * (scale * price + 2 * size + bias @ bias)
             slope = [np.vdot(g, old) + self.lam * price, np.vdot(g, new) + 2 * self.lam]
-            return value, np.concatenate([slope, (ones.T @ g)[0] + 2 * self.lam * bias if len(bias) else []])
+            return value, np.concatenate(
+                [slope, (ones.T @ g)[0] + 2 * self.lam * bias if len(bias) else []]
+            )
 
         bias = above[width:].ravel()
         point = optimize.minimize(
@@ -281,4 +324,6 @@ class _Problem:
         ).x
         scale, size = np.sqrt(point[:2])
         heads = [scale * above[:width], size * head, point[2:].reshape(-1, above.shape[1])]
-        return network.with_weights((np.concatenate([scale * below, size * w], axis=1), np.concatenate(heads)))
+        return network.with_weights(
+            (np.concatenate([scale * below, size * w], axis=1), np.concatenate(heads))
+        )

@@ -9,7 +9,10 @@ from keras_l2feat.training.run import WINDOW, Result, Run
 __all__ = ["minimize"]
 
 LEARNING_RATE = 1e-2  # Adam's at the start, cosine to 0
-GROWTH, SHRINK = 1.2, 0.5  # of the descent's step, after a step that was accepted and one that was not
+GROWTH, SHRINK = (
+    1.2,
+    0.5,
+)  # of the descent's step, after a step that was accepted and one that was not
 SUFFICIENT = 0.1  # share of the first-order decrease that a step must bring
 SMALLEST = 1e-12  # step below which no descent is left in float64
 
@@ -30,11 +33,13 @@ def minimize(
     """Minimize a function of a list of arrays by Adam, then by gradient descent with backtracking.
 
     Args:
-        value_and_gradient, start, max_iterations, window, seconds, callback, quiet: as for `lbfgs.minimize`.
-        optimizer: any Keras optimizer for the first part; by default Adam with a cosine schedule from 1e-2.
+        value_and_gradient, start, max_iterations, window, seconds, callback, quiet: as for
+            `lbfgs.minimize`.
+        optimizer: any Keras optimizer for the first part; by default Adam with a cosine schedule
+            from 1e-2.
         adam_share: share of `max_iterations` given to it, between 0 and 1.
-        tolerance: relative decrease over `window` iterations below which gradient descent stops; the first part
-            always runs its share, as its loss is not monotone.
+        tolerance: relative decrease over `window` iterations below which gradient descent stops;
+            the first part always runs its share, as its loss is not monotone.
 
     Returns: a `Result`.
     """
@@ -65,7 +70,9 @@ def minimize(
 def _adam(run, value_and_gradient, optimizer, steps):
     keras = require_tensorflow()
     if optimizer is None:
-        optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, max(steps, 1)))
+        optimizer = keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(LEARNING_RATE, max(steps, 1))
+        )
     variables = [keras.Variable(array, dtype=array.dtype) for array in run.result.arrays]
     optimizer.build(variables)
     arrays = run.result.arrays

@@ -28,7 +28,8 @@ class Fit:
         network: the trained network: the very Keras model that was given, or a new `DenseNetwork`.
         loss: C + λ Σ‖W‖² there.
         iterations, evaluations, seconds, reason: as in `training.run.Result`.
-        history: lists with one entry an iteration, the start first: "loss", "seconds", and what callbacks log.
+        history: lists with one entry an iteration, the start first: "loss", "seconds", and what
+            callbacks log.
     """
 
     network: object
@@ -56,30 +57,35 @@ def fit(
     quiet=False,
     **options,
 ) -> Fit:
-    """Minimize `C + λ Σ‖W‖²` over the weights of `network` on full batches. The same call gives the same result.
+    """Minimize `C + λ Σ‖W‖²` over the weights of `network` on full batches. The same call gives the
+    same result.
 
-    Chains of `Dense` or `HomogeneousDense` layers with one activation train on one compiled step that networks of
-    all widths share, and are balanced before and after; other Keras models train on a step of their own, in
-    inference mode (no dropout, batch statistics as they are).
+    Chains of `Dense` or `HomogeneousDense` layers with one activation train on one compiled step
+    that networks of all widths share, and are balanced before and after; other Keras models train
+    on a step of their own, in inference mode (no dropout, batch statistics as they are).
 
     Args:
         network: a Keras model, trained in place, or a `DenseNetwork`, which stays as it is.
-        data: a `data.Dataset` or its name, or a `tf.data.Dataset` of finite batches `(x, y)` (one evaluation is one
-            pass, memory that of a batch).
+        data: a `data.Dataset` or its name, or a `tf.data.Dataset` of finite batches `(x, y)` (one
+            evaluation is one pass, memory that of a batch).
         lam: λ ≥ 0, put on every layer of a Keras model; `None` takes the λ that its layers carry.
-        cost: "crossentropy" (logits), "squared" or a function `(z, y) -> scalar`; the data set's own by default.
+        cost: "crossentropy" (logits), "squared" or a function `(z, y) -> scalar`; the data set's
+            own by default.
         method: "lbfgs", or "adam" for the paper's Adam followed by gradient descent.
         max_iterations: at most so many iterations, each one full batch.
         tolerance: stop when the loss fell by less than this share of itself over 20 iterations.
         seconds: wall-clock budget, `None` for none.
-        batch_size: points in memory at a time (the gradients are still of the full batch), `None` for all.
-        callbacks: Keras callbacks; an iteration is an epoch to them. What they change in the model (as
-            `callbacks.AlignNeurons` does) is where training goes on; `model.stop_training` ends it.
-        dtype: "float32" or "float64" to compute in: float64 by default for dense chains, whatever their own dtype
-            (float32 halves the time of a step, and ends where rounding fails the line search). Other models
-            compute in their own.
+        batch_size: points in memory at a time (the gradients are still of the full batch), `None`
+            for all.
+        callbacks: Keras callbacks; an iteration is an epoch to them. What they change in the model
+            (as `callbacks.AlignNeurons` does) is where training goes on; `model.stop_training` ends
+            it.
+        dtype: "float32" or "float64" to compute in: float64 by default for dense chains, whatever
+            their own dtype (float32 halves the time of a step, and ends where rounding fails the
+            line search). Other models compute in their own.
         quiet: no progress bar.
-        **options: of the method: `window`; for "adam" also `optimizer` (any Keras optimizer) and `adam_share`.
+        **options: of the method: `window`; for "adam" also `optimizer` (any Keras optimizer) and
+            `adam_share`.
 
     Returns: a `Fit`. Ctrl-C ends training and returns the best so far.
 
@@ -107,14 +113,34 @@ def fit(
             raise bad_argument("lam", "given with a DenseNetwork", lam)
         if not callbacks:
             problem = _Arrays(network, data, lam, cost, dtype, batch_size)
-            return _fit(problem, None, (), METHODS[method], max_iterations, tolerance, seconds, quiet, options)
+            return _fit(
+                problem,
+                None,
+                (),
+                METHODS[method],
+                max_iterations,
+                tolerance,
+                seconds,
+                quiet,
+                options,
+            )
         model = network.to_model(dtype=dtype, lam=lam)
     elif not isinstance(network, keras.Model):
         raise bad_argument("network", "a Keras model or a DenseNetwork", network)
     if lam is not None:
         regularizers.regularize(model, lam)
     problem = _problem(model, data, cost, dtype, batch_size)
-    fitted = _fit(problem, model, callbacks, METHODS[method], max_iterations, tolerance, seconds, quiet, options)
+    fitted = _fit(
+        problem,
+        model,
+        callbacks,
+        METHODS[method],
+        max_iterations,
+        tolerance,
+        seconds,
+        quiet,
+        options,
+    )
     fitted.network = model if model is network else DenseNetwork.from_model(model)
     return fitted
 
@@ -178,7 +204,8 @@ class _AnyModel:
 
 
 def _problem(model, data, cost, dtype, batch_size):
-    """The fast form where the model is a chain of dense layers that all train, the general one elsewhere."""
+    """The fast form where the model is a chain of dense layers that all train, the general one
+    elsewhere."""
     try:
         network = DenseNetwork.from_model(model)
         lam = regularizers.amount(model)
@@ -225,7 +252,8 @@ def _fit(problem, model, callbacks, minimize, max_iterations, tolerance, seconds
 
 
 class _Watcher:
-    """Shows each iteration to Keras callbacks as an epoch, and notices when they change the model."""
+    """Shows each iteration to Keras callbacks as an epoch, and notices when they change the
+    model."""
 
     def __init__(self, problem, model, callbacks, history):
         import keras
@@ -243,7 +271,9 @@ class _Watcher:
         before = self._weights()
         logs = {"loss": value}
         self._callbacks.on_epoch_begin(self._epoch)
-        for callback in self._callbacks.callbacks:  # one by one: the list would hand them a copy of the logs
+        for (
+            callback
+        ) in self._callbacks.callbacks:  # one by one: the list would hand them a copy of the logs
             callback.on_epoch_end(self._epoch, logs)
         self._epoch += 1
         for key in logs.keys() - {"loss"}:

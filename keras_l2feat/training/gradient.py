@@ -1,11 +1,12 @@
-"""The weight-space loss of dense networks: value and gradient from one compiled step that all widths share.
+"""The weight-space loss of dense networks: value and gradient from one compiled step that all
+widths share.
 
     L_w(W) = C(Z_L) + λ Σ_l ‖W_l‖²,   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1]      [Jacot et al. 2022, §2.1]
 
-Inputs that span fewer dimensions than they have are first written in an orthonormal basis Q of their row space:
-A_0 = U Qᵀ, W_1 = Q V. What of W_1 is orthogonal to Q changes no output on the data and only costs norm, so no
-minimum is lost, norms and angles stay what they are, and the step is the smaller the fewer dimensions there are
-(785 → 591 for 1000 digits, 785 → 42 for 42).
+Inputs that span fewer dimensions than they have are first written in an orthonormal basis Q of
+their row space: A_0 = U Qᵀ, W_1 = Q V. What of W_1 is orthogonal to Q changes no output on the data
+and only costs norm, so no minimum is lost, norms and angles stay what they are, and the step is the
+smaller the fewer dimensions there are (785 → 591 for 1000 digits, 785 → 42 for 42).
 """
 
 import functools
@@ -29,14 +30,15 @@ class Objective:
     """The loss of one data set at one λ, for dense networks of every width, alone or many at once.
 
     Args:
-        data: a `data.Dataset`, or a `tf.data.Dataset` of finite batches `(x, y)`, each evaluation one pass over
-            it, so that memory is that of one batch.
+        data: a `data.Dataset`, or a `tf.data.Dataset` of finite batches `(x, y)`, each evaluation
+            one pass over it, so that memory is that of one batch.
         lam: λ ≥ 0.
         cost: name or function (see `costs`); by default the usual one of the data set.
         activation: name of σ (a key of `network.ACTIVATIONS`).
         beta: amount of bias β ≥ 0.
         dtype: "float64" or "float32", of everything computed.
-        batch_size: points a piece, `None` for all at once; a smaller number bounds the memory for activations.
+        batch_size: points a piece, `None` for all at once; a smaller number bounds the memory for
+            activations.
 
     Attributes: `lam`, `beta`, `activation`, `dtype` as given; `cost` as resolved.
 
@@ -44,26 +46,37 @@ class Objective:
         InputError: λ or β negative, an unknown cost, `cost` missing for a `tf.data.Dataset`.
     """
 
-    def __init__(self, data, lam, *, cost=None, activation="relu", beta=1.0, dtype="float64", batch_size=None):
+    def __init__(
+        self, data, lam, *, cost=None, activation="relu", beta=1.0, dtype="float64", batch_size=None
+    ):
         require_tensorflow()
         import tensorflow as tf
 
         if not lam >= 0:
             raise bad_argument("lam", "at least 0", lam)
-        self.lam, self.beta, self.activation, self.dtype = float(lam), float(beta), activation, dtype
+        self.lam, self.beta, self.activation, self.dtype = (
+            float(lam),
+            float(beta),
+            activation,
+            dtype,
+        )
         self._basis = None
         if isinstance(data, Dataset):
             self.cost = cost or data.cost
             self._basis = _basis(data.x_train, self.beta)
             self._batches = [
                 (tf.constant(self._inputs(x), dtype), tf.constant(y))
-                for x, y in zip(_pieces(data.x_train, batch_size), _pieces(data.y_train, batch_size))
+                for x, y in zip(
+                    _pieces(data.x_train, batch_size), _pieces(data.y_train, batch_size)
+                )
             ]
         else:
             if cost is None:
                 raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
             self.cost = cost
-            self._batches = data.map(lambda x, y: (_augment_tensor(tf.cast(x, dtype), self.beta), y)).prefetch(2)
+            self._batches = data.map(
+                lambda x, y: (_augment_tensor(tf.cast(x, dtype), self.beta), y)
+            ).prefetch(2)
         cost_function(self.cost)  # an unknown name is told here
         x, y = next(iter(self._batches))
         self._sample = np.asarray(x[:SAMPLE], dtype=np.float64), y[:SAMPLE]
@@ -72,24 +85,37 @@ class Objective:
         """Value and gradient.
 
         Args:
-            weights: list of arrays `W_l` from `encode`, or each with a leading dimension `(seeds, …)`.
+            weights: list of arrays `W_l` from `encode`, or each with a leading dimension
+                `(seeds, …)`.
 
-        Returns: the value, a float or `(seeds,)` array, and the gradients, a list of arrays like `weights`.
+        Returns: the value, a float or `(seeds,)` array, and the gradients, a list of arrays like
+            `weights`.
         """
         import tensorflow as tf
 
-        tensors, beta = [tf.constant(weight) for weight in weights], tf.constant(self.beta, self.dtype)
+        tensors, beta = (
+            [tf.constant(weight) for weight in weights],
+            tf.constant(self.beta, self.dtype),
+        )
         count, value, gradients = 0, 0.0, None
         for x, y in self._batches:
             size = len(x)
             step = _compiled_step(
-                self.cost, self.activation, self.dtype, len(weights), weights[0].ndim, y.dtype, y.shape.rank
+                self.cost,
+                self.activation,
+                self.dtype,
+                len(weights),
+                weights[0].ndim,
+                y.dtype,
+                y.shape.rank,
             )
             piece, slopes = step(tensors, x, y, beta)
             slopes = [slope.numpy() for slope in slopes]
             value = value + size * piece.numpy()
             gradients = (
-                [size * s for s in slopes] if gradients is None else [g + size * s for g, s in zip(gradients, slopes)]
+                [size * s for s in slopes]
+                if gradients is None
+                else [g + size * s for g, s in zip(gradients, slopes)]
             )
             count += size
         norm = sum(np.square(weight).sum(axis=(-1, -2)) for weight in weights)
@@ -102,20 +128,23 @@ class Objective:
         return a if self._basis is None else a @ self._basis
 
     def representation(self, weights) -> np.ndarray:
-        """`A_l = [σ(Z_l), β]` above the given first `W_1 … W_l`, on a sample of the data, `(n, n_l + 1)` float64."""
+        """`A_l = [σ(Z_l), β]` above the given first `W_1 … W_l`, on a sample of the data,
+        `(n, n_l + 1)` float64."""
         a = self._sample[0]
         for weight in weights:
             a = _augment(ACTIVATIONS[self.activation](a @ weight), self.beta)
         return a
 
     def cost_above(self, z, weights) -> float:
-        """C on the sample of `representation` where the layer below the given last weights has pre-activation z."""
+        """C on the sample of `representation` where the layer below the given last weights has
+        pre-activation z."""
         for weight in weights:
             z = _augment(ACTIVATIONS[self.activation](z), self.beta) @ weight
         return float(cost_function(self.cost)(z, self._sample[1]))
 
     def encode(self, network: DenseNetwork) -> list:
-        """A network's weights as this objective takes them: in its dtype, W_1 in the basis of the inputs."""
+        """A network's weights as this objective takes them: in its dtype, W_1 in the basis of the
+        inputs."""
         first, *rest = network.weights
         first = first if self._basis is None else self._basis.T @ first
         return [np.asarray(weight, dtype=self.dtype) for weight in (first, *rest)]
@@ -137,13 +166,18 @@ def _augment_tensor(x, beta):
     import tensorflow as tf
 
     x = tf.reshape(x, [tf.shape(x)[0], -1])
-    return tf.concat([x, tf.fill([tf.shape(x)[0], 1], tf.cast(beta, x.dtype))], axis=1) if beta > 0 else x
+    return (
+        tf.concat([x, tf.fill([tf.shape(x)[0], 1], tf.cast(beta, x.dtype))], axis=1)
+        if beta > 0
+        else x
+    )
 
 
 def _basis(x, beta):
     """Orthonormal columns Q that span the rows of `[x, β·1]`, or None where that saves nothing.
 
-    The triangle of a QR decomposition is carried from piece to piece, so that only a piece is copied in float64.
+    The triangle of a QR decomposition is carried from piece to piece, so that only a piece is
+    copied in float64.
     """
     columns = x.shape[1] + (beta > 0)
     if columns > BASIS_LIMIT:
@@ -166,12 +200,15 @@ def _pieces(array, size):
 
 @functools.cache
 def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
-    """The compiled `(weights, A_0, y, β) -> (C, ∂C/∂W)`; its sizes are unknown, so one trace serves all widths."""
+    """The compiled `(weights, A_0, y, β) -> (C, ∂C/∂W)`; its sizes are unknown, so one trace serves
+    all widths."""
     import tensorflow as tf
 
     functions = {
         "relu": tf.nn.relu,
-        "leaky_relu": lambda z: tf.maximum(z, 0.2 * z),  # TensorFlow's own rounds its slope to float32
+        "leaky_relu": lambda z: tf.maximum(
+            z, 0.2 * z
+        ),  # TensorFlow's own rounds its slope to float32
         "linear": tf.identity,
         "abs": tf.abs,
         "tanh": tf.tanh,
@@ -181,10 +218,14 @@ def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
     activate, loss = functions[activation], cost_function(cost)
 
     def outputs(weights, a, beta):
-        z = tf.einsum("ni,...ij->...nj", a, weights[0])  # one product for all runs, where matmul makes one for each
+        z = tf.einsum(
+            "ni,...ij->...nj", a, weights[0]
+        )  # one product for all runs, where matmul makes one for each
         for weight in weights[1:]:
             width = tf.shape(z)[-1]
-            bias = tf.reduce_sum(weight[..., width:, :], axis=-2, keepdims=True)  # 0 where there is no bias row
+            bias = tf.reduce_sum(
+                weight[..., width:, :], axis=-2, keepdims=True
+            )  # 0 where there is no bias row
             z = tf.matmul(activate(z), weight[..., :width, :]) + beta * bias
         return z
 

@@ -1,4 +1,5 @@
-"""The best outgoing weights of fixed neurons: a group lasso, by Newton's method on a smoothed norm (NumPy)."""
+"""The best outgoing weights of fixed neurons: a group lasso, by Newton's method on a smoothed norm
+(NumPy)."""
 
 import numpy as np
 from scipy import linalg
@@ -15,8 +16,8 @@ STEPS = 12  # Newton steps a stage; two or three are usual
 def group_lasso(atoms, y, lam, *, outputs, cost="squared", beta=0.0):
     """min C(Φ V + β 1 bᵀ) + 2λ Σ_i ‖v_i‖ + λ‖b‖².
 
-    ‖v‖ is smoothed to √(‖v‖² + ε²), ε is lowered in stages and the minimum followed by damped Newton steps, each a
-    dense system of all m·k unknowns.
+    ‖v‖ is smoothed to √(‖v‖² + ε²), ε is lowered in stages and the minimum followed by damped
+    Newton steps, each a dense system of all m·k unknowns.
 
     Args:
         atoms: Φ, (N, m).
@@ -26,14 +27,17 @@ def group_lasso(atoms, y, lam, *, outputs, cost="squared", beta=0.0):
         cost: "squared" or "crossentropy".
         beta: amount of bias β.
 
-    Returns: V (m, k) and b (1, k), or b (0, k) when β = 0. Groups that vanish at the minimum are tiny, not 0.
+    Returns: V (m, k) and b (1, k), or b (0, k) when β = 0. Groups that vanish at the minimum are
+        tiny, not 0.
     """
     atoms = np.asarray(atoms, dtype=np.float64)
     points, count = atoms.shape
     with_gradient = cost_with_gradient(cost)
     design = np.concatenate([atoms, np.full((points, int(beta > 0)), beta)], axis=1)
     # Σ‖v_i‖ is at most C(0) / 2λ
-    epsilon = max(with_gradient(np.zeros((points, outputs)), y)[0] / (2 * lam * max(count, 1)), 1e-300)
+    epsilon = max(
+        with_gradient(np.zeros((points, outputs)), y)[0] / (2 * lam * max(count, 1)), 1e-300
+    )
     theta = np.zeros((design.shape[1], outputs))
 
     def value_and_gradient(theta, epsilon):
@@ -107,7 +111,11 @@ def _add_penalty(hessian, groups, rho, lam, outputs):
 
 def _solve(matrix, right):
     try:
-        return linalg.cho_solve(linalg.cho_factor(matrix, check_finite=False), right, check_finite=False)
+        return linalg.cho_solve(
+            linalg.cho_factor(matrix, check_finite=False), right, check_finite=False
+        )
     except linalg.LinAlgError:  # parallel atoms, no longer told apart by a penalty near its kink
         shift = 1e-12 * np.trace(matrix) / len(matrix)
-        return linalg.solve(matrix + shift * np.eye(len(matrix)), right, assume_a="sym", check_finite=False)
+        return linalg.solve(
+            matrix + shift * np.eye(len(matrix)), right, assume_a="sym", check_finite=False
+        )

@@ -1,9 +1,11 @@
-"""L-BFGS on a list of arrays, for piecewise linear networks: one run, or many of one shape in lockstep.
+"""L-BFGS on a list of arrays, for piecewise linear networks: one run, or many of one shape in
+lockstep.
 
-Few variables get the whole inverse Hessian of BFGS. Each run is a generator that asks for the value and the gradient
-at a point; so the same method serves one run, and many whose points are evaluated together. Steps are found by
-bisection for the weak Wolfe conditions, which ends on kinks too, where interpolation has no smooth function to work
-on [Lewis, Overton 2013, "Nonsmooth optimization via quasi-Newton methods", alg. 2.6].
+Few variables get the whole inverse Hessian of BFGS. Each run is a generator that asks for the value
+and the gradient at a point; so the same method serves one run, and many whose points are evaluated
+together. Steps are found by bisection for the weak Wolfe conditions, which ends on kinks too, where
+interpolation has no smooth function to work on [Lewis, Overton 2013, "Nonsmooth optimization via
+quasi-Newton methods", alg. 2.6].
 """
 
 from collections import deque
@@ -15,7 +17,8 @@ from keras_l2feat.training.run import WINDOW, Result, Run
 __all__ = ["Result", "minimize", "minimize_many"]
 
 MEMORY = 10  # pairs kept; more cost memory traffic and gained nothing on the networks tried
-DENSE = 500  # variables up to which the whole inverse Hessian is kept: on kinks its directions are far better
+# variables up to which the whole inverse Hessian is kept: on kinks its directions are far better
+DENSE = 500
 DECREASE = 1e-4  # share of the promised decrease that a step must bring
 CURVATURE = 0.9  # share of the slope at its start that may be left at its end
 TRIALS = 30  # points tried for one step: 2⁻³⁰ of it is below what moves a float32
@@ -35,18 +38,20 @@ def minimize(
 ) -> Result:
     """Minimize a function of a list of arrays.
 
-    Stops when the value fell by less than `tolerance` of itself over `window` iterations. The gradient norm is
-    not consulted: at a minimum of a ReLU network many points lie on a kink and it does not vanish.
+    Stops when the value fell by less than `tolerance` of itself over `window` iterations. The
+    gradient norm is not consulted: at a minimum of a ReLU network many points lie on a kink and it
+    does not vanish.
 
     Args:
-        value_and_gradient: takes a list of arrays like `start`, returns `(value, gradients)`, the gradients
-            shaped alike; the answers may be tensors.
+        value_and_gradient: takes a list of arrays like `start`, returns `(value, gradients)`, the
+            gradients shaped alike; the answers may be tensors.
         start: list of arrays, any shapes, float32 or float64.
         max_iterations: at most so many iterations.
         tolerance: relative decrease over `window` iterations below which to stop; 0 never stops so.
         window: iterations.
         seconds: wall-clock budget, None for none.
-        callback: called after each iteration as `callback(iteration, value, arrays)`; a true answer stops.
+        callback: called after each iteration as `callback(iteration, value, arrays)`; a true answer
+            stops.
         quiet: no progress bar.
         description: the bar's title.
 
@@ -68,17 +73,22 @@ def minimize(
     return _answered([run], lambda points: [value_and_gradient(points[0])])[0]
 
 
-def minimize_many(value_and_gradient, starts, *, max_iterations=3000, tolerance=1e-6, **options) -> list:
+def minimize_many(
+    value_and_gradient, starts, *, max_iterations=3000, tolerance=1e-6, **options
+) -> list:
     """Run `minimize` from each start, the points of all evaluated in one call.
 
-    Each run keeps its own steps, history and stopping rule, and ends when it ends; the others go on.
+    Each run keeps its own steps, history and stopping rule, and ends when it ends; the others go
+    on.
 
     Args:
-        value_and_gradient: takes a list of arrays, each with one leading dimension, such as `training.Objective`.
+        value_and_gradient: takes a list of arrays, each with one leading dimension, such as
+            `training.Objective`.
         starts: S lists of arrays, all of the same shapes.
         max_iterations, tolerance, **options: of `minimize`; no bar is shown.
 
-    Returns: S `Result`s in the order of the starts. Ctrl-C ends all runs with the best each has seen.
+    Returns: S `Result`s in the order of the starts. Ctrl-C ends all runs with the best each has
+        seen.
     """
 
     def evaluate(points):
@@ -94,13 +104,16 @@ def _answered(runs, evaluate):
 
     Args:
         runs: list of `Run`s.
-        evaluate: takes the points of those that ask, a list, and returns `(value, gradients)` for each.
+        evaluate: takes the points of those that ask, a list, and returns `(value, gradients)` for
+            each.
     """
     searches = [_search(run) for run in runs]
     asked = {search: next(search) for search in searches}
     while asked:
         try:
-            if any(run.result.reason == "interrupted" for run in runs):  # in the middle of its own step
+            if any(
+                run.result.reason == "interrupted" for run in runs
+            ):  # in the middle of its own step
                 raise KeyboardInterrupt
             answers = evaluate(list(asked.values()))
         except KeyboardInterrupt as interrupt:
@@ -113,7 +126,9 @@ def _answered(runs, evaluate):
 def _next(search, answer):
     """The next point that a search asks for; None at its end."""
     try:
-        return search.throw(answer) if isinstance(answer, KeyboardInterrupt) else search.send(answer)
+        return (
+            search.throw(answer) if isinstance(answer, KeyboardInterrupt) else search.send(answer)
+        )
     except StopIteration:
         return None
 
@@ -125,7 +140,11 @@ def _search(run):
     def ask(x):
         arrays = _split(x, like)
         value, gradients = yield arrays
-        return run.seen(value, arrays), np.concatenate([np.asarray(g).ravel() for g in gradients]), arrays
+        return (
+            run.seen(value, arrays),
+            np.concatenate([np.asarray(g).ravel() for g in gradients]),
+            arrays,
+        )
 
     with run:
         x = np.concatenate([array.ravel() for array in like]).astype(np.float64)
@@ -134,7 +153,9 @@ def _search(run):
         inverse_hessian = model()
         while run.result.iterations < run.max_iterations:
             direction = -inverse_hessian.times(gradient)
-            found = yield from _line_search(ask, x, value, gradient, direction, first=not inverse_hessian)
+            found = yield from _line_search(
+                ask, x, value, gradient, direction, first=not inverse_hessian
+            )
             if found is None:
                 if not inverse_hessian or value >= restarted:
                     return  # neither this model of the function nor a new one leads down
@@ -142,7 +163,8 @@ def _search(run):
                 continue
             move, value, new, arrays = found
             change = new - gradient
-            # positive by the second Wolfe condition, but for rounding; its reciprocal must stay finite
+            # positive by the second Wolfe condition, but for rounding; its reciprocal must stay
+            # finite
             if (curvature := _dot(move, change)) > np.finfo(change.dtype).tiny ** 0.5:
                 inverse_hessian.add(move, change, curvature)
             x, gradient = x + move, new
@@ -157,7 +179,11 @@ def _line_search(ask, x, value, gradient, direction, *, first):
     slope = float(_dot(gradient, direction))
     if not slope < 0:
         return None
-    step, low, high = min(1.0, 1.0 / np.sqrt(_dot(gradient, gradient))) if first else 1.0, 0.0, np.inf
+    step, low, high = (
+        min(1.0, 1.0 / np.sqrt(_dot(gradient, gradient))) if first else 1.0,
+        0.0,
+        np.inf,
+    )
     for _ in range(TRIALS):
         move = step * direction
         trial, new, arrays = yield from ask(x + move)
@@ -193,7 +219,8 @@ class _Dense:
 
 
 class _Limited:
-    """The inverse Hessian of L-BFGS as its last pairs (s, y, sᵀy) [Nocedal, Wright 2006, alg. 7.4]."""
+    """The inverse Hessian of L-BFGS as its last pairs (s, y, sᵀy) [Nocedal, Wright 2006, alg.
+    7.4]."""
 
     def __init__(self):
         self._pairs = deque(maxlen=MEMORY)
@@ -218,7 +245,8 @@ class _Limited:
 
 
 def _dot(a, b):
-    """Not by BLAS: its threads, called to so short vectors, would be in the way of those of the function."""
+    """Not by BLAS: its threads, called to so short vectors, would be in the way of those of the
+    function."""
     return np.einsum("i,i->", a, b)
 
 

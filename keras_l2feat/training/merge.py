@@ -8,15 +8,21 @@ from keras_l2feat.network import DenseNetwork
 
 __all__ = ["merge_near", "tidy"]
 
-NEAR_W, NEAR_V = (0.999, 0.99999, 1 - 1e-8), 0.9  # cosines from which incoming and outgoing directions are near
-DEAD = 1e-6  # a neuron whose norm is this part of its layer's largest is left out if the loss does not mind
+NEAR_W, NEAR_V = (
+    (0.999, 0.99999, 1 - 1e-8),
+    0.9,
+)  # cosines from which incoming and outgoing directions are near
+# a neuron whose norm is this part of its layer's largest is left out if the loss does not mind
+DEAD = 1e-6
 
 
 def merge_near(network: DenseNetwork, layer: int = 1, near: float = NEAR_W[0]) -> DenseNetwork:
-    """Replace groups of near neurons of a hidden layer, in w and in v, by the best rank-one part of their Σ w vᵀ.
+    """Replace groups of near neurons of a hidden layer, in w and in v, by the best rank-one part of
+    their Σ w vᵀ.
 
-    Atoms that the oracle adds close in on the best one from its sides; this puts one in their midst. Aligned neurons
-    merge exactly. The result is balanced, without dead neurons; its loss may be higher: compare.
+    Atoms that the oracle adds close in on the best one from its sides; this puts one in their
+    midst. Aligned neurons merge exactly. The result is balanced, without dead neurons; its loss may
+    be higher: compare.
 
     Args:
         network: a `DenseNetwork` with a positively homogeneous σ.
@@ -33,7 +39,9 @@ def merge_near(network: DenseNetwork, layer: int = 1, near: float = NEAR_W[0]) -
     for index in np.argsort(-norms[alive]):
         if free[index]:
             group = free & (unit[:, index] @ unit > near) & (heads @ heads[index] > NEAR_V)
-            left, values, right = np.linalg.svd(below[:, alive[group]] @ above[alive[group]], full_matrices=False)
+            left, values, right = np.linalg.svd(
+                below[:, alive[group]] @ above[alive[group]], full_matrices=False
+            )
             size = np.sqrt(values[0]) * np.sign(left[:, 0] @ unit[:, index])
             incoming.append(size * left[:, 0])
             outgoing.append(size * right[0])

@@ -10,7 +10,8 @@ __all__ = ["ModelObjective"]
 
 
 class ModelObjective:
-    """`C(model(x), y) + Σ model.losses` on one data set, as a function of the model's trainable variables.
+    """`C(model(x), y) + Σ model.losses` on one data set, as a function of the model's trainable
+    variables.
 
     The model runs in inference mode: dropout and noise are off, batch statistics stay as they are.
 
@@ -53,7 +54,8 @@ class ModelObjective:
         self._data_term, self._penalty = data_term, penalty
 
     def __call__(self, arrays):
-        """Value (float) and gradients (list of arrays) at values of the trainable variables, which are assigned."""
+        """Value (float) and gradients (list of arrays) at values of the trainable variables, which
+        are assigned."""
         self.assign(arrays)
         penalty, slopes = self._penalty()
         total, sums, count = 0.0, [np.zeros_like(array) for array in arrays], 0

@@ -1,7 +1,9 @@
-"""Rays: the directions on which neurons settle, and snapping neurons onto the ray they are close to.
+"""Rays: the directions on which neurons settle, and snapping neurons onto the ray they are close
+to.
 
-Neurons w_i = t_i w with t_i > 0 compute the same feature; with outgoing weights on a common ray too they get
-gradients in the same ratio, so gradient descent and L-BFGS keep them aligned [Jacot et al. 2022, §3.1].
+Neurons w_i = t_i w with t_i > 0 compute the same feature; with outgoing weights on a common ray too
+they get gradients in the same ratio, so gradient descent and L-BFGS keep them aligned [Jacot et al.
+2022, §3.1].
 """
 
 import itertools
@@ -17,7 +19,8 @@ __all__ = ["ray_labels", "rays", "snap"]
 def ray_labels(incoming, outgoing, angle, negligible=0.0):
     """The ray that each neuron of a hidden layer is on.
 
-    Neurons are taken by falling contribution ‖w‖‖v‖; each joins the nearest ray within `angle`, or begins one.
+    Neurons are taken by falling contribution ‖w‖‖v‖; each joins the nearest ray within `angle`, or
+    begins one.
 
     Args:
         incoming: `(rows, n)`, the columns are the w_i (bias entry included).
@@ -25,7 +28,8 @@ def ray_labels(incoming, outgoing, angle, negligible=0.0):
         angle: radians.
         negligible: share of the layer's largest contribution up to which a neuron counts as dead.
 
-    Returns: `(n,)` ints, rays numbered from 0 by falling contribution of their first neuron, −1 for dead neurons.
+    Returns: `(n,)` ints, rays numbered from 0 by falling contribution of their first neuron, −1 for
+        dead neurons.
     """
     if not 0 <= angle < np.pi / 2:
         raise bad_argument("angle", "in radians, from 0 to below π/2", angle)
@@ -60,9 +64,9 @@ def rays(network, angle=1e-2, negligible=1e-4) -> tuple:
 def snap(network, angle=1e-2, negligible=1e-4):
     """Move every neuron onto its ray: the group's mean direction, weighted by contribution.
 
-    The group then computes what its one merged neuron (w, Σ t_i v_i) would, split into balanced copies in
-    proportion to their former contributions. The function moves by at most the order of `angle`, the loss at a
-    stationary point by its square; dead neurons become exactly zero.
+    The group then computes what its one merged neuron (w, Σ t_i v_i) would, split into balanced
+    copies in proportion to their former contributions. The function moves by at most the order of
+    `angle`, the loss at a stationary point by its square; dead neurons become exactly zero.
 
     Args:
         network: a `DenseNetwork` with a positively homogeneous σ.
@@ -71,7 +75,8 @@ def snap(network, angle=1e-2, negligible=1e-4):
     Returns: the new `DenseNetwork` of the same widths, and the number of rays in each hidden layer.
 
     Raises:
-        InputError: σ is not positively homogeneous, so that aligned neurons are not the same feature.
+        InputError: σ is not positively homogeneous, so that aligned neurons are not the same
+            feature.
     """
     if scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
         raise bad_argument("activation", "positively homogeneous, as relu is", network.activation)

@@ -1,4 +1,5 @@
-"""Direct optimization of the hidden representations, which the paper names as too costly and unstable and leaves.
+"""Direct optimization of the hidden representations, which the paper names as too costly and
+unstable and leaves.
 
 from keras_l2feat.training import representation
 fitted = representation.fit(network, "mnist-789-42", lam=1e-2)
@@ -21,8 +22,9 @@ from keras_l2feat.training.run import Run
 
 __all__ = ["RIDGES", "data_start", "fit"]
 
-# The relative ridges that each form goes through. Coordinates: on 42 and on 1000 digits 3 to 100 did alike, 1 and less
-# worse. Projected: 0.1 to 1 did alike on 42. Tikhonov: the continuation; below 1e-5 nothing moves any more.
+# The relative ridges that each form goes through. Coordinates: on 42 and on 1000 digits 3 to 100
+# did alike, 1 and less worse. Projected: 0.1 to 1 did alike on 42. Tikhonov: the continuation;
+# below 1e-5 nothing moves any more.
 RIDGES = {"coordinates": (10.0,), "projected": (0.3,), "tikhonov": (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)}
 METHODS = ("lbfgs", "adam", "projected-descent")
 
@@ -46,29 +48,37 @@ def fit(
     quiet=False,
     **options,
 ) -> Fit:
-    """Minimize the loss over hidden representations instead of weights, and convert the result to weights.
+    """Minimize the loss over hidden representations instead of weights, and convert the result to
+    weights.
 
     Args:
-        network: where to start, and what receives the result: a Keras chain of dense layers, trained in place, or a
-            `DenseNetwork`, which stays as it is (`data_start` draws one for a data set).
+        network: where to start, and what receives the result: a Keras chain of dense layers,
+            trained in place, or a `DenseNetwork`, which stays as it is (`data_start` draws one for
+            a data set).
         data: a `data.Dataset` or its name.
         lam: λ ≥ 0; `None` takes the λ that the layers of a Keras model carry.
-        cost: "crossentropy", "squared" or a function `(z, y) -> scalar`; the data set's own by default.
+        cost: "crossentropy", "squared" or a function `(z, y) -> scalar`; the data set's own by
+            default.
         form: "coordinates", "projected" or "tikhonov", see `training.representation_objective`.
         ridges: relative ridges, one stage each; by default `RIDGES[form]`.
-        method: "lbfgs"; "adam", or any other Keras optimizer by `optimizer=`; or "projected-descent", the paper's
-            projected gradient descent with a backtracked step, which takes neither form nor ridges.
-        max_iterations: at most so many iterations, shared evenly by the stages, what one leaves going to the next.
-        tolerance, window: stop a stage when its value fell by less than `tolerance` of itself over `window` iterations.
+        method: "lbfgs"; "adam", or any other Keras optimizer by `optimizer=`; or
+            "projected-descent", the paper's projected gradient descent with a backtracked step,
+            which takes neither form nor ridges.
+        max_iterations: at most so many iterations, shared evenly by the stages, what one leaves
+            going to the next.
+        tolerance, window: stop a stage when its value fell by less than `tolerance` of itself over
+            `window` iterations.
         seconds: wall-clock budget.
-        callback: called as `callback(iteration of the stage, value, arrays)`; a true answer stops the stage.
+        callback: called as `callback(iteration of the stage, value, arrays)`; a true answer stops
+            the stage.
         dtype: "float64" or "float32" to compute in.
         seed: without effect, as nothing is drawn; all forms of training take one.
         quiet: no progress bar.
         **options: for "adam": `optimizer`, `adam_share`.
 
-    Returns: a `training.Fit`: the balanced network, the weight-space loss there, and the history of the values that
-        were minimized (for the Tikhonov form those of its ridges, which lie below the loss).
+    Returns: a `training.Fit`: the balanced network, the weight-space loss there, and the history of
+        the values that were minimized (for the Tikhonov form those of its ridges, which lie below
+        the loss).
 
     Raises:
         InputError: an argument out of range, or a network without array form.
@@ -98,7 +108,9 @@ def fit(
             "max_iterations": (max_iterations - fitted.iterations) // (len(stages) - stage),
             "tolerance": tolerance,
             "window": window,
-            "seconds": None if seconds is None else max(0.0, seconds - spent) / (len(stages) - stage),
+            "seconds": None
+            if seconds is None
+            else max(0.0, seconds - spent) / (len(stages) - stage),
             "callback": callback,
             "quiet": quiet,
         }
@@ -106,7 +118,9 @@ def fit(
             result, network = _projected_descent(network, data, lam, problem, limits)
         else:
             objective = RepresentationObjective(data, lam, form=form, ridge=ridge, **problem)
-            if stage == 0 or form != "tikhonov":  # free representations go on as they are, whatever the ridge
+            if (
+                stage == 0 or form != "tikhonov"
+            ):  # free representations go on as they are, whatever the ridge
                 start = objective.encode(network)
             result = minimize(objective, start, description=f"ridge {ridge:g}", **limits, **options)
             start, network = result.arrays, objective.decode(result.arrays)
@@ -129,7 +143,8 @@ def fit(
 
 
 def data_start(data, hidden, *, activation="relu", beta=1.0, seed=0) -> DenseNetwork:
-    """A random network whose representations fit the data: every Z_l has mean square 1 on the training points.
+    """A random network whose representations fit the data: every Z_l has mean square 1 on the
+    training points.
 
     Args:
         data: a `data.Dataset` or its name.
@@ -149,11 +164,14 @@ def data_start(data, hidden, *, activation="relu", beta=1.0, seed=0) -> DenseNet
 
 
 def _adam(objective, start, *, description, optimizer=None, adam_share=1.0, **limits):
-    return first_order.minimize(objective, start, optimizer=optimizer, adam_share=adam_share, **limits)
+    return first_order.minimize(
+        objective, start, optimizer=optimizer, adam_share=adam_share, **limits
+    )
 
 
 def _projected_descent(network, data, lam, problem, limits):
-    """Z ← P(Z − η ∂L_z/∂Z), with η halved until L_z falls [Jacot et al. 2022, eq. 3.3]: `(Result, network)`."""
+    """Z ← P(Z − η ∂L_z/∂Z), with η halved until L_z falls [Jacot et al. 2022, eq. 3.3]:
+    `(Result, network)`."""
     import tensorflow as tf
 
     from keras_l2feat import objectives
@@ -178,7 +196,9 @@ def _projected_descent(network, data, lam, problem, limits):
         weights = weights_from_representations(x, representations, activation, beta=network.beta)
         return objectives.forward(weights, x, activation, network.beta)
 
-    run = Run(project([tf.constant(z, x.dtype) for z in network.forward(data.x_train)[0]]), **limits)
+    run = Run(
+        project([tf.constant(z, x.dtype) for z in network.forward(data.x_train)[0]]), **limits
+    )
     with run:
         point, rate = [tf.constant(z) for z in run.result.arrays], 1.0
         value, slopes = run.evaluate(gradient, point)

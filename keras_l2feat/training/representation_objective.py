@@ -1,14 +1,18 @@
 """The loss as a function of hidden representations, in three forms, for full-batch optimizers.
 
-The variables of layer l are one array V_l; a form turns it, with the activations A_{l-1} that the layers below gave,
-into the representation Z_l and the norm that the layer pays:
+The variables of layer l are one array V_l; a form turns it, with the activations A_{l-1} that the
+layers below gave, into the representation Z_l and the norm that the layer pays:
 
-- `tikhonov`: V_l = Z_l, every Z_l is free and pays f_ρ(Z_l, A_{l-1}); smooth, and L_z itself as ρ → 0.
-- `projected`: V_l is a representation that need not lie in col(A_{l-1}): W_l = (AᵀA + ρI)⁻¹Aᵀ V_l, Z_l = A W_l.
-- `coordinates`: V_l holds coordinates of Z_l in col(A_{l-1}), damped by ρ: W_l = R⁻¹V_l, RᵀR = AᵀA + ρI, Z_l = A W_l.
+- `tikhonov`: V_l = Z_l, every Z_l is free and pays f_ρ(Z_l, A_{l-1}); smooth, and L_z itself as ρ →
+0.
+- `projected`: V_l is a representation that need not lie in col(A_{l-1}): W_l = (AᵀA + ρI)⁻¹Aᵀ V_l,
+Z_l = A W_l.
+- `coordinates`: V_l holds coordinates of Z_l in col(A_{l-1}), damped by ρ: W_l = R⁻¹V_l, RᵀR = AᵀA
++ ρI, Z_l = A W_l.
 
-The last two reach just what weights reach, at every ρ: the value is the loss of a network at each step, and ρ only sets
-how well conditioned the problem is. The first has to lower ρ. [Jacot et al. 2022, §3.1; the three forms are ours]
+The last two reach just what weights reach, at every ρ: the value is the loss of a network at each
+step, and ρ only sets how well conditioned the problem is. The first has to lower ρ. [Jacot et al.
+2022, §3.1; the three forms are ours]
 """
 
 import functools
@@ -28,8 +32,8 @@ FORMS = ("coordinates", "projected", "tikhonov")
 class RepresentationObjective:
     """The loss of one data set at one λ over V_1 … V_L.
 
-    The first layer's inputs never change: its system is diagonal in their singular basis, A_0 = U diag(s) Qᵀ, and is
-    solved once.
+    The first layer's inputs never change: its system is diagonal in their singular basis, A_0 = U
+    diag(s) Qᵀ, and is solved once.
 
     Args:
         data: a `data.Dataset`.
@@ -40,7 +44,9 @@ class RepresentationObjective:
         dtype: "float64" or "float32", of everything computed.
     """
 
-    def __init__(self, data, lam, *, form, ridge, cost=None, activation="relu", beta=1.0, dtype="float64"):
+    def __init__(
+        self, data, lam, *, form, ridge, cost=None, activation="relu", beta=1.0, dtype="float64"
+    ):
         require_tensorflow()
         import tensorflow as tf
 
@@ -70,7 +76,8 @@ class RepresentationObjective:
         return float(value), [gradient.numpy() for gradient in gradients]
 
     def _first_layer(self):
-        """The matrices of Z_1 and of the norm: Z_1 = P V_1, and layer 1 pays ‖B V_1‖² (B may be diagonal)."""
+        """The matrices of Z_1 and of the norm: Z_1 = P V_1, and layer 1 pays ‖B V_1‖² (B may be
+        diagonal)."""
         u, s, rho = self._u, self._s, self._rho
         if self.form == "coordinates":
             return u * (s / np.sqrt(s**2 + rho)), 1 / np.sqrt(s**2 + rho)
@@ -95,14 +102,19 @@ class RepresentationObjective:
             z = a @ w
             if self.form == "coordinates":
                 arrays.append(column_coordinates(w, a, self.ridge, relative=True).numpy())
-            elif self.form == "projected":  # (AᵀA + ρI)⁻¹Aᵀ (A + ρ A⁺ᵀ) W = W, for W in the row space of A
-                arrays.append(z + self.ridge * np.sum(a**2) / len(a) * np.linalg.pinv(a, rcond=1e-12).T @ w)
+            elif (
+                self.form == "projected"
+            ):  # (AᵀA + ρI)⁻¹Aᵀ (A + ρ A⁺ᵀ) W = W, for W in the row space of A
+                arrays.append(
+                    z + self.ridge * np.sum(a**2) / len(a) * np.linalg.pinv(a, rcond=1e-12).T @ w
+                )
             else:
                 arrays.append(z)
         return [np.asarray(array, self.dtype) for array in arrays]
 
     def decode(self, arrays) -> DenseNetwork:
-        """The network of V_1 … V_L; for the Tikhonov form that of the ridge regressions, layer by layer."""
+        """The network of V_1 … V_L; for the Tikhonov form that of the ridge regressions, layer by
+        layer."""
         from keras_l2feat.kernels import coordinate_weights, least_norm_weights
 
         arrays = [np.asarray(array, np.float64) for array in arrays]
@@ -115,7 +127,9 @@ class RepresentationObjective:
         z = self._u @ (s * first)
         for v in arrays[1:]:
             a = network.augment(network.activate(z))
-            network = network.with_weights((*network.weights, solve(v, a, self.ridge, relative=True).numpy()))
+            network = network.with_weights(
+                (*network.weights, solve(v, a, self.ridge, relative=True).numpy())
+            )
             z = a @ network.weights[-1]
         return network
 
@@ -125,7 +139,12 @@ def _compiled_step(form, cost, activation, dtype):
     """The compiled `(V, P, B, y, λ, r, β) -> (loss, gradients)`."""
     import tensorflow as tf
 
-    from keras_l2feat.kernels import append_bias, coordinate_weights, least_norm_weights, representation_cost
+    from keras_l2feat.kernels import (
+        append_bias,
+        coordinate_weights,
+        least_norm_weights,
+        representation_cost,
+    )
     from keras_l2feat.objectives.loss import activation_function
 
     activate, loss = activation_function(activation), cost_function(cost)
@@ -143,7 +162,9 @@ def _compiled_step(form, cost, activation, dtype):
             tape.watch(arrays)
             first, *rest = arrays
             z = first if form == "tikhonov" else tf.matmul(p, first)
-            norm = tf.reduce_sum(tf.square(b[:, None] * first if b.shape.rank == 1 else tf.matmul(b, first)))
+            norm = tf.reduce_sum(
+                tf.square(b[:, None] * first if b.shape.rank == 1 else tf.matmul(b, first))
+            )
             for v in rest:
                 z, share = layer(v, append_bias(activate(z), beta), ridge)
                 norm += share

@@ -1,4 +1,5 @@
-"""What every full-batch optimizer of this package shares: the best point so far, its history, and when to stop."""
+"""What every full-batch optimizer of this package shares: the best point so far, its history, and
+when to stop."""
 
 import time
 from collections import deque
@@ -11,7 +12,9 @@ from keras_l2feat.errors import bad_argument
 
 __all__ = ["Result", "Run", "Stop"]
 
-WINDOW = 20  # iterations over which the relative decrease is measured: single L-BFGS steps can be tiny
+WINDOW = (
+    20  # iterations over which the relative decrease is measured: single L-BFGS steps can be tiny
+)
 
 
 @dataclass
@@ -24,8 +27,8 @@ class Result:
         iterations: steps done.
         evaluations: values and gradients computed.
         seconds: wall-clock time.
-        reason: "converged", "max_iterations", "seconds", "interrupted", "callback" or "line_search" (no step
-            lowers the value in this dtype).
+        reason: "converged", "max_iterations", "seconds", "interrupted", "callback" or "line_search"
+            (no step lowers the value in this dtype).
         values: the value after each iteration, `(iterations + 1,)` floats, the start first.
         times: seconds since the start at each of `values`.
     """
@@ -69,7 +72,9 @@ class Run:
         self.max_iterations = max_iterations
         self._tolerance, self._seconds, self._callback = tolerance, seconds, callback
         self._recent = deque(maxlen=window + 1)
-        self._bar = progress.bar(total=max_iterations, description=description, quiet=quiet, unit="step")
+        self._bar = progress.bar(
+            total=max_iterations, description=description, quiet=quiet, unit="step"
+        )
         self._began = time.monotonic()
 
     def __enter__(self):
@@ -114,7 +119,11 @@ class Run:
         if self._callback is not None and self._callback(result.iterations, value, arrays):
             raise Stop("callback")
         recent = self._recent
-        if self._tolerance and len(recent) == recent.maxlen and recent[0] - value <= self._tolerance * abs(value):
+        if (
+            self._tolerance
+            and len(recent) == recent.maxlen
+            and recent[0] - value <= self._tolerance * abs(value)
+        ):
             raise Stop("converged")
         if self._seconds is not None and time.monotonic() - self._began > self._seconds:
             raise Stop("seconds")

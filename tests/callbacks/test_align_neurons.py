@@ -34,7 +34,11 @@ def test_in_model_fit_rays_reach_later_callbacks_and_the_history():
     model = models.mlp(784, (12, 12), 3, lam=1e-2)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     history = model.fit(
-        DATA.x_train, DATA.y_train, epochs=6, verbose=0, callbacks=[AlignNeurons(angle=1.5, every=2), Later()]
+        DATA.x_train,
+        DATA.y_train,
+        epochs=6,
+        verbose=0,
+        callbacks=[AlignNeurons(angle=1.5, every=2), Later()],
     )
     assert set(history.history) >= {"loss", "rays_1", "rays_2"}
     assert [logs["rays_1"] for logs in seen] == history.history["rays_1"]

@@ -43,7 +43,15 @@ def test_table_and_json(paths):
 
 def test_json_on_stdout_and_searched_layers(paths):
     result = call(
-        paths / "deep.keras", "--data", paths / "toy.npz", "--lam", "1e-2", "--method", "search", "--json", "-"
+        paths / "deep.keras",
+        "--data",
+        paths / "toy.npz",
+        "--lam",
+        "1e-2",
+        "--method",
+        "search",
+        "--json",
+        "-",
     )
     assert result.exit_code == 0, result.output
     written = json.loads(result.stdout)
@@ -55,7 +63,10 @@ def test_json_on_stdout_and_searched_layers(paths):
 def test_mistakes(paths):
     for args, message in [
         ((paths / "deep.keras", "--data", paths / "toy.npz"), "'--lam' must be positive"),
-        ((paths / "deep.keras", "--data", paths / "toy.npz", "--lam", "-1"), "'--lam' must be positive"),
+        (
+            (paths / "deep.keras", "--data", paths / "toy.npz", "--lam", "-1"),
+            "'--lam' must be positive",
+        ),
         ((paths / "other.keras", "--data", paths / "toy.npz", "--lam", "1"), "has 2 inputs"),
     ]:
         result = call(*args)

@@ -1,4 +1,5 @@
-"""As a user meets it: the installed command, its exit codes, and nothing but one line for a mistake."""
+"""As a user meets it: the installed command, its exit codes, and nothing but one line for a
+mistake."""
 
 import subprocess
 import sys
@@ -11,7 +12,9 @@ L2FEAT = Path(sys.executable).with_name("l2feat")
 
 
 def l2feat(*arguments, cwd):
-    return subprocess.run([L2FEAT, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [L2FEAT, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,10 @@ def folder(tmp_path_factory):
     """A wide model, and 12 points with labels."""
     folder = tmp_path_factory.mktemp("guarantees")
     random = np.random.default_rng(0)
-    weights = [w + 0.2 * random.standard_normal(w.shape) for w in DenseNetwork.random((4, 60, 2), seed=1).weights]
+    weights = [
+        w + 0.2 * random.standard_normal(w.shape)
+        for w in DenseNetwork.random((4, 60, 2), seed=1).weights
+    ]
     save_model(DenseNetwork(tuple(weights)).to_model(lam=1e-2), folder / "wide.keras")
     x = random.uniform(0, 1, (12, 4)).astype("float32")
     np.savez(folder / "points.npz", x_train=x, y_train=random.integers(0, 2, 12))
@@ -28,7 +31,9 @@ def folder(tmp_path_factory):
 def invoke(capsys, folder, *options):
     """Exit code, stdout and stderr."""
     with pytest.raises(SystemExit) as ended:
-        main(["prune", str(folder / "wide.keras"), *(str(o) for o in options), "--no-latency", "-q"])
+        main(
+            ["prune", str(folder / "wide.keras"), *(str(o) for o in options), "--no-latency", "-q"]
+        )
     said = capsys.readouterr()
     return ended.value.code or 0, said.out, said.err
 
@@ -45,7 +50,10 @@ def run(capsys, folder, *options):
         (("--guarantee", "domain", "--input-range", "0,0.1"), "inactive"),
         (("--guarantee", "domain", "--input-range", "{}/range.npz"), "inactive"),
         (("--guarantee", "data", "--data", "{}/points.npz"), "redundant on the data"),
-        (("--guarantee", "bounded", "--data", "{}/points.npz", "--tolerance", "0.1"), "near-aligned"),
+        (
+            ("--guarantee", "bounded", "--data", "{}/points.npz", "--tolerance", "0.1"),
+            "near-aligned",
+        ),
         (("--guarantee", "bounded", "--input-range", "0,1", "--tolerance", "0.5"), "near-aligned"),
     ],
 )
@@ -65,7 +73,17 @@ def test_each_guarantee_writes_a_smaller_verified_model(capsys, folder, tmp_path
 @pytest.mark.slow
 def test_polishing_reports_every_width(capsys, folder, tmp_path):
     out = tmp_path / "small.keras"
-    options = ("--guarantee", "bounded", "--data", folder / "points.npz", "--polish", "--keep-loss", "50%", "-o", out)
+    options = (
+        "--guarantee",
+        "bounded",
+        "--data",
+        folder / "points.npz",
+        "--polish",
+        "--keep-loss",
+        "50%",
+        "-o",
+        out,
+    )
     result = run(capsys, folder, *options)
     records = result["facts"]["polish"]
     assert records[0]["units"]["hidden_1"] == 60

@@ -20,7 +20,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     narrow = constructions.bipartite(4).network
     save_model(narrow.to_model(dtype="float64", lam=1e-3), folder / "narrow.keras")
-    save_model(manifold.expand(narrow, [7]).to_model(dtype="float64", lam=1e-3), folder / "wide.keras")
+    save_model(
+        manifold.expand(narrow, [7]).to_model(dtype="float64", lam=1e-3), folder / "wide.keras"
+    )
     tanh = DenseNetwork.random((4, 3, 4), activation="tanh", beta=0.0)
     save_model(tanh.to_model(), folder / "tanh.keras")
     return folder
@@ -37,7 +39,9 @@ def run(*args):
 def test_rank_finds_the_plateau_of_a_wider_network(folder):
     output = run("rank", folder / "wide.keras", "--data", "bipartite:n=4")
     assert output.splitlines()[1].split()[-1] == "4"
-    answer = json.loads(run("rank", folder / "wide.keras", "--data", "bipartite:n=4", "--json", "-"))
+    answer = json.loads(
+        run("rank", folder / "wide.keras", "--data", "bipartite:n=4", "--json", "-")
+    )
     layer = answer["layers"][0]
     assert (layer["units"], layer["rays"], layer["lower"], layer["upper"]) == (7, 4, 4, 4)
 
@@ -67,14 +71,26 @@ def test_expand_writes_an_equivalent_model(folder, tmp_path, sharing):
     out = tmp_path / "out.keras"
     options = ("--widths", "9", "--zero-types", "2", "--sharing", sharing)
     run("symmetries", "expand", folder / "narrow.keras", *options, "-o", out)
-    narrow, wide = (DenseNetwork.from_model(load_model(path)) for path in (folder / "narrow.keras", out))
+    narrow, wide = (
+        DenseNetwork.from_model(load_model(path)) for path in (folder / "narrow.keras", out)
+    )
     assert wide.hidden == (9,)
     np.testing.assert_allclose(wide(np.eye(4)), narrow(np.eye(4)), atol=1e-12)
 
 
 def test_connect_of_a_permutation_moves_at_constant_loss(folder, tmp_path):
     # as wide as before, so all that is drawn is an order of the neurons
-    run("symmetries", "expand", folder / "wide.keras", "--widths", "7", "--seed", 3, "-o", tmp_path / "permuted.keras")
+    run(
+        "symmetries",
+        "expand",
+        folder / "wide.keras",
+        "--widths",
+        "7",
+        "--seed",
+        3,
+        "-o",
+        tmp_path / "permuted.keras",
+    )
     paths = (folder / "wide.keras", tmp_path / "permuted.keras")
     options = ("--data", "bipartite:n=4", "-o", tmp_path / "paths")
     answer = json.loads(run("symmetries", "connect", *paths, *options, "--json", "-"))
@@ -92,6 +108,20 @@ def test_connect_of_a_permutation_moves_at_constant_loss(folder, tmp_path):
 
 def test_connect_refuses_networks_that_do_not_fit(folder):
     with pytest.raises(InputError, match="widths"):
-        run("symmetries", "connect", folder / "narrow.keras", folder / "wide.keras", "--data", "bipartite:n=4")
+        run(
+            "symmetries",
+            "connect",
+            folder / "narrow.keras",
+            folder / "wide.keras",
+            "--data",
+            "bipartite:n=4",
+        )
     with pytest.raises(InputError, match="inputs"):
-        run("symmetries", "connect", folder / "wide.keras", folder / "wide.keras", "--data", "bipartite:n=6")
+        run(
+            "symmetries",
+            "connect",
+            folder / "wide.keras",
+            folder / "wide.keras",
+            "--data",
+            "bipartite:n=6",
+        )

@@ -14,7 +14,9 @@ from keras_l2feat.zoo.verify import verify
 
 
 def run(command, *arguments):
-    return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    return CliRunner().invoke(
+        command, [str(argument) for argument in arguments], catch_exceptions=False
+    )
 
 
 def test_width_ranges():
@@ -30,7 +32,19 @@ def test_width_ranges():
 
 def test_train_writes_a_model(tmp_path):
     out = tmp_path / "m.keras"
-    result = run(train, "mnist-789-42", "--widths", "4,3", "--iterations", 20, "-o", out, "--json", "-", "--quiet")
+    result = run(
+        train,
+        "mnist-789-42",
+        "--widths",
+        "4,3",
+        "--iterations",
+        20,
+        "-o",
+        out,
+        "--json",
+        "-",
+        "--quiet",
+    )
     report = json.loads(result.stdout)
     assert report["widths"] == [4, 3]
     assert report["reason"] == "max_iterations"
@@ -41,7 +55,18 @@ def test_train_writes_a_model(tmp_path):
 
 @pytest.mark.slow
 def test_plateau_writes_tables_picture_and_model(tmp_path):
-    arguments = ["mnist-789-42", "--lam", "1e-2", "--widths", "2,3,8", "--iterations", 60, "--certify", "-o", tmp_path]
+    arguments = [
+        "mnist-789-42",
+        "--lam",
+        "1e-2",
+        "--widths",
+        "2,3,8",
+        "--iterations",
+        60,
+        "--certify",
+        "-o",
+        tmp_path,
+    ]
     result = run(plateau, *arguments)
     assert "within 1 % of the least loss from width 3" in result.stdout
     frame = pd.read_csv(tmp_path / "curve.csv")
@@ -54,7 +79,9 @@ def test_plateau_writes_tables_picture_and_model(tmp_path):
     address = {"file": row["file"], "url": (tmp_path / row["file"]).as_uri()}
     zoo.register(row["name"], **address, sha256=row["sha256"], size=row["size"], **row["facts"])
     checks = verify(row["name"])
-    assert {"train_loss", "test_accuracy", "certificate gap of layer 2"} <= {check.what for check in checks}
+    assert {"train_loss", "test_accuracy", "certificate gap of layer 2"} <= {
+        check.what for check in checks
+    }
     assert all(check.passed for check in checks), checks
     assert row["facts"]["plateau"]["start"]["0.01"] == [3, 3]
     before = (tmp_path / "curve.csv").read_bytes()
@@ -64,7 +91,8 @@ def test_plateau_writes_tables_picture_and_model(tmp_path):
 
 @pytest.mark.slow
 def test_sparsity_against_lam_and_n(tmp_path):
-    """At λ = 10 no weights pay for themselves and any width will do; at 1e-2 three classes need three neurons."""
+    """At λ = 10 no weights pay for themselves and any width will do; at 1e-2 three classes need
+    three neurons."""
     options = ["--widths", "1,2,3,5", "--iterations", 60, "--sweep-lam", "--points", "21,42"]
     result = run(plateau, "mnist-789-42", "--lam", "10,1e-2", *options, "-o", tmp_path)
     rows = pd.read_csv(tmp_path / "sparsity.csv")
@@ -79,7 +107,17 @@ def test_sparsity_against_lam_and_n(tmp_path):
 
 
 def test_dry_run_and_mistakes(tmp_path):
-    result = run(plateau, "mnist-789-42", "--lam", "1e-2,1e-3", "--widths", "2,3", "--method", "sweep", "--dry-run")
+    result = run(
+        plateau,
+        "mnist-789-42",
+        "--lam",
+        "1e-2,1e-3",
+        "--widths",
+        "2,3",
+        "--method",
+        "sweep",
+        "--dry-run",
+    )
     assert "4 tasks, about" in result.stdout
     with pytest.raises(InputError, match="'-o DIR' is needed"):
         run(plateau, "mnist-789-42")

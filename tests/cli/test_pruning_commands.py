@@ -23,7 +23,11 @@ def folder(tmp_path_factory):
             part[..., half:] = 2 * part[..., :half]
     model.set_weights(weights)
     save_model(model, folder / "wide.keras")
-    np.savez(folder / "points.npz", x_train=generator.standard_normal((30, 4)), y_train=generator.integers(0, 3, 30))
+    np.savez(
+        folder / "points.npz",
+        x_train=generator.standard_normal((30, 4)),
+        y_train=generator.integers(0, 3, 30),
+    )
     return folder
 
 
@@ -45,7 +49,12 @@ def test_prune_writes_a_model_a_plan_and_json(folder, capsys):
     assert "Guarantee exact: verified." in out
     result = json.loads((folder / "result.json").read_text())
     assert [layer["units_after"] for layer in result["layers"]] == [6, 5, 3]
-    assert result["layers"][0] == {"name": "hidden_1", "units_before": 12, "units_after": 6, "removed": {"aligned": 6}}
+    assert result["layers"][0] == {
+        "name": "hidden_1",
+        "units_before": 12,
+        "units_after": 6,
+        "removed": {"aligned": 6},
+    }
     assert result["parameters_before"] == 223
     assert result["parameters_after"] == 83
     assert result["guarantee"] == "exact"
@@ -66,13 +75,21 @@ def test_prune_writes_a_model_a_plan_and_json(folder, capsys):
 
 
 def test_a_wrong_plan_is_found_out_and_nothing_is_written(folder, capsys):
-    run(capsys, "prune", folder / "wide.keras", "--plan", folder / "good.json", "-q", "--no-latency")
+    run(
+        capsys, "prune", folder / "wide.keras", "--plan", folder / "good.json", "-q", "--no-latency"
+    )
     plans = json.loads((folder / "good.json").read_text())
     plans[0]["transfers"]["hidden_2"][0][2] *= 1.01
     (folder / "wrong.json").write_text(json.dumps(plans))
     (folder / "kept.keras").write_text("as it was")
     code, _, err = run(
-        capsys, "prune", folder / "wide.keras", "--apply-plan", folder / "wrong.json", "-o", folder / "kept.keras"
+        capsys,
+        "prune",
+        folder / "wide.keras",
+        "--apply-plan",
+        folder / "wrong.json",
+        "-o",
+        folder / "kept.keras",
     )
     assert code == 1
     assert err.startswith("Check failed: ")
@@ -91,7 +108,9 @@ def test_a_wrong_plan_is_found_out_and_nothing_is_written(folder, capsys):
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(folder, capsys, change, message):
-    run(capsys, "prune", folder / "wide.keras", "--plan", folder / "good.json", "-q", "--no-latency")
+    run(
+        capsys, "prune", folder / "wide.keras", "--plan", folder / "good.json", "-q", "--no-latency"
+    )
     plans = json.loads((folder / "good.json").read_text())
     change(plans)
     (folder / "bad.json").write_text(json.dumps(plans))
@@ -107,7 +126,15 @@ def test_source_is_not_overwritten(folder, capsys):
 
 
 def test_dry_run_writes_nothing(folder, capsys):
-    code, out, _ = run(capsys, "prune", folder / "wide.keras", "-o", folder / "dry.keras", "--dry-run", "--no-latency")
+    code, out, _ = run(
+        capsys,
+        "prune",
+        folder / "wide.keras",
+        "-o",
+        folder / "dry.keras",
+        "--dry-run",
+        "--no-latency",
+    )
     assert code == 0
     assert "Nothing written." in out
     assert not (folder / "dry.keras").exists()
@@ -133,9 +160,18 @@ def test_inspect_counts_rays(folder, capsys):
 
 def test_expand_is_undone_by_prune_and_diff_sees_equals(folder, capsys):
     run(capsys, "prune", folder / "wide.keras", "-o", folder / "narrow.keras", "-q", "--no-latency")
-    code, _, _ = run(capsys, "expand", folder / "narrow.keras", "--widths", "20,9", "-o", folder / "grown.keras")
+    code, _, _ = run(
+        capsys, "expand", folder / "narrow.keras", "--widths", "20,9", "-o", folder / "grown.keras"
+    )
     assert code == 0
-    code, out, _ = run(capsys, "diff", folder / "wide.keras", folder / "grown.keras", "--data", folder / "points.npz")
+    code, out, _ = run(
+        capsys,
+        "diff",
+        folder / "wide.keras",
+        folder / "grown.keras",
+        "--data",
+        folder / "points.npz",
+    )
     assert code == 0
     assert "Equivalent." in out
     code, out, _ = run(capsys, "prune", folder / "grown.keras", "--json", "-", "--no-latency")
@@ -156,7 +192,9 @@ def test_diff_sees_a_difference(folder, capsys):
 
 @pytest.mark.parametrize("widths", ["5,5", "20", "a,b"])
 def test_expand_refuses_widths_that_do_not_fit(folder, capsys, widths):
-    code, _, err = run(capsys, "expand", folder / "wide.keras", "--widths", widths, "-o", folder / "no.keras")
+    code, _, err = run(
+        capsys, "expand", folder / "wide.keras", "--widths", widths, "-o", folder / "no.keras"
+    )
     assert code == 2
     assert "widths" in err
     assert not (folder / "no.keras").exists()

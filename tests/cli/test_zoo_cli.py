@@ -38,9 +38,16 @@ def test_info(tmp_path):
 
 
 def test_download(tmp_path):
-    output = run("download", "bipartite-4-wide", "zoo:bipartite-4-plateau", "-o", tmp_path / "new").output
-    assert output.split() == [str(tmp_path / "new" / f"bipartite-4-{role}.keras") for role in ("wide", "plateau")]
-    assert files.sha256(tmp_path / "new" / "bipartite-4-wide.keras") == zoo.entry("bipartite-4-wide").sha256
+    output = run(
+        "download", "bipartite-4-wide", "zoo:bipartite-4-plateau", "-o", tmp_path / "new"
+    ).output
+    assert output.split() == [
+        str(tmp_path / "new" / f"bipartite-4-{role}.keras") for role in ("wide", "plateau")
+    ]
+    assert (
+        files.sha256(tmp_path / "new" / "bipartite-4-wide.keras")
+        == zoo.entry("bipartite-4-wide").sha256
+    )
     with pytest.raises(InputError, match="No zoo model 'nothing'"):
         run("download", "bipartite-4-wide", "nothing", "-o", tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -58,7 +65,9 @@ def test_verify(tmp_path):
 
 
 def test_verify_fails_where_a_check_does(monkeypatch):
-    monkeypatch.setattr("keras_l2feat.zoo.verify.verify", lambda name, quiet: [Check("train_loss", 1.0, 2.0, False)])
+    monkeypatch.setattr(
+        "keras_l2feat.zoo.verify.verify", lambda name, quiet: [Check("train_loss", 1.0, 2.0, False)]
+    )
     with pytest.raises(CheckFailed, match="1 checks failed: bipartite-4-wide: train_loss"):
         run("verify", "bipartite-4-wide")
 
@@ -77,13 +86,19 @@ def test_build_that_differs_fails(tmp_path, monkeypatch):
 
 
 def test_gallery(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_l2feat.zoo.registry.entries", lambda: [zoo.entry("bipartite-4-wide")])
-    assert run("gallery", "-o", tmp_path / "page.html").output.strip() == str(tmp_path / "page.html")
+    monkeypatch.setattr(
+        "keras_l2feat.zoo.registry.entries", lambda: [zoo.entry("bipartite-4-wide")]
+    )
+    assert run("gallery", "-o", tmp_path / "page.html").output.strip() == str(
+        tmp_path / "page.html"
+    )
     assert "bipartite-4-wide" in (tmp_path / "page.html").read_text()
 
 
 def test_publish(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_l2feat.zoo.registry.entries", lambda: [zoo.entry("bipartite-4-wide")])
+    monkeypatch.setattr(
+        "keras_l2feat.zoo.registry.entries", lambda: [zoo.entry("bipartite-4-wide")]
+    )
     assert "1 models in" in run("publish", tmp_path / "mirror").output
     assert (tmp_path / "mirror" / "index.html").exists()
     (tmp_path / "file").touch()

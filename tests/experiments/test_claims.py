@@ -45,7 +45,9 @@ def test_experiments_agree_and_leave_picture_numbers_and_text(name, tmp_path, mo
     with open(tmp_path / name / "claims.csv") as stream:
         rows = list(csv.DictReader(stream))
     assert rows
-    assert all(row["agrees"] == "True" for row in rows), [row for row in rows if row["agrees"] != "True"]
+    assert all(row["agrees"] == "True" for row in rows), [
+        row for row in rows if row["agrees"] != "True"
+    ]
     assert (tmp_path / name / f"{name}.png").stat().st_size > 10_000
     text = (tmp_path / name / "README.md").read_text()
     assert f"All {len(rows)} claims agree." in text

@@ -37,7 +37,9 @@ def test_first_and_second_derivatives_against_finite_differences(ridge):
                 inner.watch(t)
                 moved, b = z + t * dz, a + t * turn
                 value = covariance_cost(
-                    tf.matmul(moved, moved, transpose_b=True), tf.matmul(b, b, transpose_b=True), **options
+                    tf.matmul(moved, moved, transpose_b=True),
+                    tf.matmul(b, b, transpose_b=True),
+                    **options,
                 )
             first = inner.gradient(value, t)
         return value.numpy(), first.numpy(), outer.gradient(first, t).numpy()
@@ -62,7 +64,8 @@ def test_gradients_are_the_closed_forms():
 
 
 def test_convex_in_the_pair():
-    """Midpoints of random pairs never lie above the mean of the values [Jacot et al. 2022, §3.2]."""
+    """Midpoints of random pairs never lie above the mean of the values [Jacot et al. 2022,
+    §3.2]."""
     for seed in range(50):
         factors = [draw(5, 3, seed=4 * seed + index) for index in range(4)]
         k, s, k2, s2 = (f @ f.T for f in factors)
@@ -77,6 +80,8 @@ def test_zeros_leading_dimensions_and_bad_input():
     k, s = draw(2, 3, 3), draw(2, 3, 3, seed=1)
     k, s = k @ k.transpose(0, 2, 1), s @ s.transpose(0, 2, 1)
     for ridge in (0.0, 0.1):
-        np.testing.assert_allclose(covariance_cost(k, s, ridge)[1], covariance_cost(k[1], s[1], ridge), rtol=1e-9)
+        np.testing.assert_allclose(
+            covariance_cost(k, s, ridge)[1], covariance_cost(k[1], s[1], ridge), rtol=1e-9
+        )
     with pytest.raises(InputError, match="'ridge' must be a finite number"):
         covariance_cost(zero, zero, -0.5)

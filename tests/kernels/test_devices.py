@@ -1,4 +1,5 @@
-"""Every kernel and its gradients run on a GPU and under XLA: proved from the traced graphs, without a GPU."""
+"""Every kernel and its gradients run on a GPU and under XLA: proved from the traced graphs, without
+a GPU."""
 
 import numpy as np
 import pytest
@@ -38,7 +39,10 @@ def network(dtype):
 KERNELS = {
     "representation_cost, n < N": (lambda z, a: kernels.representation_cost(z, a, 0.1), tall),
     "representation_cost, n > N": (lambda z, a: kernels.representation_cost(z, a, 0.1), wide),
-    "representation_cost, relative": (lambda z, a: kernels.representation_cost(z, a, 0.1, relative=True), tall),
+    "representation_cost, relative": (
+        lambda z, a: kernels.representation_cost(z, a, 0.1, relative=True),
+        tall,
+    ),
     "representation_cost, exact, n < N": (kernels.representation_cost, tall),
     "representation_cost, exact, n > N": (kernels.representation_cost, wide),
     "least_norm_weights": (lambda z, a: kernels.least_norm_weights(z, a, 0.1), tall),
@@ -50,7 +54,10 @@ KERNELS = {
     "covariance_cost, exact": (kernels.covariance_cost, covariances),
     "weights_from_representations": (
         lambda x, *z: tf.add_n(
-            [tf.reduce_sum(w) for w in kernels.weights_from_representations(x, z, tf.nn.relu, ridge=0.1)]
+            [
+                tf.reduce_sum(w)
+                for w in kernels.weights_from_representations(x, z, tf.nn.relu, ridge=0.1)
+            ]
         ),
         network,
     ),
@@ -84,7 +91,10 @@ def derivatives(kernel, arguments):
 def operations(graph):
     """The types of all operations of a traced graph and of the functions that it calls."""
     definition = graph.as_graph_def()
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    nodes = [
+        *definition.node,
+        *(node for function in definition.library.function for node in function.node_def),
+    ]
     return {node.op for node in nodes}
 
 
@@ -102,7 +112,11 @@ def without_gpu(graph):
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_operation_has_a_gpu_kernel_and_no_device_is_forced(name, dtype):
     kernel, inputs = KERNELS[name]
-    graph = tf.function(lambda *arguments: derivatives(kernel, arguments)).get_concrete_function(*inputs(dtype)).graph
+    graph = (
+        tf.function(lambda *arguments: derivatives(kernel, arguments))
+        .get_concrete_function(*inputs(dtype))
+        .graph
+    )
     assert without_gpu(graph) == set()
     assert {node.device for node in graph.as_graph_def().node} == {""}
 
@@ -136,7 +150,11 @@ def test_xla_compiles_the_search_for_the_best_neuron():
 
 
 def test_the_check_catches_an_operation_without_gpu_kernel():
-    graph = tf.function(lambda z, a: tf.linalg.lstsq(a, z, fast=False)).get_concrete_function(*tall(tf.float64)).graph
+    graph = (
+        tf.function(lambda z, a: tf.linalg.lstsq(a, z, fast=False))
+        .get_concrete_function(*tall(tf.float64))
+        .graph
+    )
     assert without_gpu(graph) == {"MatrixSolveLs"}
 
 
@@ -152,7 +170,9 @@ def test_xla_compiles_each_with_its_gradients_and_agrees(name):
             value = tf.reduce_sum(tf.sin(kernel(*arguments)))
         return value, tape.gradient(value, arguments)
 
-    rtol = 1e-6 if name == "least_norm_weights, exact" else 1e-10  # XLA iterates its SVD to 1e-8 only
+    rtol = (
+        1e-6 if name == "least_norm_weights, exact" else 1e-10
+    )  # XLA iterates its SVD to 1e-8 only
     compiled = tf.nest.flatten(tf.function(run, jit_compile=True)(*arguments))
     for ours, theirs in zip(compiled, tf.nest.flatten(run(*arguments))):
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)

@@ -113,12 +113,12 @@ def test_ascent_is_batched():
 def test_search_knows_no_scale(scale):
     g, a = problem(30, 8, 2)
     expected = insertion_maximum(g, a, method="search", starts=20, steps=20).score
-    assert insertion_maximum(scale * g, a, method="search", starts=20, steps=20).score == pytest.approx(
-        scale * expected, rel=1e-6
-    )
-    assert insertion_maximum(g, a / scale, method="search", starts=20, steps=20).score == pytest.approx(
-        expected / scale, rel=1e-6
-    )
+    assert insertion_maximum(
+        scale * g, a, method="search", starts=20, steps=20
+    ).score == pytest.approx(scale * expected, rel=1e-6)
+    assert insertion_maximum(
+        g, a / scale, method="search", starts=20, steps=20
+    ).score == pytest.approx(expected / scale, rel=1e-6)
 
 
 @pytest.mark.parametrize("method", ["enumerate", "search"])

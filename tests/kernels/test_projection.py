@@ -34,7 +34,9 @@ KINDS = ["tall", "wide", "rank 2"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_are_those_of_the_pseudo_inverse_and_of_ridge_regression(kind):
     a, z = matrix(kind)
-    np.testing.assert_allclose(least_norm_weights(z, a), np.linalg.pinv(a, rcond=1e-12) @ z, atol=1e-12)
+    np.testing.assert_allclose(
+        least_norm_weights(z, a), np.linalg.pinv(a, rcond=1e-12) @ z, atol=1e-12
+    )
     ridge = 0.1 * np.sum(a**2) / len(a)
     expected = np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ z)
     np.testing.assert_allclose(least_norm_weights(z, a, 0.1, relative=True), expected, atol=1e-12)
@@ -46,8 +48,12 @@ def test_the_projection_is_one(kind):
     projected = project(z, a).numpy()
     np.testing.assert_allclose(project(projected, a), projected, atol=1e-12)  # idempotent
     np.testing.assert_allclose(a.T @ (z - projected), 0, atol=1e-11)  # orthogonal
-    np.testing.assert_allclose(project(a @ draw(a.shape[1], 2), a), a @ draw(a.shape[1], 2), atol=1e-12)
-    np.testing.assert_allclose(project(z, a, 1e-9), projected, atol=1e-6)  # the limit of its ridge form
+    np.testing.assert_allclose(
+        project(a @ draw(a.shape[1], 2), a), a @ draw(a.shape[1], 2), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        project(z, a, 1e-9), projected, atol=1e-6
+    )  # the limit of its ridge form
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.2])
@@ -55,16 +61,23 @@ def test_the_projection_is_one(kind):
 def test_first_and_second_derivatives_against_finite_differences(kind, ridge):
     a, z = matrix(kind)
     probe = draw(a.shape[1], 3, seed=5)
-    dz, left, right = draw(*z.shape, seed=6), draw(len(a), len(a), seed=7), draw(a.shape[1], a.shape[1], seed=8)
+    dz, left, right = (
+        draw(*z.shape, seed=6),
+        draw(len(a), len(a), seed=7),
+        draw(a.shape[1], a.shape[1], seed=8),
+    )
 
     def along(t):
-        """Along (I + t L) A (I + t R), a change that keeps the rank: value, and two derivatives in t."""
+        """Along (I + t L) A (I + t R), a change that keeps the rank: value, and two derivatives in
+        t."""
         t = tf.constant(t, tf.float64)
         with tf.GradientTape() as outer:
             outer.watch(t)
             with tf.GradientTape() as inner:
                 inner.watch(t)
-                moved = tf.matmul(tf.matmul(np.eye(len(a)) + t * left, a), np.eye(a.shape[1]) + t * right)
+                moved = tf.matmul(
+                    tf.matmul(np.eye(len(a)) + t * left, a), np.eye(a.shape[1]) + t * right
+                )
                 value = tf.reduce_sum(probe * least_norm_weights(z + t * dz, moved, ridge))
             first = inner.gradient(value, t)
         return value.numpy(), first.numpy(), outer.gradient(first, t).numpy()

@@ -1,4 +1,5 @@
-"""The representation cost against dense linear algebra, finite differences, its limits and degenerate inputs."""
+"""The representation cost against dense linear algebra, finite differences, its limits and
+degenerate inputs."""
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_first_and_second_derivatives_against_finite_differences(shape, ridge):
             first = inner.gradient(value, t)
         return value.numpy(), first.numpy(), outer.gradient(first, t).numpy()
 
-    step = 1e-5  # central differences: error ~ step² from the third derivative, ~ eps/step from rounding
+    # central differences: error ~ step² from the third derivative, ~ eps/step from rounding
+    step = 1e-5
     _, first, second = along(0.0)
     forward, backward = along(step), along(-step)
     assert first == pytest.approx((forward[0] - backward[0]) / (2 * step), rel=1e-6)
@@ -142,7 +144,9 @@ def test_exact_gradients_are_those_of_the_pseudo_inverse(shape):
     def pinv(z, a):
         return tf.reduce_sum(tf.square(tf.linalg.pinv(a) @ z))
 
-    for ours, theirs in zip(value_and_gradients(representation_cost, z, a), value_and_gradients(pinv, z, a)):
+    for ours, theirs in zip(
+        value_and_gradients(representation_cost, z, a), value_and_gradients(pinv, z, a)
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
@@ -158,7 +162,9 @@ RANK_DEFICIENT = {
 def test_rank_deficiency_is_explained_where_the_exact_limit_is_asked_for(kind):
     a = RANK_DEFICIENT[kind](draw(8, 4, seed=1))
     z = draw(len(a), 2)
-    with pytest.raises(InputError, match=r"'ridge' must be positive where 'a' is rank-deficient .* a of shape"):
+    with pytest.raises(
+        InputError, match=r"'ridge' must be positive where 'a' is rank-deficient .* a of shape"
+    ):
         representation_cost(z, a)
     with pytest.raises(tf.errors.InvalidArgumentError, match="rank-deficient"):
         tf.function(representation_cost)(z, a)
@@ -173,13 +179,17 @@ def test_the_relative_ridge_is_free_of_scale(shape, scale, dtype):
     points, features, outputs = shape
     z, a = draw(points, outputs, dtype=dtype), draw(points, features, seed=1, dtype=dtype)
     ridge = 1e-2
-    reference = value_and_gradients(lambda z, a: representation_cost(z, a, ridge, relative=True), z, a)
+    reference = value_and_gradients(
+        lambda z, a: representation_cost(z, a, ridge, relative=True), z, a
+    )
     scaled = value_and_gradients(
         lambda z, a: representation_cost(z, a, ridge, relative=True), z, a * np.array(scale, dtype)
     )
     for got, want, power in zip(scaled, reference, (2, 2, 3)):
         assert got.dtype == dtype
-        np.testing.assert_allclose(got * float(scale) ** power, want, rtol=2e-3 if dtype == np.float32 else 1e-9)
+        np.testing.assert_allclose(
+            got * float(scale) ** power, want, rtol=2e-3 if dtype == np.float32 else 1e-9
+        )
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -192,7 +202,9 @@ def test_nothing_is_nan_for_zeros_and_any_scale(which, scale):
         a = 0 * a
     for dtype in (np.float32, np.float64):
         got = value_and_gradients(
-            lambda z, a: representation_cost(z, a, 1e-3, relative=True), z.astype(dtype), a.astype(dtype)
+            lambda z, a: representation_cost(z, a, 1e-3, relative=True),
+            z.astype(dtype),
+            a.astype(dtype),
         )
         assert not any(np.isnan(x).any() for x in got)
         if which != "a":
@@ -205,13 +217,17 @@ def test_the_relative_ridge_ignores_dead_columns_and_repeated_data():
     assert cost == pytest.approx(float(representation_cost(z, a, 0.1 * np.sum(a**2) / 5)))
     wider = np.concatenate([a, np.zeros((5, 4))], axis=1)
     assert float(representation_cost(z, wider, 0.1, relative=True)) == pytest.approx(cost)
-    assert mean_square(tf.constant(np.concatenate([a, a]))).numpy() == pytest.approx(np.sum(a**2) / 5)
+    assert mean_square(tf.constant(np.concatenate([a, a]))).numpy() == pytest.approx(
+        np.sum(a**2) / 5
+    )
 
 
 def test_an_unknown_number_of_points_gives_the_same():
     z, a = draw(3, 2), draw(3, 7, seed=1)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float64), tf.TensorSpec([None, 7], tf.float64)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 2], tf.float64), tf.TensorSpec([None, 7], tf.float64)]
+    )
     def cost(z, a):
         return representation_cost(z, a, 0.1)
 
@@ -229,13 +245,23 @@ def test_the_bias_column():
 @pytest.mark.parametrize(
     "z, a, ridge, message",
     [
-        (np.zeros((3, 2)), np.zeros((3, 2)), -1.0, r"'ridge' must be .* at least 0. Received: ridge=-1.0"),
+        (
+            np.zeros((3, 2)),
+            np.zeros((3, 2)),
+            -1.0,
+            r"'ridge' must be .* at least 0. Received: ridge=-1.0",
+        ),
         (np.zeros((3, 2)), np.zeros((3, 2)), np.nan, "'ridge' must be a finite number"),
         (np.zeros((3, 2)), np.zeros((4, 2)), 1.0, "'a' must be of shape"),
         (np.zeros((3, 2)), np.zeros((1, 3, 2)), 1.0, "'a' must be of shape"),
         (np.zeros(3), np.zeros(3), 1.0, "'z' must be a matrix or a batch of matrices"),
         (np.zeros((3, 2), int), np.zeros((3, 2)), 1.0, "'z' must be of dtype float32 or float64"),
-        (np.zeros((3, 2)), np.zeros((3, 2), np.float32), 1.0, "'a' must be of the dtype of z, float64"),
+        (
+            np.zeros((3, 2)),
+            np.zeros((3, 2), np.float32),
+            1.0,
+            "'a' must be of the dtype of z, float64",
+        ),
     ],
 )
 def test_bad_input_is_named(z, a, ridge, message):

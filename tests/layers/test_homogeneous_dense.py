@@ -41,7 +41,9 @@ def test_config_and_files_round_trip(tmp_path):
     again = HomogeneousDense.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     inputs = keras.Input((5,))
-    functional = keras.Model(inputs, HomogeneousDense(2, beta=0)(HomogeneousDense(3, beta=0.5)(inputs)))
+    functional = keras.Model(
+        inputs, HomogeneousDense(2, beta=0)(HomogeneousDense(3, beta=0.5)(inputs))
+    )
     sequential = keras.Sequential([keras.Input((5,)), again])
     for index, model in enumerate((functional, sequential)):
         path = tmp_path / f"{index}.keras"

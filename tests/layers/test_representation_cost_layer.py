@@ -27,7 +27,9 @@ def test_it_hands_on_z_and_adds_lambda_times_the_cost():
     a, z = draw(9, 4), draw(9, 3, seed=1)
     layer = layers.RepresentationCost(0.5, ridge=0.1, beta=0.3, dtype="float64")
     np.testing.assert_array_equal(layer((a, z)), z)
-    expected = 0.5 * representation_cost(z, append_bias(keras.ops.convert_to_tensor(a), 0.3), 0.1, relative=True)
+    expected = 0.5 * representation_cost(
+        z, append_bias(keras.ops.convert_to_tensor(a), 0.3), 0.1, relative=True
+    )
     assert float(layer.losses[0]) == pytest.approx(float(expected), rel=1e-12)
 
 
@@ -60,7 +62,9 @@ def test_the_regularizer_is_the_cost_at_fixed_features(shape, relative):
     a, z = draw(*shape), draw(shape[0], 2, seed=1)
     regularizer = regularizers.RepresentationCost(a, 0.7, ridge=0.2, relative=relative)
     expected = 0.7 * representation_cost(z, a, 0.2, relative=relative)
-    assert float(regularizer(keras.ops.convert_to_tensor(z))) == pytest.approx(float(expected), rel=1e-12)
+    assert float(regularizer(keras.ops.convert_to_tensor(z))) == pytest.approx(
+        float(expected), rel=1e-12
+    )
 
 
 def test_the_regularizer_serves_an_embedding_and_is_serializable():
@@ -71,7 +75,9 @@ def test_the_regularizer_serves_an_embedding_and_is_serializable():
     assert float(again(z)) == float(regularizer(z))
     embedding = keras.layers.Embedding(6, 2, embeddings_regularizer=regularizer)
     embedding(np.arange(6))
-    assert float(embedding.losses[0]) == pytest.approx(float(regularizer(embedding.embeddings)), rel=1e-5)
+    assert float(embedding.losses[0]) == pytest.approx(
+        float(regularizer(embedding.embeddings)), rel=1e-5
+    )
     for bad, message in ((np.zeros(3), "features"), (np.zeros((0, 2)), "features")):
         with pytest.raises(InputError, match=message):
             regularizers.RepresentationCost(bad, 0.1)

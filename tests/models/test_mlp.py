@@ -15,7 +15,9 @@ def test_widths_beta_and_dtype(beta, dtype):
     assert network.widths == (7, 5, 4, 3)
     assert (network.beta, network.activation) == (beta, "relu")
     x = np.random.default_rng(0).standard_normal((6, 7))
-    np.testing.assert_allclose(model(x).numpy(), network(x), atol=1e-6 if dtype == "float32" else 1e-14)
+    np.testing.assert_allclose(
+        model(x).numpy(), network(x), atol=1e-6 if dtype == "float32" else 1e-14
+    )
     ours = [isinstance(layer, HomogeneousDense) for layer in model.layers]
     assert all(ours) if beta == 0.3 else not any(ours)
 
@@ -43,4 +45,6 @@ def test_abs_survives_saving(tmp_path):
     model = mlp(4, (3,), 2, activation="abs", seed=1)
     save_model(model, tmp_path / "abs.keras")
     x = np.random.default_rng(0).standard_normal((5, 4))
-    np.testing.assert_array_equal(np.asarray(load_model(tmp_path / "abs.keras")(x)), np.asarray(model(x)))
+    np.testing.assert_array_equal(
+        np.asarray(load_model(tmp_path / "abs.keras")(x)), np.asarray(model(x))
+    )

@@ -18,11 +18,15 @@ def data(seed=0):
 def test_its_loss_is_the_tikhonov_objective(beta):
     x, y = data()
     network = DenseNetwork.random((5, 6, 4, 3), beta=beta, seed=1)
-    model = models.RepresentationNetwork.from_network(network, x, lam=0.1, ridge=1e-3, dtype="float64")
+    model = models.RepresentationNetwork.from_network(
+        network, x, lam=0.1, ridge=1e-3, dtype="float64"
+    )
     logits = model(np.arange(12))
     np.testing.assert_allclose(logits, network(x), atol=1e-12)
     expected = objectives.representation(network, (x, y), lam=0.1, ridge=1e-3, relative=True)
-    assert float(sum(model.losses)) == pytest.approx(float(expected.total - expected.cost), rel=1e-10)
+    assert float(sum(model.losses)) == pytest.approx(
+        float(expected.total - expected.cost), rel=1e-10
+    )
 
 
 def test_weights_to_representations_and_back():
@@ -42,7 +46,9 @@ def test_weights_to_representations_and_back():
 def test_fit_trains_it_and_the_file_comes_back(tmp_path):
     x, y = data()
     model = models.RepresentationNetwork(x, (8,), 3, lam=1e-2, seed=2)
-    model.compile(keras.optimizers.Adam(3e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.Adam(3e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     before = model.evaluate(np.arange(12), y, batch_size=12, verbose=0)
     model.fit(np.arange(12), y, batch_size=4, epochs=40, verbose=0)
     after = model.evaluate(np.arange(12), y, batch_size=12, verbose=0)
@@ -52,7 +58,9 @@ def test_fit_trains_it_and_the_file_comes_back(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again(np.arange(12)), model(np.arange(12)))
-    assert again.evaluate(np.arange(12), y, batch_size=12, verbose=0) == pytest.approx(after, rel=1e-5)
+    assert again.evaluate(np.arange(12), y, batch_size=12, verbose=0) == pytest.approx(
+        after, rel=1e-5
+    )
 
 
 def test_bad_arguments_are_named():

@@ -20,11 +20,15 @@ def test_free_forces_are_the_gradients_of_the_tikhonov_form():
     x, y = problem()
     z = DenseNetwork.random((4, 5, 6, 3), seed=1).forward(x)[0]
     forces = objectives.forces(z, (x, y), 0.1, 1e-2)
-    directions = [np.random.default_rng(i).standard_normal(array.shape) for i, array in enumerate(z)]
+    directions = [
+        np.random.default_rng(i).standard_normal(array.shape) for i, array in enumerate(z)
+    ]
 
     def loss(t):
         moved = [tf.constant(array + t * d) for array, d in zip(z, directions)]
-        return float(objectives.representation(moved, (x, y), lam=0.1, ridge=1e-2, relative=True).total)
+        return float(
+            objectives.representation(moved, (x, y), lam=0.1, ridge=1e-2, relative=True).total
+        )
 
     gradients = [0.1 * total for total in forces.total]
     gradients.append(0.1 * forces.attraction[-1] + forces.output_gradient)
@@ -34,13 +38,18 @@ def test_free_forces_are_the_gradients_of_the_tikhonov_form():
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_forces_cancel_at_a_minimum_known_in_closed_form(depth):
-    """Deep linear, X = I, C = ½‖Z − T‖²: singular values s of the output solve s − t + 2λ s^(2/L − 1) = 0."""
+    """Deep linear, X = I, C = ½‖Z − T‖²: singular values s of the output solve s − t + 2λ s^(2/L −
+    1) = 0."""
     lam = 0.05
-    u, _, vt = np.linalg.svd(np.random.default_rng(depth).standard_normal((5, 3)), full_matrices=False)
+    u, _, vt = np.linalg.svd(
+        np.random.default_rng(depth).standard_normal((5, 3)), full_matrices=False
+    )
     s = np.array([2.0, 1.5, 1.0])
     t = s + 2 * lam * s ** (2 / depth - 1)
     root = np.diag(s ** (1 / depth))
-    network = DenseNetwork((u @ root, *[root] * (depth - 2), root @ vt), activation="linear", beta=0.0)
+    network = DenseNetwork(
+        (u @ root, *[root] * (depth - 2), root @ vt), activation="linear", beta=0.0
+    )
     target = u @ np.diag(t) @ vt
 
     def half_squares(z, y):
@@ -51,7 +60,10 @@ def test_forces_cancel_at_a_minimum_known_in_closed_form(depth):
     for ratios in forces.balance:
         np.testing.assert_allclose(ratios, 1, atol=1e-9)
     off = objectives.forces(
-        network.with_weights([1.2 * w for w in network.weights]), (np.eye(5), target), lam, cost=half_squares
+        network.with_weights([1.2 * w for w in network.weights]),
+        (np.eye(5), target),
+        lam,
+        cost=half_squares,
     )
     assert min(off.stationarity[-1:]) > 0.1  # away from the minimum they do not
 
@@ -67,7 +79,10 @@ def test_radial_parts_are_the_norms_of_the_weights():
     np.testing.assert_allclose(radial, np.sum(second[:3] ** 2, axis=1), rtol=1e-8)
     # neurons on one ray feel forces in the ratio of their sizes [Jacot et al. 2022, §3.1]
     doubled = network.with_weights(
-        [np.column_stack([first, 2 * first[:, 0]]), np.vstack([second[:3], 2 * second[0], second[3:]])]
+        [
+            np.column_stack([first, 2 * first[:, 0]]),
+            np.vstack([second[:3], 2 * second[0], second[3:]]),
+        ]
     )
     both = objectives.forces(doubled, (x, y), 0.1, 1e-10)
     for force in (both.attraction[0], both.repulsion[0]):
@@ -79,7 +94,9 @@ def test_forces_nearly_cancel_in_a_trained_network_and_in_free_representations()
     digits, lam = data.load("mnist-789-42"), 1e-2
     start = DenseNetwork.random((784, 10, 10, 3), seed=0)
     before = objectives.forces(start, digits, lam)
-    trained = representation.fit(start, digits, lam=lam, max_iterations=2000, tolerance=1e-9, quiet=True).network
+    trained = representation.fit(
+        start, digits, lam=lam, max_iterations=2000, tolerance=1e-9, quiet=True
+    ).network
     after = objectives.forces(trained, digits, lam)
     assert max(after.stationarity) < 0.2 < min(before.stationarity)
     assert after.stationarity[-1] < 0.02
@@ -87,7 +104,9 @@ def test_forces_nearly_cancel_in_a_trained_network_and_in_free_representations()
         assert np.nanmax(np.abs(np.log(ratios))) < 0.1
     ridge = 0.3
     objective = RepresentationObjective(digits, lam, form="tikhonov", ridge=ridge)
-    free = lbfgs.minimize(objective, objective.encode(start), max_iterations=800, tolerance=0, quiet=True)
+    free = lbfgs.minimize(
+        objective, objective.encode(start), max_iterations=800, tolerance=0, quiet=True
+    )
     assert objectives.forces(free.arrays, digits, lam, ridge).stationarity[-1] < 0.02
 
 

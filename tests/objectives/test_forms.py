@@ -1,4 +1,5 @@
-"""The three forms of the loss: equal where the theory says so, ordered elsewhere, with the right gradients."""
+"""The three forms of the loss: equal where the theory says so, ordered elsewhere, with the right
+gradients."""
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ def without_residual(network, x):
     beta=st.sampled_from([0.0, 0.3, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_the_three_agree_without_residual_and_are_ordered_with_it(hidden, points, activation, beta, seed):
+def test_the_three_agree_without_residual_and_are_ordered_with_it(
+    hidden, points, activation, beta, seed
+):
     x, y = problem(points, seed=seed)
     network = DenseNetwork.random((4, *hidden, 3), activation=activation, beta=beta, seed=seed)
     weights, representation, covariance = (form(network, (x, y), lam=0.1) for form in FORMS)
@@ -55,7 +58,9 @@ def test_equality_only_where_the_residual_vanishes():
     a = network.forward(x)[1][1]
     kernel = np.eye(7) - np.linalg.pinv(a) @ a
     assert np.linalg.norm(kernel) > 0.5  # there is room for a residual: the test can fail
-    moved = network.with_weights([network.weights[0], network.weights[1] + kernel @ np.ones((7, 3))])
+    moved = network.with_weights(
+        [network.weights[0], network.weights[1] + kernel @ np.ones((7, 3))]
+    )
     np.testing.assert_allclose(moved(x), network(x), atol=1e-12)
     assert float(objectives.weight_space(moved, (x, y), lam=0.1).total) > loss + 1e-3
     for form in FORMS[1:]:
@@ -68,7 +73,9 @@ def test_representation_and_covariance_agree_at_every_ridge_and_fall_with_it(rid
     network = DenseNetwork.random((4, 6, 5, 3), seed=2)
     exact = objectives.representation(network, (x, y), lam=0.1)
     for relative in (False, True):
-        one, other = (form(network, (x, y), lam=0.1, ridge=ridge, relative=relative) for form in FORMS[1:])
+        one, other = (
+            form(network, (x, y), lam=0.1, ridge=ridge, relative=relative) for form in FORMS[1:]
+        )
         assert float(one.total) == pytest.approx(float(other.total), rel=1e-10)
         assert one.total < exact.total
         assert one.cost == exact.cost
@@ -87,7 +94,9 @@ def test_gradients_against_finite_differences(form):
     )[form]
 
     def loss(arrays):
-        subject = objectives.Covariances((arrays[0],), (arrays[1],), arrays[2]) if form == 2 else arrays
+        subject = (
+            objectives.Covariances((arrays[0],), (arrays[1],), arrays[2]) if form == 2 else arrays
+        )
         return FORMS[form](subject, (x, y), lam=0.1, ridge=0.1).total
 
     generator = np.random.default_rng(4)
@@ -99,7 +108,9 @@ def test_gradients_against_finite_differences(form):
         value = loss(variables)
     slope = sum(np.vdot(g, d) for g, d in zip(tape.gradient(value, variables), directions))
     step = 1e-6
-    up, down = (float(loss([v + t * d for v, d in zip(variables, directions)])) for t in (step, -step))
+    up, down = (
+        float(loss([v + t * d for v, d in zip(variables, directions)])) for t in (step, -step)
+    )
     assert slope == pytest.approx((up - down) / (2 * step), rel=1e-6)
 
 
@@ -109,9 +120,13 @@ def test_models_networks_and_arrays_are_one_subject():
     model = network.to_model(dtype="float64")
     for form in FORMS:
         expected = form(network, digits, lam=1e-2)
-        assert float(form(model, digits, lam=1e-2).total) == pytest.approx(float(expected.total), rel=1e-12)
+        assert float(form(model, digits, lam=1e-2).total) == pytest.approx(
+            float(expected.total), rel=1e-12
+        )
         assert len(expected.norms) == 2
-        assert float(expected.total) == pytest.approx(float(expected.cost) + 1e-2 * sum(map(float, expected.norms)))
+        assert float(expected.total) == pytest.approx(
+            float(expected.cost) + 1e-2 * sum(map(float, expected.norms))
+        )
     arrays = objectives.weight_space(network.weights, digits, lam=1e-2)
     assert float(arrays.total) == float(objectives.weight_space(network, digits, lam=1e-2).total)
     z = objectives.representations_of(network, digits)
@@ -147,7 +162,8 @@ def half_squares(z, y):
 
 
 def test_a_minimum_of_the_weights_that_is_none_of_the_others():
-    """J Prop. 19: all weights with a_1² + a_2² = 1 − 2λ share (K, Z_2), yet only some of them are local minima."""
+    """J Prop. 19: all weights with a_1² + a_2² = 1 − 2λ share (K, Z_2), yet only some of them are
+    local minima."""
     lam, x, y = 0.1, np.array([[1.0], [-1.0]]), np.array([1.0, 1.0])
     options = {"lam": lam, "beta": 0.0, "activation": "relu", "cost": half_squares}
 
@@ -161,7 +177,9 @@ def test_a_minimum_of_the_weights_that_is_none_of_the_others():
         for name, f in {
             "weights": lambda w: objectives.weight_space(w, (x, y), **options),
             "representation": lambda w: objectives.representation(
-                objectives.forward([tf.constant(m) for m in w], tf.constant(x), tf.nn.relu, 0.0), (x, y), **options
+                objectives.forward([tf.constant(m) for m in w], tf.constant(x), tf.nn.relu, 0.0),
+                (x, y),
+                **options,
             ),
             "covariance": lambda w: objectives.covariance(
                 DenseNetwork(tuple(w), beta=0.0), (x, y), lam=lam, cost=half_squares
@@ -171,7 +189,8 @@ def test_a_minimum_of_the_weights_that_is_none_of_the_others():
     for values in losses.values():
         assert values == pytest.approx([losses["weights"][0]] * 2, rel=1e-10)
     shared = [
-        objectives.covariances_of(DenseNetwork(tuple(w), beta=0.0).forward(x)[0], "relu", 0.0) for w in (both, one)
+        objectives.covariances_of(DenseNetwork(tuple(w), beta=0.0).forward(x)[0], "relu", 0.0)
+        for w in (both, one)
     ]
     for ours, theirs in zip(tf.nest.flatten(shared[0]), tf.nest.flatten(shared[1])):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
@@ -185,19 +204,29 @@ def test_a_minimum_of_the_weights_that_is_none_of_the_others():
         assert weight_loss(nearby) >= weight_loss(both) - 1e-12
     epsilon = 1e-3  # where neuron 2 is dead it is not: turn it to the other point
     turned = [one[0] + [[0.0, -epsilon]], one[1] + [[0.0], [epsilon]]]
-    assert weight_loss(turned) - weight_loss(one) == pytest.approx(-(epsilon**2) * (1 - 2 * lam), rel=1e-2)
-    # so the shared (K, Z_2) is no local minimum of the other two forms: the turned weights are near it and lower
-    moved = objectives.covariances_of(DenseNetwork(tuple(turned), beta=0.0).forward(x)[0], "relu", 0.0)
-    distance = max(np.abs(a - b).max() for a, b in zip(tf.nest.flatten(moved), tf.nest.flatten(shared[1])))
+    assert weight_loss(turned) - weight_loss(one) == pytest.approx(
+        -(epsilon**2) * (1 - 2 * lam), rel=1e-2
+    )
+    # so the shared (K, Z_2) is no local minimum of the other two forms: the turned weights are near
+    # it and lower
+    moved = objectives.covariances_of(
+        DenseNetwork(tuple(turned), beta=0.0).forward(x)[0], "relu", 0.0
+    )
+    distance = max(
+        np.abs(a - b).max() for a, b in zip(tf.nest.flatten(moved), tf.nest.flatten(shared[1]))
+    )
     assert distance < 2 * epsilon**2
     assert float(objectives.covariance(moved, (x, y), **options).total) < losses["covariance"][0]
     z = objectives.forward([tf.constant(m) for m in turned], tf.constant(x), tf.nn.relu, 0.0)
-    assert float(objectives.representation(z, (x, y), **options).total) < losses["representation"][0]
+    assert (
+        float(objectives.representation(z, (x, y), **options).total) < losses["representation"][0]
+    )
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_deep_linear_networks_cost_the_schatten_norm(depth):
-    """σ = id, β = 0, X = I: R(Y) = L Σ s_i^{2/L}, reached by balanced factors, in each form to 1e-6."""
+    """σ = id, β = 0, X = I: R(Y) = L Σ s_i^{2/L}, reached by balanced factors, in each form to
+    1e-6."""
     generator = np.random.default_rng(depth)
     u, s, vt = np.linalg.svd(generator.standard_normal((5, 3)), full_matrices=False)
     root = np.diag(s ** (1 / depth))
@@ -220,7 +249,9 @@ def test_deep_linear_networks_cost_the_schatten_norm(depth):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("kind", ["one point", "repeated points", "zeros", "rank one", "many points"])
+@pytest.mark.parametrize(
+    "kind", ["one point", "repeated points", "zeros", "rank one", "many points"]
+)
 def test_degenerate_data_give_finite_losses(form, kind, scale):
     x, y = problem(40 if kind == "many points" else 6)
     if kind == "one point":

@@ -16,7 +16,10 @@ def test_running_minimum_is_the_least_so_far(points):
         assert value == min(loss for w, loss in points if w <= width)
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.floats(0.01, 10)), min_size=1, max_size=30), st.floats(0, 1))
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.floats(0.01, 10)), min_size=1, max_size=30),
+    st.floats(0, 1),
+)
 def test_start_is_the_first_width_within_epsilon(points, epsilon):
     widths, losses = zip(*points)
     (start,) = plateau_starts(widths, losses, epsilons=(epsilon,), bootstrap=5)
@@ -29,7 +32,11 @@ def test_start_is_the_first_width_within_epsilon(points, epsilon):
 def test_known_curve_and_bootstrap():
     widths = [1, 2, 3, 4]
     starts = plateau_starts(widths, [2.0, 1.04, 1.005, 1.0])
-    assert [(s.epsilon, s.width, s.low, s.high) for s in starts] == [(0.05, 2, 2, 2), (0.01, 3, 3, 3), (0.001, 4, 4, 4)]
+    assert [(s.epsilon, s.width, s.low, s.high) for s in starts] == [
+        (0.05, 2, 2, 2),
+        (0.01, 3, 3, 3),
+        (0.001, 4, 4, 4),
+    ]
     # at width 2 one trial of three is good: it is missing from (2/3)³ = 30 % of the resamples
     trials = [(1, 2.0)] * 3 + [(2, 1.0), (2, 1.5), (2, 1.5)] + [(3, 1.0)] * 3
     (start,) = plateau_starts(*zip(*trials), epsilons=(0.01,))

@@ -16,12 +16,16 @@ def least(trials):
 @pytest.mark.slow
 def test_digits_have_their_plateau_at_three_from_above_and_from_below():
     seen = []
-    trials = descent(DIGITS, 1e-2, [1, 2, 3, 4, 8], on_trial=seen.append, iterations=200, quiet=True)
+    trials = descent(
+        DIGITS, 1e-2, [1, 2, 3, 4, 8], on_trial=seen.append, iterations=200, quiet=True
+    )
     assert [trial.width for trial in trials] == [8, 4, 3, 2, 1]
     assert seen == trials
     (start,) = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(0.01,))
     assert start.width == 3
-    best = min(trial.loss for trial in independent_trials(DIGITS, 1e-2, 8, (0, 1, 2), iterations=500))
+    best = min(
+        trial.loss for trial in independent_trials(DIGITS, 1e-2, 8, (0, 1, 2), iterations=500)
+    )
     assert least(trials)[3] <= 1.005 * best
     grown = growth(DIGITS, 1e-2, gap=0.1, quiet=True)
     assert grown[-1].gap <= 0.1
@@ -30,7 +34,9 @@ def test_digits_have_their_plateau_at_three_from_above_and_from_below():
     for trial in trials:
         again = trial.network
         assert again.hidden == trial.widths
-        assert trial.loss == pytest.approx(certify(again, DIGITS, 1e-2, starts=1, steps=1).loss, rel=1e-9)
+        assert trial.loss == pytest.approx(
+            certify(again, DIGITS, 1e-2, starts=1, steps=1).loss, rel=1e-9
+        )
 
 
 @pytest.mark.slow
@@ -43,11 +49,20 @@ def test_layers_find_their_own_widths():
 
 @pytest.mark.slow
 def test_one_hot_outputs_need_one_neuron_a_class():
-    """L = 2, β = 0, X = I, one-hot Y: the plateau starts at the number of classes [Jacot et al. 2022, Prop. 14]."""
+    """L = 2, β = 0, X = I, one-hot Y: the plateau starts at the number of classes [Jacot et al.
+    2022, Prop. 14]."""
     construction = constructions.one_hot(3, 6)
     data = Dataset("one-hot", construction.x.astype("float32"), construction.y.astype("float32"))
     trials = descent(
-        data, 1e-3, range(1, 7), depth=2, beta=0.0, dtype="float64", iterations=500, tolerance=1e-9, quiet=True
+        data,
+        1e-3,
+        range(1, 7),
+        depth=2,
+        beta=0.0,
+        dtype="float64",
+        iterations=500,
+        tolerance=1e-9,
+        quiet=True,
     )
     (start,) = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(1e-3,))
     assert start.width == 3

@@ -1,4 +1,5 @@
-"""The insertion certificate: what it says at minima, away from them, and about every other width."""
+"""The insertion certificate: what it says at minima, away from them, and about every other
+width."""
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ def loss(network, data):
 
 def test_global_minimum_is_certified():
     data = problem()
-    fitted = covariance.fit(DenseNetwork.random((2, 0, 2), beta=0.0), data, lam=LAM, tolerance=1e-6, quiet=True)
+    fitted = covariance.fit(
+        DenseNetwork.random((2, 0, 2), beta=0.0), data, lam=LAM, tolerance=1e-6, quiet=True
+    )
     certificate = certify(fitted.network, data, LAM)
     assert certificate.enumerated
     assert certificate.loss == pytest.approx(loss(fitted.network, data), rel=1e-12)
@@ -39,7 +42,9 @@ def test_global_minimum_is_certified():
 def test_bound_holds_for_every_network(beta):
     """Whatever network is certified, its bound is below the best loss known."""
     data = problem(9, 2, 1, seed=3)
-    best = covariance.fit(DenseNetwork.random((2, 0, 1), beta=beta), data, lam=LAM, tolerance=1e-5, quiet=True).loss
+    best = covariance.fit(
+        DenseNetwork.random((2, 0, 1), beta=beta), data, lam=LAM, tolerance=1e-5, quiet=True
+    ).loss
     for seed, width, scale in [(0, 1, 0.3), (1, 5, 1.0), (2, 30, 0.1), (3, 3, 5.0)]:
         network = DenseNetwork.random((2, width, 1), beta=beta, seed=seed, scale=scale)
         certificate = certify(network, data, LAM)
@@ -102,7 +107,9 @@ def test_cost_as_a_function_has_gaps_but_no_bound():
     data = problem()
     network = DenseNetwork.random((2, 4, 2), seed=1)
     named = certify(network, data, LAM, cost="squared")
-    given = certify(network, data, LAM, cost=lambda z, y: tf.reduce_mean(tf.reduce_sum((z - y) ** 2, axis=1)))
+    given = certify(
+        network, data, LAM, cost=lambda z, y: tf.reduce_mean(tf.reduce_sum((z - y) ** 2, axis=1))
+    )
     assert given.gap == pytest.approx(named.gap, rel=1e-9)
     assert given.lower_bound is None
 
@@ -110,7 +117,9 @@ def test_cost_as_a_function_has_gaps_but_no_bound():
 def test_searched_and_enumerated_agree():
     data = problem(8, 2, 2, seed=4)
     network = DenseNetwork.random((2, 3, 2), seed=1)
-    exact, searched = (certify(network, data, LAM, method=method) for method in ("enumerate", "search"))
+    exact, searched = (
+        certify(network, data, LAM, method=method) for method in ("enumerate", "search")
+    )
     assert not searched.enumerated
     assert searched.gap <= exact.gap + 1e-9
     assert searched.gap == pytest.approx(exact.gap, rel=1e-3)
@@ -137,7 +146,9 @@ def test_conjugate_is_fenchel(cost):
     assert conjugate(cost, gradient, y) == pytest.approx(np.vdot(gradient, z) - value, rel=1e-10)
     for _ in range(20):
         other = 3 * generator.standard_normal((6, 3))
-        assert conjugate(cost, gradient, y) >= np.vdot(gradient, other) - function(other, y)[0] - 1e-12
+        assert (
+            conjugate(cost, gradient, y) >= np.vdot(gradient, other) - function(other, y)[0] - 1e-12
+        )
     assert dual_bound(cost, gradient, y, 1.0, 1e-3) >= -1e-12
     with pytest.raises(InputError, match="'cost' must be one of"):
         conjugate("hinge", gradient, y)

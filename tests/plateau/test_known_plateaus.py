@@ -1,5 +1,5 @@
-"""Descent finds the plateaus that are known: Prop. 14 (N²/4), one-hot outputs (classes), Prop. 15 (≤ 4N), a teacher's
-width, and for two layers the convex optimum's."""
+"""Descent finds the plateaus that are known: Prop. 14 (N²/4), one-hot outputs (classes), Prop. 15
+(≤ 4N), a teacher's width, and for two layers the convex optimum's."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ from keras_l2feat.plateau import certify, descent, growth, plateau_starts
 
 
 def starts(trials, epsilon):
-    [start] = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,))
+    [start] = plateau_starts(
+        [t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,)
+    )
     return start.width
 
 
@@ -19,10 +21,19 @@ def test_bipartite_plateau_starts_at_a_quarter_of_n_squared(n):
     lam, edges = 1e-4, n * n // 4
     widths = [edges - 2, edges - 1, edges, edges + 1, 2 * edges]
     trials = descent(
-        data.load(f"bipartite:n={n}"), lam, widths, depth=2, beta=0.0, dtype="float64", iterations=2000, tolerance=1e-9
+        data.load(f"bipartite:n={n}"),
+        lam,
+        widths,
+        depth=2,
+        beta=0.0,
+        dtype="float64",
+        iterations=2000,
+        tolerance=1e-9,
     )
     losses = {trial.width: trial.loss for trial in trials}
-    assert losses[edges] == pytest.approx(lam * n * n, rel=5e-3)  # R = N², and C is of the order of λ²
+    assert losses[edges] == pytest.approx(
+        lam * n * n, rel=5e-3
+    )  # R = N², and C is of the order of λ²
     assert losses[2 * edges] >= (1 - 1e-3) * losses[edges]
     # One neuron fewer costs: little for larger N, where N neurons already come within √(1 + 2/N).
     assert losses[edges - 1] > (1 + 1e-4) * losses[edges]
@@ -32,7 +43,14 @@ def test_bipartite_plateau_starts_at_a_quarter_of_n_squared(n):
 @pytest.mark.slow
 def test_one_hot_outputs_need_as_many_neurons_as_classes():
     trials = descent(
-        data.load("one-hot"), 1e-4, range(1, 9), depth=2, beta=0.0, dtype="float64", iterations=2000, tolerance=1e-9
+        data.load("one-hot"),
+        1e-4,
+        range(1, 9),
+        depth=2,
+        beta=0.0,
+        dtype="float64",
+        iterations=2000,
+        tolerance=1e-9,
     )
     classes = data.load("one-hot").outputs
     assert starts(trials, 1e-3) == classes
@@ -41,7 +59,9 @@ def test_one_hot_outputs_need_as_many_neurons_as_classes():
 @pytest.mark.slow
 def test_one_dimension_needs_at_most_4n():
     points = data.load("one-dim:n=5")
-    trials = descent(points, 1e-3, [1, 2, 3, 5, 8, 12, 20, 30, 40], depth=2, dtype="float64", iterations=2000)
+    trials = descent(
+        points, 1e-3, [1, 2, 3, 5, 8, 12, 20, 30, 40], depth=2, dtype="float64", iterations=2000
+    )
     assert starts(trials, 1e-3) <= 4 * len(points.x_train)
     assert np.isfinite([trial.loss for trial in trials]).all()
 
@@ -49,7 +69,8 @@ def test_one_dimension_needs_at_most_4n():
 @pytest.mark.slow
 @pytest.mark.parametrize(("outputs", "beta", "seed"), [(1, 0.0, 1), (2, 1.0, 12)])
 def test_two_layers_reach_the_convex_optimum_at_its_width(outputs, beta, seed):
-    """Loss, width and lower bound, from above and from below, against the convex program of all widths."""
+    """Loss, width and lower bound, from above and from below, against the convex program of all
+    widths."""
     pytest.importorskip("clarabel")
     from keras_l2feat.theory.oracle import global_optimum
 
@@ -70,7 +91,8 @@ def test_two_layers_reach_the_convex_optimum_at_its_width(outputs, beta, seed):
 
 @pytest.mark.slow
 def test_a_teacher_s_plateau_starts_at_its_width():
-    """A teacher of width 10 is found by leading λ down from where training is easy [Jacot et al. 2022, Fig. 2]."""
+    """A teacher of width 10 is found by leading λ down from where training is easy [Jacot et al.
+    2022, Fig. 2]."""
     teacher = data.load("teacher:outputs=5")
     trials = descent(teacher, 1e-6, [7, 10, 14, 20], continuation=(1e-4, 1e-5), quiet=True)
     assert starts(trials, 0.05) == 10

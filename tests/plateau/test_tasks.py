@@ -42,7 +42,10 @@ def test_trials_survive_their_files(tmp_path, expected):
     assert again == trial or np.isnan(again.gap)
     for got, want in zip(again.network.weights, trial.network.weights):
         np.testing.assert_array_equal(got, want)
-    assert (again.network.beta, again.network.activation) == (trial.network.beta, trial.network.activation)
+    assert (again.network.beta, again.network.activation) == (
+        trial.network.beta,
+        trial.network.activation,
+    )
 
 
 def test_what_is_done_is_not_done_again_and_leftovers_go(tmp_path, expected):
@@ -81,12 +84,35 @@ def test_processes_give_the_same_table(tmp_path, expected):
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_that_loses_a_worker_gives_the_same_table(tmp_path, expected):
     distributed = pytest.importorskip("distributed")
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--host", "127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--port",
+        "0",
+        "--host",
+        "127.0.0.1",
+    ]
     address_file = tmp_path / "scheduler.json"
-    processes = [subprocess.Popen([*command, "--no-dashboard", "--scheduler-file", str(address_file)])]
+    processes = [
+        subprocess.Popen([*command, "--no-dashboard", "--scheduler-file", str(address_file)])
+    ]
     try:
-        worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address_file)]
-        worker += ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path / "dask")]
+        worker = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            "--scheduler-file",
+            str(address_file),
+        ]
+        worker += [
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--no-nanny",
+            "--local-directory",
+            str(tmp_path / "dask"),
+        ]
         processes += [subprocess.Popen(worker) for _ in range(2)]
         with distributed.Client(scheduler_file=str(address_file), timeout="60s") as client:
             client.wait_for_workers(2, timeout=90)

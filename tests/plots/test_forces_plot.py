@@ -39,9 +39,13 @@ def test_projection_keeps_the_origin_rays_and_sizes(network):
         assert copy[column] == pytest.approx(3 * first[column], rel=1e-6, abs=1e-9)
     points = table[(table["layer"] == 1) & (table["kind"] == "point")]
     sizes = np.sum(forces.representations[0] ** 2)
-    assert np.sum(points[["x", "y"]].to_numpy() ** 2) == pytest.approx(points["share"].iloc[0] * sizes)
+    assert np.sum(points[["x", "y"]].to_numpy() ** 2) == pytest.approx(
+        points["share"].iloc[0] * sizes
+    )
     np.testing.assert_allclose(
-        points[["attraction_x", "attraction_y"]], -forces.attraction[0] @ planes[1, "point"], atol=1e-12
+        points[["attraction_x", "attraction_y"]],
+        -forces.attraction[0] @ planes[1, "point"],
+        atol=1e-12,
     )
     assert list(points["class"]) == list(digits.y_train)
 
@@ -59,11 +63,25 @@ def test_rays_are_counted_and_files_written(network, tmp_path):
 @pytest.mark.slow
 def test_the_command(network, tmp_path):
     files.save_model(network.to_model(lam=1e-2), tmp_path / "model.keras")
-    call = [L2FEAT, "forces", "model.keras", "--data", "mnist-789-42", "-o", "out", "--json", "forces.json"]
+    call = [
+        L2FEAT,
+        "forces",
+        "model.keras",
+        "--data",
+        "mnist-789-42",
+        "-o",
+        "out",
+        "--json",
+        "forces.json",
+    ]
     outcome = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     assert "Written to out/" in outcome.stdout
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"forces.csv", "forces.png", "forces.svg"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "forces.csv",
+        "forces.png",
+        "forces.svg",
+    }
     result = json.loads((tmp_path / "forces.json").read_text())
     assert result["lam"] == pytest.approx(1e-2)
     assert [layer["width"] for layer in result["layers"]] == [6, 4]
@@ -80,12 +98,24 @@ def test_the_command(network, tmp_path):
 
 @pytest.mark.slow
 def test_train_in_the_form_of_representations(tmp_path):
-    call = [L2FEAT, "train", "mnist-789-42", "--widths", "6,5", "--lam", "1e-2", "--form", "representation"]
+    call = [
+        L2FEAT,
+        "train",
+        "mnist-789-42",
+        "--widths",
+        "6,5",
+        "--lam",
+        "1e-2",
+        "--form",
+        "representation",
+    ]
     call += ["--iterations", "30", "-o", "model.keras", "--json", "-"]
     outcome = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     result = json.loads(outcome.stdout)
     assert result["form"] == "representation"
     assert result["iterations"] == 30
-    again = objectives.weight_space(files.load_model(tmp_path / "model.keras"), data.load("mnist-789-42"), lam=1e-2)
+    again = objectives.weight_space(
+        files.load_model(tmp_path / "model.keras"), data.load("mnist-789-42"), lam=1e-2
+    )
     assert float(again.total) == pytest.approx(result["loss"], rel=1e-4)

@@ -1,4 +1,5 @@
-"""The picture of rays: written for what was pruned and for what was not, in any format matplotlib knows."""
+"""The picture of rays: written for what was pruned and for what was not, in any format matplotlib
+knows."""
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from keras_l2feat.plots.rays import _nearest, rays_before_after
 def test_picture_is_written(tmp_path, suffix, redundant):
     first, last = DenseNetwork.random((784, 4, 3), seed=0).weights
     if redundant:
-        first, last = np.hstack([first, 2 * first[:, :1]]), np.vstack([last[:-1], last[:1], last[-1:]])
+        first, last = (
+            np.hstack([first, 2 * first[:, :1]]),
+            np.vstack([last[:-1], last[:1], last[-1:]]),
+        )
     model = DenseNetwork((first, last)).to_model()
     pruned, _ = prune(model)
     for digits in (None, data.load("mnist-789-42")):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from keras_l2feat.pruning import prune
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.expand import expand, expandable
 from keras_l2feat.pruning.gauge import gauge
-from keras_l2feat.pruning.graph import read
 
 SHAPES = {"ResNet50": 32, "VGG16": 32, "MobileNetV2": 32, "DenseNet121": 32}
 
@@ -18,7 +18,9 @@ def test_planted_channels_are_removed(name):
     keras.utils.clear_session()
     options = {"alpha": 0.5} if name == "MobileNetV2" else {}
     size = SHAPES[name]
-    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=10, **options)
+    model = getattr(keras.applications, name)(
+        weights=None, input_shape=(size, size, 3), classes=10, **options
+    )
     generator = np.random.default_rng(0)
     for weight in model.weights:
         if "variance" in weight.path or "gamma" in weight.path:
@@ -27,7 +29,9 @@ def test_planted_channels_are_removed(name):
             weight.assign(0.1 * generator.standard_normal(weight.shape))
     graph = read(model)
     assert graph.barriers == {}
-    widths = {layer: len(units) + max(1, len(units) // 16) for layer, units in expandable(graph).items()}
+    widths = {
+        layer: len(units) + max(1, len(units) // 16) for layer, units in expandable(graph).items()
+    }
     wide = gauge(expand(model, widths))
     pruned, certificate = prune(wide)
     least = {layer: len(units) for layer, units in graph.writers.items()}

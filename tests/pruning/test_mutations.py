@@ -1,4 +1,5 @@
-"""Break one rule of the pruner at a time: the certificate, or the count of what is found, has to notice."""
+"""Break one rule of the pruner at a time: the certificate, or the count of what is found, has to
+notice."""
 
 import keras
 import numpy as np
@@ -7,15 +8,19 @@ from keras import layers
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import CheckFailed
-from keras_l2feat.pruning import exact, groups, prune, rewrite, rules_linear
-from keras_l2feat.pruning import graph as graph_module
+from keras_l2feat.pruning import prune, rewrite
+from keras_l2feat.pruning.channels import graph as graph_module
+from keras_l2feat.pruning.channels.rules import linear as rules_linear
 from keras_l2feat.pruning.expand import expand
 from keras_l2feat.pruning.gauge import gauge
+from keras_l2feat.pruning.guarantees import exact
 from keras_l2feat.pruning.plan import BIAS
+from keras_l2feat.pruning.values import numbering as groups
 
 
 def model_with_everything():
-    """Planted units of every kind, and what each rule is needed for. Returns the model and its least widths."""
+    """Planted units of every kind, and what each rule is needed for. Returns the model and its
+    least widths."""
     generator = np.random.default_rng(0)
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(5, 3, padding="same", name="conv")(inputs)
@@ -33,12 +38,19 @@ def model_with_everything():
         if "variance" in weight.path:
             weight.assign(generator.uniform(0.5, 2.0, weight.shape))
         else:
-            weight.assign(generator.standard_normal(weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1]))))
+            weight.assign(
+                generator.standard_normal(weight.shape)
+                / np.sqrt(max(1, np.prod(weight.shape[:-1])))
+            )
     wide = gauge(expand(model, {"conv": 8, "hidden": 10}), seed=1)
     odd, even = wide.get_layer("odd"), wide.get_layer("even")
-    set_column(odd, 5, -odd.kernel.numpy()[:, 2], -odd.bias.numpy()[2])  # mirrored: only tanh may merge it
+    set_column(
+        odd, 5, -odd.kernel.numpy()[:, 2], -odd.bias.numpy()[2]
+    )  # mirrored: only tanh may merge it
     set_column(even, 5, 0 * even.kernel.numpy()[:, 2], 0.4)  # constant
-    set_column(even, 4, -even.kernel.numpy()[:, 1], -even.bias.numpy()[1])  # mirrored, but gelu is not odd
+    set_column(
+        even, 4, -even.kernel.numpy()[:, 1], -even.bias.numpy()[1]
+    )  # mirrored, but gelu is not odd
     return wide, {"conv": 5, "branch": 5, "hidden": 7, "odd": 5, "even": 5, "end": 3}
 
 
@@ -61,7 +73,9 @@ def outcome(planted):
         _, certificate = prune(model)
     except (CheckFailed, ValueError):
         return False
-    return certificate.verified and {r["name"]: r["units_after"] for r in certificate.layers} == least
+    return (
+        certificate.verified and {r["name"]: r["units_after"] for r in certificate.layers} == least
+    )
 
 
 def test_nothing_broken(planted):
@@ -87,15 +101,29 @@ def without_moves(plan):
 
 
 def without_constants(plan):
-    plan.transfers = {reader: [m for m in moves if m[1] != BIAS] for reader, moves in plan.transfers.items()}
+    plan.transfers = {
+        reader: [m for m in moves if m[1] != BIAS] for reader, moves in plan.transfers.items()
+    }
     return plan
 
 
 MUTATIONS = {
-    "forget the ratio": (lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_factors)), exact),
-    "forget the merged rows": (lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_moves)), exact),
-    "forget the constants": (lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_constants)), exact),
-    "every activation is odd": (lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.ODD)), rules_linear),
+    "forget the ratio": (
+        lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_factors)),
+        exact,
+    ),
+    "forget the merged rows": (
+        lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_moves)),
+        exact,
+    ),
+    "forget the constants": (
+        lambda m, p: p(m, "exact_plan", wrapped(exact.exact_plan, without_constants)),
+        exact,
+    ),
+    "every activation is odd": (
+        lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.ODD)),
+        rules_linear,
+    ),
     "every activation is homogeneous": (
         lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.POSITIVE)),
         rules_linear,

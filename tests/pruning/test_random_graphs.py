@@ -1,4 +1,5 @@
-"""Hundreds of random graphs of all kinds of layers: what is planted is found, and the function stays."""
+"""Hundreds of random graphs of all kinds of layers: what is planted is found, and the function
+stays."""
 
 import keras
 import numpy as np
@@ -6,10 +7,10 @@ import pytest
 from keras import layers
 
 from keras_l2feat.pruning import prune
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, random_inputs
 from keras_l2feat.pruning.expand import expand, expandable
 from keras_l2feat.pruning.gauge import gauge
-from keras_l2feat.pruning.graph import read
 
 GRAPHS = 300
 QUICK = 10
@@ -19,7 +20,9 @@ def normalized(x, generator):
     """Perhaps a batch normalization, perhaps without scale or center."""
     if generator.random() < 0.5:
         return x
-    return layers.BatchNormalization(center=generator.random() < 0.8, scale=generator.random() < 0.8)(x)
+    return layers.BatchNormalization(
+        center=generator.random() < 0.8, scale=generator.random() < 0.8
+    )(x)
 
 
 def activated(x, generator):
@@ -63,7 +66,9 @@ def block(x, generator):
         y = layers.Dense(filters, activation="sigmoid")(y)
         return layers.Multiply()([x, y])
     if kind == 3:
-        return layers.ZeroPadding2D(1)(convolved(x, int(generator.integers(2, 6)), generator, padding="valid"))
+        return layers.ZeroPadding2D(1)(
+            convolved(x, int(generator.integers(2, 6)), generator, padding="valid")
+        )
     if kind == 4:
         return layers.Maximum()([x, convolved(x, filters, generator)])
     if kind == 5:
@@ -112,9 +117,18 @@ def sequence_model(generator):
 
 def vector_model(generator):
     left, right = keras.Input((4,)), keras.Input((5,))
-    tower = keras.Sequential([keras.Input((4,)), layers.Dense(5, activation="relu"), layers.Dense(4, "tanh")])
-    a, b = tower(left), tower(layers.Dense(4, activation="relu")(right))  # a nested model, called twice
-    x = layers.Subtract()([a, b]) if generator.random() < 0.5 else layers.Concatenate()([a, b, right])
+    tower = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(5, activation="relu"), layers.Dense(4, "tanh")]
+    )
+    a, b = (
+        tower(left),
+        tower(layers.Dense(4, activation="relu")(right)),
+    )  # a nested model, called twice
+    x = (
+        layers.Subtract()([a, b])
+        if generator.random() < 0.5
+        else layers.Concatenate()([a, b, right])
+    )
     x = layers.Dropout(0.3)(layers.Dense(int(generator.integers(3, 8)), activation="relu")(x))
     x = layers.Dense(6)(x)  # linear
     x = layers.Average()([x, layers.Dense(6, activation="relu")(x)])
@@ -128,15 +142,20 @@ def fill(model, generator):
         if path == "moving_variance":
             value = generator.uniform(0.5, 2.0, weight.shape)
         elif path == "gamma":
-            value = generator.uniform(0.5, 1.5, weight.shape) * generator.choice([-1, 1], weight.shape)
+            value = generator.uniform(0.5, 1.5, weight.shape) * generator.choice(
+                [-1, 1], weight.shape
+            )
             value *= generator.random(weight.shape) > 0.08
         else:
-            value = generator.standard_normal(weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1])))
+            value = generator.standard_normal(weight.shape) / np.sqrt(
+                max(1, np.prod(weight.shape[:-1]))
+            )
         weight.assign(value)
 
 
 def build(seed):
-    """A model from which everything redundant was taken, so that its widths are known to be the least."""
+    """A model from which everything redundant was taken, so that its widths are known to be the
+    least."""
     keras.utils.clear_session(free_memory=False)
     generator = np.random.default_rng(seed)
     model = [image_model, image_model, sequence_model, vector_model][seed % 4](generator)
@@ -145,7 +164,8 @@ def build(seed):
 
 
 def plant(model, generator):
-    """Split units of every layer where that is possible (tied layers follow), and rescale them all."""
+    """Split units of every layer where that is possible (tied layers follow), and rescale them
+    all."""
     graph, widths, covered = read(model), {}, set()
     for layer, units in expandable(graph).items():
         if not covered & set(units.tolist()):
@@ -163,7 +183,9 @@ def check(seed):
     assert {layer["name"]: layer["units_after"] for layer in certificate.layers} == least, seed
     assert certificate.verified, seed
     assert certificate.max_rel_deviation <= 1e-5, seed
-    inputs = random_inputs(read(model), 8, seed)  # and against the model that the whole journey began with
+    inputs = random_inputs(
+        read(model), 8, seed
+    )  # and against the model that the whole journey began with
     before, after = outputs(model, inputs), outputs(pruned, inputs)
     assert np.abs(before - after).max() <= 1e-4 * np.abs(before).max(), seed
 

@@ -32,10 +32,14 @@ def test_plain_dense_and_nested_models(tmp_path):
 
 
 def test_what_carries_no_single_lambda_is_refused():
-    mixed = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, **weight_space(0.2)), keras.layers.Dense(2)])
+    mixed = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(4, **weight_space(0.2)), keras.layers.Dense(2)]
+    )
     with pytest.raises(InputError, match="one λ is expected"):
         amount(mixed)
-    other = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, kernel_regularizer="l1", name="sparse")])
+    other = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(4, kernel_regularizer="l1", name="sparse")]
+    )
     with pytest.raises(InputError, match="'sparse': kernel_regularizer is no"):
         amount(other)
     normalized = keras.Sequential([keras.Input((6,)), keras.layers.BatchNormalization(name="norm")])

@@ -15,7 +15,9 @@ from keras_l2feat.pruning.plan import Plan, Removal  # noqa: E402
 from keras_l2feat.report import directions  # noqa: E402
 from keras_l2feat.report.page import pruning_page, removed_units, write_pruning_page  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr --v=0"
@@ -27,7 +29,9 @@ def pruning():
     """A small model with copies, a dead unit and a barrier, and what pruning it gave."""
     x = keras.Input((6,), name="x")
     h = keras.layers.Dense(9, "relu", name="first<&>layer")(x)
-    h = keras.layers.Dense(7, "relu", name="second")(keras.layers.LayerNormalization(name="norm")(h))
+    h = keras.layers.Dense(7, "relu", name="second")(
+        keras.layers.LayerNormalization(name="norm")(h)
+    )
     model = keras.Model(x, keras.layers.Dense(3, name="logits")(h), name="demo")
     random = np.random.default_rng(0)
     model.set_weights([random.standard_normal(w.shape) for w in model.get_weights()])
@@ -85,8 +89,12 @@ def test_of_many_layers_those_that_lost_most_are_drawn():
 
 def test_nearest_angles_are_exact_for_tiny_angles():
     angle = 1e-7
-    vectors = np.array([[1.0, 0.0], [2 * np.cos(angle), 2 * np.sin(angle)], [0.0, -1.0], [0.0, 0.0]])
-    np.testing.assert_allclose(directions.nearest_angles(vectors), [angle, angle, np.pi / 2], rtol=1e-6)
+    vectors = np.array(
+        [[1.0, 0.0], [2 * np.cos(angle), 2 * np.sin(angle)], [0.0, -1.0], [0.0, 0.0]]
+    )
+    np.testing.assert_allclose(
+        directions.nearest_angles(vectors), [angle, angle, np.pi / 2], rtol=1e-6
+    )
 
 
 @pytest.mark.slow
@@ -106,9 +114,16 @@ def test_a_browser_shows_it_without_errors(pruning, tmp_path, width):
         profile = f"--user-data-dir={tmp_path / 'profile'}"
         files = "--allow-file-access-from-files"
         command = [CHROMIUM, *FLAGS.split(), profile, files, *options, page.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stderr
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=True
+        ).stderr
 
-    said = browse(frame, f"--window-size={width + 40},3000", "--virtual-time-budget=3000", f"--screenshot={shot}")
+    said = browse(
+        frame,
+        f"--window-size={width + 40},3000",
+        "--virtual-time-budget=3000",
+        f"--screenshot={shot}",
+    )
     console = [line for line in said.splitlines() if "CONSOLE" in line]
     (measured,) = [line for line in console if "WIDTH" in line]
     assert len(console) == 1, console

@@ -1,4 +1,5 @@
-"""Complete positivity: planted factors, graphs with known CP-rank, and matrices known to have no factor."""
+"""Complete positivity: planted factors, graphs with known CP-rank, and matrices known to have no
+factor."""
 
 import itertools
 
@@ -45,7 +46,9 @@ def test_the_bipartite_matrix_is_what_the_paper_writes():
 
 
 @settings(max_examples=15)
-@given(n=st.integers(2, 6), k=st.integers(1, 8), density=st.floats(0.3, 1), seed=st.integers(0, 10**6))
+@given(
+    n=st.integers(2, 6), k=st.integers(1, 8), density=st.floats(0.3, 1), seed=st.integers(0, 10**6)
+)
 def test_a_planted_factor_is_recognized_and_its_columns_respect_the_bounds(n, k, density, seed):
     generator = np.random.default_rng(seed)
     planted = generator.random((n, k)) * (generator.random((n, k)) < density)
@@ -55,7 +58,9 @@ def test_a_planted_factor_is_recognized_and_its_columns_respect_the_bounds(n, k,
     assert result.answer == "yes", result
     if result.factor is not None:
         assert result.factor.min() >= 0
-        assert np.linalg.norm(result.factor @ result.factor.T - matrix) <= 1e-8 * np.linalg.norm(matrix)
+        assert np.linalg.norm(result.factor @ result.factor.T - matrix) <= 1e-8 * np.linalg.norm(
+            matrix
+        )
     lower, _ = cp.cp_rank_bounds(matrix)
     assert lower <= k
 
@@ -65,7 +70,10 @@ def test_a_planted_factor_is_recognized_and_its_columns_respect_the_bounds(n, k,
     [
         (np.array([[1.0, -0.1], [-0.1, 1.0]]), "negative entry"),
         (np.array([[1.0, 2.0], [2.0, 1.0]]), "negative eigenvalue"),
-        (CYCLE + 1.62 * np.eye(5), "no triangle"),  # positive definite: the cycle's least eigenvalue is −1.618
+        (
+            CYCLE + 1.62 * np.eye(5),
+            "no triangle",
+        ),  # positive definite: the cycle's least eigenvalue is −1.618
     ],
 )
 def test_matrices_without_a_factor_are_refuted(matrix, reason):
@@ -75,7 +83,8 @@ def test_matrices_without_a_factor_are_refuted(matrix, reason):
 
 
 def test_horns_matrix_refutes_a_dense_matrix():
-    """Doubly nonnegative with every entry positive, yet no factor: a shifted cycle, filled in a little."""
+    """Doubly nonnegative with every entry positive, yet no factor: a shifted cycle, filled in a
+    little."""
     matrix = CYCLE + 1.62 * np.eye(5) + 0.01 * np.ones((5, 5))
     assert np.linalg.eigvalsh(matrix)[0] > 0
     assert matrix.min() > 0

@@ -129,7 +129,9 @@ def test_bending_lowers_the_barrier():
     for seed in (1, 2):
         network = DenseNetwork.random((2, 4, 1), seed=seed)
         found = minimize(
-            lambda weights: criticality.loss_and_gradient(network.with_weights(weights), x, y, lam=1e-3),  # noqa: B023
+            lambda weights, network=network: criticality.loss_and_gradient(
+                network.with_weights(weights), x, y, lam=1e-3
+            ),
             network.weights,
             max_iterations=300,
             quiet=True,

@@ -63,7 +63,8 @@ def test_linear_covariances_go_geometrically():
 
 
 def test_a_square_root_with_a_hidden_factor():
-    """Y = A Q with A = B Bᵀ of the Petersen graph and Q orthogonal: the construction finds A by itself."""
+    """Y = A Q with A = B Bᵀ of the Petersen graph and Q orthogonal: the construction finds A by
+    itself."""
     matrix = completely_positive.graph_matrix(nx.cycle_graph(6))
     q = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
     construction = constructions.square_root(matrix @ q)

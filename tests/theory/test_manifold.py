@@ -45,7 +45,9 @@ def test_every_listed_expansion_is_an_equivalent_network_of_its_own_subspace():
         wide = manifold.expand_layer(network, 0, owners, sharing="free", seed=1)
         assert deviation(network, wide, x) < 1e-12
         directions = manifold.flat_directions(wide, 0, owners, sharing="free")
-        moved = criticality.unflatten(criticality.flatten(wide.weights) + 0.7 * directions.sum(axis=0), wide)
+        moved = criticality.unflatten(
+            criticality.flatten(wide.weights) + 0.7 * directions.sum(axis=0), wide
+        )
         assert deviation(network, moved, x) < 1e-12  # the subspace is affine
         basis = np.linalg.qr(directions.T)[0]
         point = criticality.flatten(wide.weights)
@@ -57,14 +59,17 @@ def test_every_listed_expansion_is_an_equivalent_network_of_its_own_subspace():
 
 
 def trained(activation, lam):
-    """A critical point of positive loss and the data it belongs to: the first try that ends on no kink of σ."""
+    """A critical point of positive loss and the data it belongs to: the first try that ends on no
+    kink of σ."""
     for seed in range(20):
         generator = np.random.default_rng(seed)
         x = generator.standard_normal((25, 2))
         y = DenseNetwork.random((2, 5, 2), activation=activation, seed=seed + 1)(x)
         network = DenseNetwork.random((2, 3, 2), activation=activation, seed=seed + 2)
         result = minimize(
-            lambda weights: criticality.loss_and_gradient(network.with_weights(weights), x, y, lam=lam),  # noqa: B023
+            lambda weights, network=network, x=x, y=y: criticality.loss_and_gradient(
+                network.with_weights(weights), x, y, lam=lam
+            ),
             network.weights,
             tolerance=0,
             max_iterations=2000,
@@ -76,20 +81,26 @@ def trained(activation, lam):
     raise AssertionError("no critical point found")
 
 
-@pytest.mark.parametrize("activation, lam, sharing", [("tanh", 0.0, "fractions"), ("relu", 1e-2, "balanced")])
+@pytest.mark.parametrize(
+    "activation, lam, sharing", [("tanh", 0.0, "fractions"), ("relu", 1e-2, "balanced")]
+)
 def test_a_critical_point_stays_critical_and_is_flat_along_its_shares(activation, lam, sharing):
     network, x, y = trained(activation, lam)
     owners = np.array([0, 1, 2, 1, 0, 1])
     wide = manifold.expand_layer(network, 0, owners, sharing=sharing, seed=4)
     wide_loss = criticality.loss_and_gradient(wide, x, y, lam=lam)[0]
-    assert wide_loss == pytest.approx(criticality.loss_and_gradient(network, x, y, lam=lam)[0], rel=1e-12)
+    assert wide_loss == pytest.approx(
+        criticality.loss_and_gradient(network, x, y, lam=lam)[0], rel=1e-12
+    )
     assert np.linalg.norm(criticality.gradient(wide, x, y, lam=lam)) < 1e-9
     directions = manifold.flat_directions(wide, 0, owners, sharing=sharing)
     assert np.linalg.matrix_rank(directions) == 3  # m − r
     matrix = criticality.hessian(wide, x, y, lam=lam)
     scale = np.linalg.norm(matrix, 2)
     assert np.abs(matrix @ directions.T).max() < 1e-6 * scale
-    before = (np.abs(np.linalg.eigvalsh(criticality.hessian(network, x, y, lam=lam))) < 1e-6 * scale).sum()
+    before = (
+        np.abs(np.linalg.eigvalsh(criticality.hessian(network, x, y, lam=lam))) < 1e-6 * scale
+    ).sum()
     after = (np.abs(np.linalg.eigvalsh(matrix)) < 1e-6 * scale).sum()
     assert after >= before + 3
 

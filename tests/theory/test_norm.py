@@ -39,7 +39,9 @@ def test_fewer_neurons_than_the_cp_rank_cost_more():
 def test_deep_linear_networks_cost_the_schatten_norm(depth, method):
     y = np.random.default_rng(0).standard_normal((5, 4))
     singular = np.linalg.svd(y, compute_uv=False)
-    found = norm.representation_cost(np.eye(5), y, depth, 6, activation="linear", trials=3, method=method)
+    found = norm.representation_cost(
+        np.eye(5), y, depth, 6, activation="linear", trials=3, method=method
+    )
     assert found.cost == pytest.approx(depth * np.sum(singular ** (2 / depth)), rel=1e-5)
 
 
@@ -48,12 +50,19 @@ def test_deep_linear_networks_cost_the_schatten_norm(depth, method):
 def test_one_hot_targets_cost_the_roots_of_the_class_sizes(counts, seed):
     labels = np.repeat(np.arange(len(counts)), counts)
     y = np.eye(len(counts))[labels]
-    found = norm.representation_cost(np.eye(len(y)), y, hidden=2 * len(y), trials=2, seed=seed, bound=False)
+    found = norm.representation_cost(
+        np.eye(len(y)), y, hidden=2 * len(y), trials=2, seed=seed, bound=False
+    )
     assert found.cost == pytest.approx(2 * np.sum(np.sqrt(counts)), rel=1e-5)
 
 
 @settings(max_examples=15)
-@given(n=st.integers(1, 8), d=st.integers(1, 2), beta=st.sampled_from([0.3, 1.0]), seed=st.integers(0, 1000))
+@given(
+    n=st.integers(1, 8),
+    d=st.integers(1, 2),
+    beta=st.sampled_from([0.3, 1.0]),
+    seed=st.integers(0, 1000),
+)
 def test_the_convex_program_closes_its_own_gap(n, d, beta, seed):
     generator = np.random.default_rng(seed)
     x, y = generator.uniform(-1, 1, (n, d)), generator.standard_normal((n, 1))
@@ -64,7 +73,8 @@ def test_the_convex_program_closes_its_own_gap(n, d, beta, seed):
 
 
 def test_one_point_by_hand():
-    """The neuron along (x, β) and the output bias share the load: R = 2 c + b² at y = c √(x² + β²) + β b."""
+    """The neuron along (x, β) and the output bias share the load: R = 2 c + b² at y = c √(x² + β²)
+    + β b."""
     x, y, beta = 2.0, 3.0, 0.5
     slope = np.hypot(x, beta)
     b = beta / slope  # where one more unit costs the same through either
@@ -79,7 +89,12 @@ def test_the_two_ways_agree_where_no_value_is_known():
     exact = norm.representation_cost(toy.x_train, toy.y_train, beta=1.0, method="convex")
     assert rays(exact.network)[0] <= 16
     local = norm.representation_cost(
-        toy.x_train, toy.y_train, hidden=exact.network.hidden, beta=1.0, trials=0, starts=[exact.network]
+        toy.x_train,
+        toy.y_train,
+        hidden=exact.network.hidden,
+        beta=1.0,
+        trials=0,
+        starts=[exact.network],
     )
     assert local.cost == pytest.approx(exact.cost, rel=1e-4)
 

@@ -1,4 +1,5 @@
-"""The global optimum of two-layer networks: programs against each other, and against what is known."""
+"""The global optimum of two-layer networks: programs against each other, and against what is
+known."""
 
 import sys
 
@@ -15,7 +16,12 @@ from keras_l2feat.theory.patterns import Cones, patterns
 pytest.importorskip("clarabel")
 
 # points, inputs, outputs, β, cost
-CASES = [(10, 2, 1, 0.0, "squared"), (8, 3, 1, 0.0, "squared"), (9, 1, 2, 1.0, "squared"), (7, 2, 2, 0.0, "squared")]
+CASES = [
+    (10, 2, 1, 0.0, "squared"),
+    (8, 3, 1, 0.0, "squared"),
+    (9, 1, 2, 1.0, "squared"),
+    (7, 2, 2, 0.0, "squared"),
+]
 SLOW = [
     (10, 2, 1, 0.5, "squared"),
     (7, 3, 2, 0.0, "squared"),
@@ -34,9 +40,12 @@ def augmented(x, beta):
     return np.hstack([x, np.full((len(x), 1), beta)]) if beta else x
 
 
-@pytest.mark.parametrize("case", [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)], ids=str)
+@pytest.mark.parametrize(
+    "case", [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)], ids=str
+)
 def test_column_generation_agrees_with_all_patterns_at_once(case):
-    """Vector outputs: the semi-definite program of the norm restricted to cones; scalar ones: also all columns."""
+    """Vector outputs: the semi-definite program of the norm restricted to cones; scalar ones: also
+    all columns."""
     (*_, k, beta, cost), lam = case, 1e-2
     pytest.importorskip("cvxpy")
     x, y = problem(*case)
@@ -68,7 +77,10 @@ def test_no_network_is_below_the_bound():
             for value in optimum.network.weights
         ]
         network = optimum.network.with_weights(w)
-        assert cost_with_gradient("squared")(network(x), y)[0] + 1e-2 * network.squared_norm >= optimum.lower_bound
+        assert (
+            cost_with_gradient("squared")(network(x), y)[0] + 1e-2 * network.squared_norm
+            >= optimum.lower_bound
+        )
 
 
 def test_one_point_by_hand():
@@ -92,15 +104,21 @@ def test_search_prices_where_enumeration_explodes():
     assert not optimum.enumerated
     assert optimum.gap <= 1e-4
     x, y = problem(10, 2, 1, 0.0, "squared")
-    searched, exact = (global_optimum(x, y, 1e-2, method=method) for method in ("search", "enumerate"))
+    searched, exact = (
+        global_optimum(x, y, 1e-2, method=method) for method in ("search", "enumerate")
+    )
     assert searched.value == pytest.approx(exact.value, rel=1e-4)
 
 
 def test_other_activations():
     x, y = problem(9, 2, 1, 0.0, "squared")
-    values = {name: global_optimum(x, y, 1e-2, activation=name) for name in ("relu", "abs", "linear", "leaky_relu")}
+    values = {
+        name: global_optimum(x, y, 1e-2, activation=name)
+        for name in ("relu", "abs", "linear", "leaky_relu")
+    }
     assert all(optimum.gap < 1e-5 for optimum in values.values())
-    # a linear network: Schatten norm of the least squares problem, here a vector: min ‖Xu − y‖²/N + 2λ‖u‖
+    # a linear network: Schatten norm of the least squares problem, here a vector: min ‖Xu − y‖²/N +
+    # 2λ‖u‖
     u = values["linear"].network.weights[0] @ values["linear"].network.weights[1]
     residual = x @ u - y
     gradient = 2 / len(x) * x.T @ residual

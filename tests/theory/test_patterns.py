@@ -10,7 +10,11 @@ from keras_l2feat.theory.patterns import Cones, pattern_count, patterns, sampled
 def test_counts():
     assert [pattern_count(n, 2) for n in (1, 2, 3, 20)] == [2, 4, 6, 40]
     assert pattern_count(30, 3) == 872
-    assert [pattern_count(n, 50) for n in (1, 5, 10)] == [2, 32, 1024]  # orthogonal data allow everything
+    assert [pattern_count(n, 50) for n in (1, 5, 10)] == [
+        2,
+        32,
+        1024,
+    ]  # orthogonal data allow everything
     with pytest.raises(InputError, match="'n' must be at least 0"):
         pattern_count(-1, 2)
 
@@ -42,7 +46,9 @@ def test_cones_are_tiled_by_their_simplices():
 
 
 def test_cones_of_points_that_span_less():
-    x = np.random.default_rng(0).standard_normal((5, 2)) @ np.random.default_rng(1).standard_normal((2, 4))
+    x = np.random.default_rng(0).standard_normal((5, 2)) @ np.random.default_rng(1).standard_normal(
+        (2, 4)
+    )
     cones = Cones.of(x)
     assert len(cones.signs) == 10
     assert all(rays.shape == (4, 2) for group in cones.generators for rays in group)

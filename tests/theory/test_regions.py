@@ -39,7 +39,9 @@ def minima(toy, neurons, count=60):
 
 def test_region_of_parameters():
     x = np.array([[1.0, 0.0], [0.0, 1.0]])
-    network = DenseNetwork((np.array([[1.0, -1.0], [-1.0, 2.0]]), np.array([[1.0], [-2.0]])), beta=0.0)
+    network = DenseNetwork(
+        (np.array([[1.0, -1.0], [-1.0, 2.0]]), np.array([[1.0], [-2.0]])), beta=0.0
+    )
     region = region_of(network, x)
     assert region.signs.tolist() == [[1, -1], [-1, 1]]
     assert region.heads.tolist() == [1, -1]
@@ -77,7 +79,10 @@ def test_spurious_minima_are_local_minima_and_the_others_are_not(toy):
             scale = 1e-3
             around = [
                 loss(
-                    x, y, w + scale * generator.standard_normal(w.shape), v + scale * generator.standard_normal(v.shape)
+                    x,
+                    y,
+                    w + scale * generator.standard_normal(w.shape),
+                    v + scale * generator.standard_normal(v.shape),
                 )
                 for _ in range(400)
             ]

@@ -30,17 +30,21 @@ def test_the_list_holds_each_expansion_once_and_agrees_with_the_count(r, m):
     assert len(listed) == len(set(listed)) == symmetries.count_minima(r, m)
     replications = [owners for owners in listed if min(owners) >= 0]
     assert len(replications) == symmetries.count_critical(r, m)
-    assert replications == [tuple(owners) for owners in symmetries.expansions(r, m, zero_types=False)]
+    assert replications == [
+        tuple(owners) for owners in symmetries.expansions(r, m, zero_types=False)
+    ]
 
 
 @pytest.mark.parametrize("r, m", [(1, 4), (2, 4), (2, 5), (3, 5)])
 def test_the_list_is_complete(r, m):
-    """Against brute force: label the places in all ways, forget the names of the groups beyond the r neurons."""
+    """Against brute force: label the places in all ways, forget the names of the groups beyond the
+    r neurons."""
     seen = set()
     for labels in itertools.product(range(m), repeat=m):
         if set(range(r)) <= set(labels):
             groups = frozenset(
-                frozenset(np.flatnonzero(np.array(labels) == extra).tolist()) for extra in set(labels) - set(range(r))
+                frozenset(np.flatnonzero(np.array(labels) == extra).tolist())
+                for extra in set(labels) - set(range(r))
             )
             seen.add((tuple(label if label < r else -1 for label in labels), groups))
     assert len(seen) == symmetries.count_minima(r, m)
@@ -73,7 +77,10 @@ def test_minima_win_only_when_there_are_many_neurons_to_spare():
 def test_ratio_at_several_layers_counts_all_narrower_widths():
     narrower = [(1, 1), (1, 2), (2, 1)]
     critical = sum(symmetries.count_critical(s, (4, 3)) for s in narrower)
-    assert symmetries.critical_to_minima((2, 2), (4, 3)) * symmetries.count_minima((2, 2), (4, 3)) == critical
+    assert (
+        symmetries.critical_to_minima((2, 2), (4, 3)) * symmetries.count_minima((2, 2), (4, 3))
+        == critical
+    )
 
 
 @pytest.mark.parametrize("k, h", [(1, 0), (1, 1), (2, 1), (2, 3)])

@@ -1,4 +1,5 @@
-"""Conditional gradients on the covariance form: the global minimum for two layers, layer by layer beyond."""
+"""Conditional gradients on the covariance form: the global minimum for two layers, layer by layer
+beyond."""
 
 import itertools
 
@@ -49,13 +50,17 @@ def test_two_layers_end_at_the_global_optimum(case, slide):
     assert max(fitted.history["lower_bound"]) <= optimum.value * (1 + 1e-9)
     if cost == "squared":
         assert fitted.loss == pytest.approx(
-            np.sum((fitted.network(data[0]) - data[1]) ** 2) / n + lam * fitted.network.squared_norm, rel=1e-10
+            np.sum((fitted.network(data[0]) - data[1]) ** 2) / n
+            + lam * fitted.network.squared_norm,
+            rel=1e-10,
         )
 
 
 def test_plain_steps_descend_towards_it():
     data = problem(8, 2, 1)
-    fitted = covariance.fit(empty(2, 1), data, lam=1e-2, method="plain", max_iterations=60, quiet=True)
+    fitted = covariance.fit(
+        empty(2, 1), data, lam=1e-2, method="plain", max_iterations=60, quiet=True
+    )
     losses = fitted.history["loss"]
     assert all(after <= before * (1 + 1e-12) for before, after in itertools.pairwise(losses))
     best = covariance.fit(empty(2, 1), data, lam=1e-2, quiet=True)
@@ -92,7 +97,9 @@ def test_mnist_two_layers_against_weight_space():
     assert fitted.history["gap"][-1] <= 1e-3
     from keras_l2feat.training import fit
 
-    wide = fit(DenseNetwork.random((784, 30, 3)), "mnist-789-42", lam=1e-2, max_iterations=300, quiet=True)
+    wide = fit(
+        DenseNetwork.random((784, 30, 3)), "mnist-789-42", lam=1e-2, max_iterations=300, quiet=True
+    )
     assert fitted.loss <= wide.loss * (1 + 1e-6)
 
 
@@ -102,11 +109,22 @@ def test_three_layers_come_near_the_best_weight_space_run():
     from keras_l2feat.training import fit
 
     wide = [
-        fit(DenseNetwork.random((784, 50, 50, 3), seed=seed), data, lam=1e-2, max_iterations=300, quiet=True).loss
+        fit(
+            DenseNetwork.random((784, 50, 50, 3), seed=seed),
+            data,
+            lam=1e-2,
+            max_iterations=300,
+            quiet=True,
+        ).loss
         for seed in (0, 1)
     ]
     fitted = covariance.fit(
-        DenseNetwork.random((784, 10, 10, 3)), data, lam=1e-2, max_iterations=5, tolerance=1e-2, quiet=True
+        DenseNetwork.random((784, 10, 10, 3)),
+        data,
+        lam=1e-2,
+        max_iterations=5,
+        tolerance=1e-2,
+        quiet=True,
     )
     assert fitted.loss <= 1.01 * min(wide)
 
@@ -139,7 +157,9 @@ def test_group_lasso_meets_its_optimality_conditions(cost, k, beta):
     norms = np.linalg.norm(heads, axis=1)
     used = norms > 1e-4 * norms.max()
     assert (np.linalg.norm(pulls, axis=1) <= 2 * lam * (1 + 1e-4)).all()
-    assert pulls[used] == pytest.approx(-2 * lam * heads[used] / norms[used, None], rel=1e-3, abs=1e-6)
+    assert pulls[used] == pytest.approx(
+        -2 * lam * heads[used] / norms[used, None], rel=1e-3, abs=1e-6
+    )
     if beta:
         assert bias[0] == pytest.approx(-g.sum(axis=0) / (2 * lam), rel=1e-4, abs=1e-6)
 
@@ -170,7 +190,19 @@ def test_train_form_covariance_finds_its_own_width(tmp_path):
     x, y = problem(8, 2, 1)
     np.savez(tmp_path / "toy.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     out = tmp_path / "best.keras"
-    arguments = [tmp_path / "toy.npz", "--widths", 12, "--lam", 1e-2, "--form", "covariance", "-o", out, "--json", "-"]
+    arguments = [
+        tmp_path / "toy.npz",
+        "--widths",
+        12,
+        "--lam",
+        1e-2,
+        "--form",
+        "covariance",
+        "-o",
+        out,
+        "--json",
+        "-",
+    ]
     result = CliRunner().invoke(command, [*map(str, arguments), "--dtype", "float64", "--quiet"])
     assert result.exit_code == 0, (result.output, result.exception)
     written = json.loads(result.stdout)

@@ -36,7 +36,9 @@ def test_a_keras_model_is_trained_in_place_and_keeps_its_lambda(method):
 
 def test_array_networks_stay_and_the_same_call_gives_the_same_result():
     network = DenseNetwork.random((784, 8, 3), beta=0.3, seed=0)
-    first, second = (training.fit(network, DATA, lam=1e-2, max_iterations=60, quiet=True) for _ in range(2))
+    first, second = (
+        training.fit(network, DATA, lam=1e-2, max_iterations=60, quiet=True) for _ in range(2)
+    )
     assert first.loss == second.loss
     for one, two, start in zip(first.network.weights, second.network.weights, network.weights):
         np.testing.assert_array_equal(one, two)

@@ -37,15 +37,21 @@ def test_gradients_against_finite_differences_in_the_basis_of_the_inputs():
     weights = objective.encode(DenseNetwork.random((784, 4, 3, 3), beta=0.5, seed=2))
     assert weights[0].shape == (42, 4)  # 42 points span 42 of the 785 dimensions
     generator, step = np.random.default_rng(0), 1e-6
-    weights = [w + 0.1 * generator.standard_normal(w.shape) for w in weights]  # off the kinks that zero biases make
+    weights = [
+        w + 0.1 * generator.standard_normal(w.shape) for w in weights
+    ]  # off the kinks that zero biases make
     gradients = objective(weights)[1]
     for layer in range(3):
         direction = generator.standard_normal(weights[layer].shape)
         moved = [
-            objective([w + sign * step * direction if k == layer else w for k, w in enumerate(weights)])[0]
+            objective(
+                [w + sign * step * direction if k == layer else w for k, w in enumerate(weights)]
+            )[0]
             for sign in (1, -1)
         ]
-        assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(np.vdot(gradients[layer], direction), rel=1e-5)
+        assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(
+            np.vdot(gradients[layer], direction), rel=1e-5
+        )
 
 
 def test_the_basis_keeps_outputs_norms_and_angles():
@@ -55,7 +61,9 @@ def test_the_basis_keeps_outputs_norms_and_angles():
     weights = objective.encode(network)
     back = objective.decode(weights)
     np.testing.assert_allclose(back(data.x_train), network(data.x_train), atol=1e-10)
-    np.testing.assert_allclose(weights[0].T @ weights[0], back.weights[0].T @ back.weights[0], atol=1e-12)
+    np.testing.assert_allclose(
+        weights[0].T @ weights[0], back.weights[0].T @ back.weights[0], atol=1e-12
+    )
     assert back.squared_norm < network.squared_norm
     np.testing.assert_allclose(objective.encode(back)[0], weights[0], atol=1e-12)
 
@@ -67,7 +75,9 @@ def test_batches_seeds_and_streams_give_the_same():
     networks = [DenseNetwork.random((6, 5, 3), seed=seed) for seed in range(3)]
     whole = Objective(data, 0.1)
     alone = [whole(whole.encode(network)) for network in networks]
-    values, gradients = whole([np.stack(w) for w in zip(*(whole.encode(network) for network in networks))])
+    values, gradients = whole(
+        [np.stack(w) for w in zip(*(whole.encode(network) for network in networks))]
+    )
     np.testing.assert_allclose(values, [value for value, _ in alone], rtol=1e-12)
     np.testing.assert_allclose(gradients[0][1], alone[1][1][0], atol=1e-12)
     pieces = Objective(data, 0.1, batch_size=7)
@@ -88,7 +98,9 @@ def test_a_function_is_a_cost_for_one_and_for_many():
     objective = Objective(small("regression"), 0.0, cost=cost)
     weights = objective.encode(DenseNetwork.random((6, 5, 3), seed=1))
     value = objective(weights)[0]
-    np.testing.assert_allclose(objective([np.stack([w, w]) for w in weights])[0], [value, value], rtol=1e-12)
+    np.testing.assert_allclose(
+        objective([np.stack([w, w]) for w in weights])[0], [value, value], rtol=1e-12
+    )
 
 
 def test_one_trace_serves_all_widths():

@@ -31,7 +31,9 @@ def test_finds_the_known_minimum_and_keeps_history():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_shapes_and_dtypes_survive(dtype):
     start = [np.ones((2, 3), dtype), np.ones(4, dtype)]
-    result = lbfgs.minimize(lambda a: (sum((x**2).sum() for x in a), [2 * x for x in a]), start, quiet=True)
+    result = lbfgs.minimize(
+        lambda a: (sum((x**2).sum() for x in a), [2 * x for x in a]), start, quiet=True
+    )
     assert [(x.shape, x.dtype) for x in result.arrays] == [(x.shape, x.dtype) for x in start]
     assert result.value < 1e-10
 
@@ -40,8 +42,13 @@ def test_stops_on_iterations_relative_decrease_callback_and_time():
     def slow(arrays):
         return 1.0 + 1e-9 * float(arrays[0] @ arrays[0]), [2e-9 * arrays[0]]
 
-    assert lbfgs.minimize(rosenbrock, START, max_iterations=3, quiet=True).reason == "max_iterations"
-    assert lbfgs.minimize(rosenbrock, START, callback=lambda i, v, a: i == 2, quiet=True).reason == "callback"
+    assert (
+        lbfgs.minimize(rosenbrock, START, max_iterations=3, quiet=True).reason == "max_iterations"
+    )
+    assert (
+        lbfgs.minimize(rosenbrock, START, callback=lambda i, v, a: i == 2, quiet=True).reason
+        == "callback"
+    )
     assert lbfgs.minimize(rosenbrock, START, seconds=0.0, quiet=True).iterations == 1
     rough = lbfgs.minimize(rosenbrock, START, tolerance=10.0, window=5, quiet=True)
     assert (rough.reason, rough.iterations) == ("converged", 5)
@@ -59,7 +66,9 @@ def test_steps_where_the_value_is_not_finite_are_shortened():
 
 def interrupted(function, call):
     """The function, with Ctrl-C in the middle of the given call."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored in what a shell runs in the background
     calls = itertools.count()
 
     def wrapped(arrays):

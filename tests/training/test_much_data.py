@@ -1,4 +1,5 @@
-"""Training on much data takes bounded memory, and on several devices gives what one device gives."""
+"""Training on much data takes bounded memory, and on several devices gives what one device
+gives."""
 
 import json
 import os
@@ -61,7 +62,11 @@ print(json.dumps(history.history))
 def run(script, argument):
     command = [sys.executable, "-c", script, str(argument)]
     result = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     return json.loads(result.stdout.splitlines()[-1])
 

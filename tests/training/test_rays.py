@@ -7,14 +7,19 @@ from keras_l2feat.training.rays import rays, snap
 
 
 def planted(angle, seed=0, copies=4):
-    """Four neurons a layer, each as `copies` copies on its ray up to `angle`, and one negligible neuron."""
+    """Four neurons a layer, each as `copies` copies on its ray up to `angle`, and one negligible
+    neuron."""
     generator = np.random.default_rng(seed)
     network = DenseNetwork.random((6, 4, 4, 3), seed=seed)
     for layer in (1, 2):
         lower, upper = network.weights[layer - 1], network.weights[layer][:4]
         noise = generator.standard_normal((copies - 1, *lower.shape))
-        noise *= angle / 4 * np.linalg.norm(lower, axis=0) / np.linalg.norm(noise, axis=1, keepdims=True)
-        incoming = np.concatenate([*(0.5 * (lower + n) for n in noise), 1e-9 * lower[:, :1]], axis=1)
+        noise *= (
+            angle / 4 * np.linalg.norm(lower, axis=0) / np.linalg.norm(noise, axis=1, keepdims=True)
+        )
+        incoming = np.concatenate(
+            [*(0.5 * (lower + n) for n in noise), 1e-9 * lower[:, :1]], axis=1
+        )
         outgoing = np.concatenate([*(upper for _ in noise), 1e-9 * upper[:1]])
         network = network.with_neurons(layer, incoming, outgoing)
     return network

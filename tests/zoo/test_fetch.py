@@ -1,4 +1,5 @@
-"""Downloads against a real server on loopback: always the right file, or a clear error and nothing left behind."""
+"""Downloads against a real server on loopback: always the right file, or a clear error and nothing
+left behind."""
 
 import hashlib
 import http.server
@@ -173,7 +174,8 @@ def left_in(folder):
 
 
 @pytest.mark.parametrize(
-    "behaviour, requests", [("good", 1), ("cut", 2), ("cut_whole_again", 2), ("hiccup", 2), ("moved", 2)]
+    "behaviour, requests",
+    [("good", 1), ("cut", 2), ("cut_whole_again", 2), ("hiccup", 2), ("moved", 2)],
 )
 def test_the_right_file_comes(behaviour, requests, server, cache, monkeypatch):
     point(monkeypatch, server, behaviour)
@@ -218,7 +220,9 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, cache, monkeypatch
         ("endless", CheckFailed, "larger than the 300000 bytes"),
     ],
 )
-def test_a_bad_answer_is_a_clear_error_and_leaves_nothing(behaviour, error, message, server, cache, monkeypatch):
+def test_a_bad_answer_is_a_clear_error_and_leaves_nothing(
+    behaviour, error, message, server, cache, monkeypatch
+):
     point(monkeypatch, server, behaviour)
     with pytest.raises(error, match=message) as caught:
         fetch(ENTRY)
@@ -226,7 +230,9 @@ def test_a_bad_answer_is_a_clear_error_and_leaves_nothing(behaviour, error, mess
     assert left_in(cache) == []
 
 
-@pytest.mark.parametrize("behaviour, message", [("silent", "silent for 0.2 s"), ("trickle", "too slow")])
+@pytest.mark.parametrize(
+    "behaviour, message", [("silent", "silent for 0.2 s"), ("trickle", "too slow")]
+)
 def test_a_slow_server_is_given_up_in_bounded_time(behaviour, message, server, cache, monkeypatch):
     point(monkeypatch, server, behaviour)
     monkeypatch.setattr(Limits, "silence", 0.2)
@@ -285,8 +291,11 @@ def full_disk():
 
 
 def test_a_full_disk(server, cache):
-    # A limit on the size of files stands for the disk: the write fails in the same place, with another number.
-    out, err = start_process(f"{server.root}/good", cache, preexec_fn=full_disk).communicate(timeout=60)
+    # A limit on the size of files stands for the disk: the write fails in the same place, with
+    # another number.
+    out, err = start_process(f"{server.root}/good", cache, preexec_fn=full_disk).communicate(
+        timeout=60
+    )
     assert err == ""
     assert out.startswith("ERROR Cannot write 'planted.keras' into the cache")
     assert "KERAS_L2FEAT_CACHE" in out
@@ -295,7 +304,8 @@ def test_a_full_disk(server, cache):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 512 kB of its own, and a function that mounts it again with other options."""
+    """A file system of 512 kB of its own, and a function that mounts it again with other
+    options."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -369,11 +379,17 @@ def test_without_a_mirror_the_error_says_how_to_name_one(cache, monkeypatch):
 
 
 def test_from_the_hub(server, cache, monkeypatch):
-    pytest.importorskip("huggingface_hub", reason="optional dependency huggingface_hub is not installed")
-    monkeypatch.setenv("HF_ENDPOINT", f"{server.root}/good")  # the hub's paths below our server's good behaviour
+    pytest.importorskip(
+        "huggingface_hub", reason="optional dependency huggingface_hub is not installed"
+    )
+    monkeypatch.setenv(
+        "HF_ENDPOINT", f"{server.root}/good"
+    )  # the hub's paths below our server's good behaviour
     monkeypatch.setenv("KERAS_L2FEAT_ZOO_URL", "hf://somebody/models@v1")
     asked = []
-    monkeypatch.setattr(Handler, "good", lambda self, count: (asked.append(self.path), self.send_rest()))
+    monkeypatch.setattr(
+        Handler, "good", lambda self, count: (asked.append(self.path), self.send_rest())
+    )
     assert fetch(ENTRY).read_bytes() == BODY
     assert asked == ["/good/somebody/models/resolve/v1/planted.keras"]
 

@@ -1,4 +1,5 @@
-"""A published mirror serves every model; the gallery works in a browser and asks nobody for anything."""
+"""A published mirror serves every model; the gallery works in a browser and asks nobody for
+anything."""
 
 import functools
 import http.server
@@ -16,7 +17,13 @@ from keras_l2feat.zoo.fetch import fetch
 from keras_l2feat.zoo.gallery import gallery_page
 from keras_l2feat.zoo.publish import publish
 
-NAMES = ["bipartite-4-wide", "bipartite-4-plateau", "one-dim-plateau", "mnist-789-42-wide", "mnist-789-42-plateau"]
+NAMES = [
+    "bipartite-4-wide",
+    "bipartite-4-plateau",
+    "one-dim-plateau",
+    "mnist-789-42-wide",
+    "mnist-789-42-plateau",
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +34,10 @@ def mirror(tmp_path_factory):
 
 
 def test_a_mirror_is_complete(mirror):
-    expected = {f"{name}{suffix}" for name in NAMES for suffix in (".keras", ".md")} | {"registry.json", "index.html"}
+    expected = {f"{name}{suffix}" for name in NAMES for suffix in (".keras", ".md")} | {
+        "registry.json",
+        "index.html",
+    }
     assert {path.name for path in mirror.iterdir()} == expected
     rows = registry.read(mirror / "registry.json")
     assert [one.name for one in rows] == NAMES
@@ -50,7 +60,9 @@ def test_models_come_from_a_mirror_that_any_web_server_serves(mirror, tmp_path, 
         def log_message(self, *arguments):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=mirror))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=mirror)
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -84,7 +96,8 @@ def test_text_of_a_card_cannot_become_markup():
     assert "</style>" not in page.split("<body>")[1]
 
 
-# What a visitor does, done by a script of the page's own; its findings are read back from the page's title.
+# What a visitor does, done by a script of the page's own; its findings are read back from the
+# page's title.
 VISIT = """
 <script>
 addEventListener("load", async () => {
@@ -123,13 +136,30 @@ def browser():
 
 
 def visit(page, folder, width):
-    """The document after the visit at a window of that width, and what the browser complained of."""
+    """The document after the visit at a window of that width, and what the browser complained
+    of."""
     path = folder / "visit.html"
     watch = "<script>window.errors = []; onerror = (text) => { errors.push(text); };</script>"
     path.write_text(page.replace("<head>", f"<head>{watch}").replace("</body>", f"{VISIT}</body>"))
-    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging"]
-    command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=5000"]
+    command = [
+        browser(),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+    ]
+    command += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--enable-logging",
+    ]
+    command += [
+        f"--user-data-dir={folder / 'profile'}",
+        f"--window-size={width},900",
+        "--virtual-time-budget=5000",
+    ]
     done = subprocess.run(
         [*command, "--dump-dom", path.as_uri()],
         capture_output=True,

@@ -77,7 +77,9 @@ def test_shipping_writes_weights_card_and_row_and_nothing_that_changed(tmp_path,
         build.ship(built, tmp_path / "built")
 
 
-@pytest.mark.parametrize("step", [{"fly": {}}, {"mlp": {"width": 3}}, {"mlp": {"widths": [3]}, "fit": {}}])
+@pytest.mark.parametrize(
+    "step", [{"fly": {}}, {"mlp": {"width": 3}}, {"mlp": {"widths": [3]}, "fit": {}}]
+)
 def test_a_step_that_cannot_be(step):
     from keras_l2feat import data
 
@@ -93,7 +95,9 @@ def test_unknown_recipes_name_the_known_ones():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bipartite-6-plateau", "deep-linear-plateau", "mnist-789-42-plateau"])
+@pytest.mark.parametrize(
+    "name", ["bipartite-6-plateau", "deep-linear-plateau", "mnist-789-42-plateau"]
+)
 def test_verifying_a_shipped_model(name):
     checks = verify(name)
     assert {"sha256", "parameters", "train_loss"} <= {check.what for check in checks}
@@ -104,7 +108,9 @@ def test_verifying_a_shipped_model(name):
 def test_verifying_finds_a_card_that_lies(monkeypatch):
     one = zoo.entry("bipartite-4-plateau")
     facts = one.facts | {"metrics": one.facts["metrics"] | {"train_loss": 0.015}, "parameters": 33}
-    monkeypatch.setattr("keras_l2feat.zoo.verify.entry", lambda name: zoo.Entry(**one.as_row() | {"facts": facts}))
+    monkeypatch.setattr(
+        "keras_l2feat.zoo.verify.entry", lambda name: zoo.Entry(**one.as_row() | {"facts": facts})
+    )
     failed = [check.what for check in verify(one.name) if check.passed is False]
     assert failed == ["parameters", "train_loss"]
 
@@ -118,11 +124,16 @@ def test_registry_disk_and_what_is_packed_agree(tmp_path):
     for name in ["setup.cfg", "pyproject.toml", "README.md", "LICENSE"]:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, source)
-    # The step of building a wheel that gathers its files; `make wheel-check` builds and installs the wheel itself.
+    # The step of building a wheel that gathers its files; `make wheel-check` builds and installs
+    # the wheel itself.
     gather = f"import setuptools; setuptools.setup(script_args=['-q', 'build_py', '--build-lib', {str(packed)!r}])"
     subprocess.run([sys.executable, "-W", "ignore", "-c", gather], cwd=source, check=True)
     inside = {str(path.relative_to(packed)) for path in packed.rglob("*") if path.is_file()}
-    inside = {name.removeprefix("keras_l2feat/zoo/") for name in inside if name.startswith("keras_l2feat/zoo/")}
+    inside = {
+        name.removeprefix("keras_l2feat/zoo/")
+        for name in inside
+        if name.startswith("keras_l2feat/zoo/")
+    }
     expected = {
         str(path.relative_to(ROOT / "zoo"))
         for path in (ROOT / "zoo").rglob("*")
@@ -130,4 +141,6 @@ def test_registry_disk_and_what_is_packed_agree(tmp_path):
     }
     assert inside == expected
     assert {f"weights/{one.file}" for one in zoo.entries() if one.shipped} <= inside
-    assert Path(shutil.make_archive(str(tmp_path / "wheel"), "zip", packed)).stat().st_size < 5_000_000
+    assert (
+        Path(shutil.make_archive(str(tmp_path / "wheel"), "zip", packed)).stat().st_size < 5_000_000
+    )

@@ -56,7 +56,14 @@ def test_names_that_are_near_are_suggested():
 
 def test_registering_ones_own(registered):
     before = zoo.list()
-    one = zoo.register("mine", url="https://example.org/mine.keras", sha256="0" * 64, size=100, family="own", lam=1e-2)
+    one = zoo.register(
+        "mine",
+        url="https://example.org/mine.keras",
+        sha256="0" * 64,
+        size=100,
+        family="own",
+        lam=1e-2,
+    )
     assert zoo.list() == [*before, "mine"]
     assert zoo.list("own") == ["mine"]
     assert zoo.entry("mine") == one
@@ -69,7 +76,15 @@ def test_a_shipped_name_cannot_be_taken_over(registered):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"models": [{}]}', '{"models": 3}', json.dumps({"models": [GOOD | {"x": 1}]})]
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"models": [{}]}',
+        '{"models": 3}',
+        json.dumps({"models": [GOOD | {"x": 1}]}),
+    ],
 )
 def test_a_broken_registry_is_a_clear_error(content, tmp_path):
     (tmp_path / "registry.json").write_text(content)

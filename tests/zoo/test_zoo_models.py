@@ -1,4 +1,5 @@
-"""Loading, saving and cards: every shipped model works without this package's help and is what its card says."""
+"""Loading, saving and cards: every shipped model works without this package's help and is what its
+card says."""
 
 import json
 
@@ -20,7 +21,9 @@ def test_plain_keras_loads_it_and_computes_what_was_stored(name):
     one = zoo.entry(name)
     model = keras.saving.load_model(registry.FOLDER / "weights" / one.file)
     expected = np.array(one.facts["probe"])
-    np.testing.assert_allclose(probe(model), expected, rtol=0, atol=1e-6 * max(1.0, np.abs(expected).max()))
+    np.testing.assert_allclose(
+        probe(model), expected, rtol=0, atol=1e-6 * max(1.0, np.abs(expected).max())
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -105,9 +108,19 @@ def test_a_damaged_installation_is_noticed(tmp_path, monkeypatch):
 
 def test_saving_ones_own_and_loading_it_from_its_row(tmp_path, monkeypatch):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="relu"), keras.layers.Dense(2)])
-    one = zoo.save(model, {"data": "mine", "lam": 1e-2, "metrics": {"train_loss": 0.5}}, tmp_path / "my-model.keras")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["my-model.json", "my-model.keras", "my-model.md"]
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, activation="relu"), keras.layers.Dense(2)]
+    )
+    one = zoo.save(
+        model,
+        {"data": "mine", "lam": 1e-2, "metrics": {"train_loss": 0.5}},
+        tmp_path / "my-model.keras",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "my-model.json",
+        "my-model.keras",
+        "my-model.md",
+    ]
     assert "| Training loss C + λ Σ‖W‖² | 0.5 |" in (tmp_path / "my-model.md").read_text()
     row = json.loads((tmp_path / "my-model.json").read_text())
     assert zoo.Entry(**row) == one
@@ -124,7 +137,9 @@ def test_saving_ones_own_and_loading_it_from_its_row(tmp_path, monkeypatch):
 
 
 def test_a_registered_architecture_is_no_more_trusted_than_a_file():
-    config = keras.saving.serialize_keras_object(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    config = keras.saving.serialize_keras_object(
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    )
     config["config"]["layers"][1]["config"]["units"] = 10**6
     one = zoo.Entry("huge", "huge.keras", "0" * 64, 1000, facts={"architecture": config})
     with pytest.raises(InputError, match="declares"):
@@ -136,10 +151,14 @@ def test_a_registered_architecture_is_no_more_trusted_than_a_file():
 def test_figures_against_keras_own():
     digits = data.load("mnist-1k")
     model = files.load_model(registry.FOLDER / "weights" / "mnist-1k-plateau.keras")
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     found = metrics(model, digits, 1e-3)
     loss, accuracy = model.evaluate(digits.x_train, digits.y_train, batch_size=1000, verbose=0)
-    assert found["train_loss"] == pytest.approx(loss, rel=1e-5)  # its layers carry λ = 1e-3 themselves
+    assert found["train_loss"] == pytest.approx(
+        loss, rel=1e-5
+    )  # its layers carry λ = 1e-3 themselves
     assert found["train_accuracy"] == pytest.approx(accuracy)
     accuracy = model.evaluate(digits.x_test, digits.y_test, batch_size=1000, verbose=0)[1]
     assert found["test_accuracy"] == pytest.approx(accuracy)
@@ -155,7 +174,10 @@ def test_a_function_for_each_family():
 
 def test_a_family_by_its_arguments():
     assert zoo.bipartite(n=8, role="wide").layers[0].units == 48
-    assert zoo.mnist_1k(lam=1e-2).layers[0].units == zoo.load("mnist-1k-lam1e-2-plateau").layers[0].units
+    assert (
+        zoo.mnist_1k(lam=1e-2).layers[0].units
+        == zoo.load("mnist-1k-lam1e-2-plateau").layers[0].units
+    )
     with pytest.raises(InputError, match=r"Argument 'lam' must be one of .*0.001.*Received: lam=3"):
         zoo.mnist_1k(lam=3)
     with pytest.raises(InputError, match="Argument 'role' must be 'wide' or 'plateau'"):

@@ -1,9 +1,11 @@
-"""The plan that keeps every output on a data set, with norm not larger: `caratheodory` on the channels of a graph.
+"""The plan that keeps every output on a data set, with norm not larger: `caratheodory` on the
+channels of a graph.
 
-A *site* is a set of units that may be rescaled; here, each of them is seen by its readers at one position. The values
-of its units on the data are collected batch by batch into the triangular factor of their QR decomposition, which is all
-that the elimination needs. Sites are reduced from the last to the first: a site's outgoing weights are what later sites
-left, its incoming ones are still the model's own, so no step raises the norm.
+A *site* is a set of units that may be rescaled; here, each of them is seen by its readers at one
+position. The values of its units on the data are collected batch by batch into the triangular
+factor of their QR decomposition, which is all that the elimination needs. Sites are reduced from
+the last to the first: a site's outgoing weights are what later sites left, its incoming ones are
+still the model's own, so no step raises the norm.
 """
 
 import hashlib
@@ -11,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_l2feat.caratheodory import DEVIATION, reduce_layer
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.balance import norms
 from keras_l2feat.pruning.capture import layer_inputs
-from keras_l2feat.pruning.caratheodory import DEVIATION, reduce_layer
+from keras_l2feat.pruning.channels.graph import Depthwise, Linear
 from keras_l2feat.pruning.evaluate import outputs, precise
-from keras_l2feat.pruning.graph import Depthwise, Linear
 from keras_l2feat.pruning.plan import Plan, Removal
 
 __all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on"]
@@ -37,7 +39,8 @@ class Site:
 
 
 def sites(graph, fixed=None) -> list:
-    """The sites of a graph, in the order in which they are computed: layers none of whose units is `fixed`."""
+    """The sites of a graph, in the order in which they are computed: layers none of whose units is
+    `fixed`."""
     fixed = graph.rigid if fixed is None else fixed
     direct = _read_directly(graph)
     found, taken = [], set()
@@ -64,7 +67,8 @@ def _positions(reader, units):
 
 
 def _read_directly(graph):
-    """Readers whose input is what their layer is called on: no filter of the layer's own stands between."""
+    """Readers whose input is what their layer is called on: no filter of the layer's own stands
+    between."""
     filtered = {id(op.out) for op in graph.ops if isinstance(op, Depthwise)}
     return {
         op.reader
@@ -74,7 +78,8 @@ def _read_directly(graph):
 
 
 def values_on(graph, model, found, arrays, *, ones=False) -> list:
-    """The values of each site's units on data, in few orthonormal coordinates: list of (rows ≤ n, n) float64.
+    """The values of each site's units on data, in few orthonormal coordinates: list of (rows ≤ n,
+    n) float64.
 
     Args:
         graph: of the model; model: a copy that computes in float64.
@@ -89,7 +94,9 @@ def values_on(graph, model, found, arrays, *, ones=False) -> list:
             for reader, positions in site.readers:
                 for tensor, value in zip(reader.inputs, seen[reader.layer], strict=True):
                     rows = np.moveaxis(value, tensor.axis, -1).reshape(-1, positions.size)
-                    blocks.append(np.moveaxis(rows[:, positions], 1, -1).reshape(-1, len(site.units)))
+                    blocks.append(
+                        np.moveaxis(rows[:, positions], 1, -1).reshape(-1, len(site.units))
+                    )
             if ones:
                 blocks[1:] = [np.column_stack([block, np.ones(len(block))]) for block in blocks[1:]]
             factors[nth] = np.linalg.qr(np.concatenate(_distinct(blocks)), mode="r")
@@ -100,7 +107,9 @@ def _distinct(blocks):
     """Without repetitions: two readers of one tensor see the same."""
     kept = blocks[:1]
     for block in blocks[1:]:
-        if not any(block.shape == other.shape and np.array_equal(block, other) for other in kept[1:]):
+        if not any(
+            block.shape == other.shape and np.array_equal(block, other) for other in kept[1:]
+        ):
             kept.append(block)
     return kept
 
@@ -116,7 +125,8 @@ def data_sha256(arrays) -> str:
 
 
 def data_plan(graph, *, inputs, seed=0, **_):
-    """What is redundant on a data set: outputs stay, the norm does not rise, other inputs may see any change.
+    """What is redundant on a data set: outputs stay, the norm does not rise, other inputs may see
+    any change.
 
     Args:
         graph: the model's `Graph`.
@@ -129,9 +139,15 @@ def data_plan(graph, *, inputs, seed=0, **_):
         InputError: there are no data.
     """
     if inputs is None:
-        raise InputError("The guarantee 'data' needs data: prune(model, guarantee='data', data=...).")
+        raise InputError(
+            "The guarantee 'data' needs data: prune(model, guarantee='data', data=...)."
+        )
     model = precise(graph.model)
-    found = [site for site in sites(graph) if all(positions.shape[1] == 1 for _, positions in site.readers)]
+    found = [
+        site
+        for site in sites(graph)
+        if all(positions.shape[1] == 1 for _, positions in site.readers)
+    ]
     reach = float(np.abs(outputs(model, inputs)).max(initial=0.0))
     plan = Plan("data")
     plan.facts = {
@@ -145,25 +161,35 @@ def data_plan(graph, *, inputs, seed=0, **_):
     values = values_on(graph, model, found, inputs) if found else []
     incoming = norms(graph)[0]
     for site, s in zip(reversed(found), reversed(values)):
-        outgoing = np.concatenate([_kernel(graph, *reader, scale, kept) for reader in site.readers], axis=1)
+        outgoing = np.concatenate(
+            [_kernel(graph, *reader, scale, kept) for reader in site.readers], axis=1
+        )
         reduction = reduce_layer(s, incoming[site.units] ** 2, outgoing, seed=seed)
         weights = outgoing
         if reduction is not None:
             if not len(reduction.keep):  # a layer keeps one unit
-                reduction = reduction._replace(keep=np.zeros(1, dtype=int), mixing=np.zeros((1, len(site.units))))
+                reduction = reduction._replace(
+                    keep=np.zeros(1, dtype=int), mixing=np.zeros((1, len(site.units)))
+                )
             _write(plan, site, reduction)
             weights = np.zeros_like(outgoing)
             weights[reduction.keep] = reduction.mixing @ outgoing
             kept[np.delete(site.units, reduction.keep)] = False
-            plan.facts["reduced"][site.names[0][0]] = {"by": reduction.kind, "dimension": reduction.span}
+            plan.facts["reduced"][site.names[0][0]] = {
+                "by": reduction.kind,
+                "dimension": reduction.span,
+            }
         sizes = incoming[site.units], np.linalg.norm(weights, axis=1)
-        ratio = np.sqrt(np.divide(sizes[1], sizes[0], out=np.ones_like(sizes[0]), where=sizes[0] > 0))
+        ratio = np.sqrt(
+            np.divide(sizes[1], sizes[0], out=np.ones_like(sizes[0]), where=sizes[0] > 0)
+        )
         scale[site.units] = np.where(ratio > 0, ratio, 1.0)
     return plan
 
 
 def _kernel(graph, reader, positions, scale, kept):
-    """What a reader makes of a site's units, (n, everything else): columns that are gone are 0, others rescaled."""
+    """What a reader makes of a site's units, (n, everything else): columns that are gone are 0,
+    others rescaled."""
     kernel = np.asarray(graph.weight(reader.layer, reader.slot.index), dtype=np.float64)
     if reader.writes is not None:
         along = [-1 if axis == reader.writes.axis else 1 for axis in range(kernel.ndim)]
@@ -176,12 +202,19 @@ def _write(plan, site, reduction):
     gone = np.setdiff1d(np.arange(len(site.units)), keep)
     for unit in gone.tolist():
         into = tuple(
-            (*site.names[k], float(f)) for k, f in zip(keep.tolist(), mixing[:, unit]) if f and mixing.shape[0] <= 8
+            (*site.names[k], float(f))
+            for k, f in zip(keep.tolist(), mixing[:, unit])
+            if f and mixing.shape[0] <= 8
         )
         plan.removed.append(Removal(*site.names[unit], reason="redundant on the data", into=into))
     for reader, positions in site.readers:
         position = positions[:, 0].tolist()
         moves = plan.transfers.setdefault(reader.name, [])
         for row, target in enumerate(keep.tolist()):
-            sources = np.union1d(np.flatnonzero(mixing[row]), target)  # listed, or it would map to itself
-            moves.extend((position[source], position[target], float(mixing[row, source])) for source in sources)
+            sources = np.union1d(
+                np.flatnonzero(mixing[row]), target
+            )  # listed, or it would map to itself
+            moves.extend(
+                (position[source], position[target], float(mixing[row, source]))
+                for source in sources
+            )

@@ -3,8 +3,8 @@
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.graph import Concat, Map, Product, Spread, Sum
-from keras_l2feat.pruning.rules import rule
+from keras_l2feat.pruning.channels.graph import Concat, Map, Product, Spread, Sum
+from keras_l2feat.pruning.channels.rules import rule
 
 
 def _aligned_inputs(call):
@@ -17,11 +17,19 @@ def _aligned_inputs(call):
     tied = []
     for tensor in inputs:
         tensor = graph.turned(call.name, tensor, axis)
-        if len(tensor.units) == 1 < width:  # one channel for all: it stays, and scales or shifts each
+        if (
+            len(tensor.units) == 1 < width
+        ):  # one channel for all: it stays, and scales or shifts each
             graph.pin(tensor.units)
             spread = type(tensor)(tensor.shape, tensor.axis, np.repeat(tensor.units, width))
             graph.ops.append(
-                Spread([tensor], spread, ("broadcast",), np.zeros(width, dtype=int), np.zeros(width, dtype=int))
+                Spread(
+                    [tensor],
+                    spread,
+                    ("broadcast",),
+                    np.zeros(width, dtype=int),
+                    np.zeros(width, dtype=int),
+                )
             )
             tied.append(spread)
         elif len(tensor.units) != width:
@@ -47,19 +55,27 @@ def _merged(call, kind, *arguments, rigid=True, **options):
 @rule("Add", "ops.Add")
 def _add(call):
     return (
-        _merged(call, Sum, tuple([1.0] * len(call.inputs)), rigid=_narrow(call)) if _tensors(call) else _unclear(call)
+        _merged(call, Sum, tuple([1.0] * len(call.inputs)), rigid=_narrow(call))
+        if _tensors(call)
+        else _unclear(call)
     )
 
 
 @rule("Subtract", "ops.Subtract")
 def _subtract(call):
-    return _merged(call, Sum, (1.0, -1.0), rigid=_narrow(call)) if _tensors(call) else _unclear(call)
+    return (
+        _merged(call, Sum, (1.0, -1.0), rigid=_narrow(call)) if _tensors(call) else _unclear(call)
+    )
 
 
 @rule("Average")
 def _average(call):
     count = len(call.inputs)
-    return _merged(call, Sum, tuple([1.0 / count] * count), rigid=_narrow(call)) if _tensors(call) else _unclear(call)
+    return (
+        _merged(call, Sum, tuple([1.0 / count] * count), rigid=_narrow(call))
+        if _tensors(call)
+        else _unclear(call)
+    )
 
 
 @rule("Multiply", "ops.Multiply")
@@ -86,7 +102,9 @@ def _tensors(call):
 
 
 def _unclear(call):
-    return call.barrier(f"{type(call.layer).__name__} with arguments that are no tensors of the model")
+    return call.barrier(
+        f"{type(call.layer).__name__} with arguments that are no tensors of the model"
+    )
 
 
 @rule("Concatenate")
@@ -109,11 +127,22 @@ def _concatenate(call):
 @rule("ops.Relu")
 def _relu_op(call):
     return call.emit(
-        Map, [call.input], call.same(call.input), Scaling.POSITIVE, ("relu op",), function=lambda v: np.maximum(v, 0)
+        Map,
+        [call.input],
+        call.same(call.input),
+        Scaling.POSITIVE,
+        ("relu op",),
+        function=lambda v: np.maximum(v, 0),
     )
 
 
-@rule("LayerNormalization", "RMSNormalization", "GroupNormalization", "UnitNormalization", "SpectralNormalization")
+@rule(
+    "LayerNormalization",
+    "RMSNormalization",
+    "GroupNormalization",
+    "UnitNormalization",
+    "SpectralNormalization",
+)
 def _coupling(call):
     return call.barrier(f"{type(call.layer).__name__} couples channels")
 

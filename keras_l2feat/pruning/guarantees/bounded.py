@@ -1,13 +1,15 @@
 """The plan within a tolerance: negligible units and near-aligned merges, cheapest first.
 
-A unit p goes for nothing (or a constant), or for t times another unit q. What that costs is what its readers see of
-the difference, ‖v_p‖ · ‖σ(z_p) - t σ(z_q)‖: measured on the data, or bounded on a box, where for homogeneous σ
+A unit p goes for nothing (or a constant), or for t times another unit q. What that costs is what
+its readers see of the difference, ‖v_p‖ · ‖σ(z_p) - t σ(z_q)‖: measured on the data, or bounded on
+a box, where for homogeneous σ
 
-    |σ(z_p) - t σ(z_q)| ≤ L |z_p - t z_q|,  L the steeper slope of σ, and z_p - t z_q linear in what the layer reads.
+    |σ(z_p) - t σ(z_q)| ≤ L |z_p - t z_q|,  L the steeper slope of σ, and z_p - t z_q linear in what
+    the layer reads.
 
-Each site is emptied greedily in that order, v_q growing as it takes others over. Sites are compared by how far the
-outputs move for a cost of 1 there, tried on a few removals of each. Then the longest prefix of the common order that
-keeps max |Δoutput| ≤ T is searched by bisection. [theory §6.4]
+Each site is emptied greedily in that order, v_q growing as it takes others over. Sites are compared
+by how far the outputs move for a cost of 1 there, tried on a few removals of each. Then the longest
+prefix of the common order that keeps max |Δoutput| ≤ T is searched by bisection. [theory §6.4]
 """
 
 from dataclasses import dataclass
@@ -18,12 +20,13 @@ from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.balance import balance
 from keras_l2feat.pruning.bounds import a_priori
+from keras_l2feat.pruning.channels.graph import Affine, Linear, Map, Pass
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
-from keras_l2feat.pruning.graph import Affine, Linear, Map, Pass, read
-from keras_l2feat.pruning.interval import box_of_inputs, boxes, slopes
-from keras_l2feat.pruning.on_data import data_sha256, sites, values_on
+from keras_l2feat.pruning.guarantees.on_data import data_sha256, sites, values_on
 from keras_l2feat.pruning.plan import BIAS, Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite
+from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes
 
 __all__ = ["bounded_plan", "cheapest_plan"]
 
@@ -32,7 +35,8 @@ PROBE = 8  # a site's gain is tried on this part of its units
 
 @dataclass
 class Step:
-    """Unit `gone` of site `site` goes: replaced by `factor` times unit `into` (-1: by nothing) plus `constant`."""
+    """Unit `gone` of site `site` goes: replaced by `factor` times unit `into` (-1: by nothing) plus
+    `constant`."""
 
     site: int
     gone: int
@@ -42,15 +46,18 @@ class Step:
     cost: float
 
 
-def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanced=True, quiet=True, **_):
+def bounded_plan(
+    graph, *, tolerance=None, inputs=None, input_range=None, balanced=True, quiet=True, **_
+):
     """Remove what changes no output by more than a tolerance.
 
     Args:
         graph: the model's `Graph`.
         tolerance: T > 0, the largest |Δ| of any output.
-        inputs: data, one array per model input: T is held as measured on them, and the bound is reported beside it.
-        input_range: `(low, high)`: without data, T is held by the bound for inputs in this box. With data, the box of
-            the reported bound; by default that of the data.
+        inputs: data, one array per model input: T is held as measured on them, and the bound is
+            reported beside it.
+        input_range: `(low, high)`: without data, T is held by the bound for inputs in this box.
+            With data, the box of the reported bound; by default that of the data.
         balanced: measure as if units were balanced afterwards, which rounds once more.
         quiet: no progress bar.
 
@@ -62,14 +69,24 @@ def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanc
     if not (isinstance(tolerance, (int, float)) and 0 < tolerance < np.inf):
         raise bad_argument("tolerance", "a positive number", tolerance)
     if inputs is None and input_range is None:
-        raise InputError("The guarantee 'bounded' needs data to measure on, or input_range=(low, high) for its bound.")
+        raise InputError(
+            "The guarantee 'bounded' needs data to measure on, or input_range=(low, high) for its bound."
+        )
     box = _box(graph, inputs, input_range)
     found = sites(graph, graph.pinned)
     local = [_Local(graph, site, box[1]) for site in found]
     judge = _Bound(graph, box, local) if inputs is None else _Measured(graph, inputs, balanced)
-    errors = _measured_errors(graph, found, inputs) if inputs is not None else [each.pairs() for each in local]
-    steps = _common_order(found, [_order(graph, n, s, e) for n, (s, e) in enumerate(zip(found, errors))], judge)
-    with bar(total=int(np.log2(len(steps) + 1)) + 1, description="bounded", quiet=quiet, unit="trial") as progress:
+    errors = (
+        _measured_errors(graph, found, inputs)
+        if inputs is not None
+        else [each.pairs() for each in local]
+    )
+    steps = _common_order(
+        found, [_order(graph, n, s, e) for n, (s, e) in enumerate(zip(found, errors))], judge
+    )
+    with bar(
+        total=int(np.log2(len(steps) + 1)) + 1, description="bounded", quiet=quiet, unit="trial"
+    ) as progress:
         fitting, failing = 0, len(steps) + 1
         while failing - fitting > 1:
             middle = (fitting + failing) // 2
@@ -85,14 +102,17 @@ def bounded_plan(graph, *, tolerance=None, inputs=None, input_range=None, balanc
     }
     if inputs is None:
         low, high = input_range
-        plan.facts.update(low=np.asarray(low, float).tolist(), high=np.asarray(high, float).tolist())
+        plan.facts.update(
+            low=np.asarray(low, float).tolist(), high=np.asarray(high, float).tolist()
+        )
     else:
         plan.facts.update(only="data", points=len(inputs[0]), data_sha256=data_sha256(inputs))
     return plan
 
 
 def cheapest_plan(graph, inputs, share) -> Plan:
-    """The cheapest removals as measured on data, a share of all units that can go, and at least one.
+    """The cheapest removals as measured on data, a share of all units that can go, and at least
+    one.
 
     Args:
         graph: the model's `Graph`; inputs: data, one array per model input; share: in (0, 1].
@@ -102,7 +122,10 @@ def cheapest_plan(graph, inputs, share) -> Plan:
     found = sites(graph, graph.pinned)
     if not found:
         return Plan("bounded")
-    orders = [_order(graph, n, s, e) for n, (s, e) in enumerate(zip(found, _measured_errors(graph, found, inputs)))]
+    orders = [
+        _order(graph, n, s, e)
+        for n, (s, e) in enumerate(zip(found, _measured_errors(graph, found, inputs)))
+    ]
     steps = _common_order(found, orders, _Measured(graph, inputs, False))
     return _plan(found, steps[: max(1, int(share * len(steps)))])
 
@@ -112,7 +135,10 @@ def _box(graph, inputs, input_range):
     if input_range is not None:
         given = box_of_inputs(graph, *input_range)
     else:
-        given = [box_of_inputs(graph, np.min(x, axis=0), np.max(x, axis=0), only=k)[0] for k, x in enumerate(inputs)]
+        given = [
+            box_of_inputs(graph, np.min(x, axis=0), np.max(x, axis=0), only=k)[0]
+            for k, x in enumerate(inputs)
+        ]
     return given, boxes(graph, given)
 
 
@@ -134,12 +160,17 @@ class _Measured:
 
 
 class _Bound:
-    """A bound on |Δoutput| for inputs in a box: errors where units are replaced, carried on by the layers' norms."""
+    """A bound on |Δoutput| for inputs in a box: errors where units are replaced, carried on by the
+    layers' norms."""
 
     def __init__(self, graph, box, local):
         self.graph, self.local = graph, {id(each.site): each for each in local}
-        self.sizes = [[max(np.abs(b.low).max(initial=0.0), np.abs(b.high).max(initial=0.0)) for b in box[0]]]
-        self.start = {name: (each.site, index) for each in local for index, name in enumerate(each.site.names)}
+        self.sizes = [
+            [max(np.abs(b.low).max(initial=0.0), np.abs(b.high).max(initial=0.0)) for b in box[0]]
+        ]
+        self.start = {
+            name: (each.site, index) for each in local for index, name in enumerate(each.site.names)
+        }
 
     def __call__(self, plan):
         replaced = {}
@@ -176,7 +207,11 @@ class _Local:
         while isinstance(ops.get(id(tensor)), Pass):
             tensor = ops[id(tensor)].inputs[0]
         op = ops.get(id(tensor))
-        if isinstance(op, Map) and len(op.out.units) == len(site.units) and len(site.readers[0][0].inputs) == 1:
+        if (
+            isinstance(op, Map)
+            and len(op.out.units) == len(site.units)
+            and len(site.readers[0][0].inputs) == 1
+        ):
             both = slopes(op, len(site.units))
             lines = _lines(ops, op.inputs[0], found) if both is not None else None
             if lines is not None and (op.out.units == site.units).all():
@@ -195,12 +230,15 @@ class _Local:
         if self.linear is not None and len(into) == 1 and into[0][1] > 0:
             (q, t), (rows, shift, center, radius) = into[0], self.linear
             gap = rows[p] - t * rows[q]
-            near = self.steep * (abs(gap @ center + shift[p] - t * shift[q]) + np.abs(gap) @ radius) + abs(constant)
+            near = self.steep * (
+                abs(gap @ center + shift[p] - t * shift[q]) + np.abs(gap) @ radius
+            ) + abs(constant)
             bound = min(bound, near)
         return float(bound)
 
     def pairs(self):
-        """Errors (n, n) and factors (n, n) of the best pairs, errors alone (n,) and constants (n,)."""
+        """Errors (n, n) and factors (n, n) of the best pairs, errors alone (n,) and constants
+        (n,)."""
         n = len(self.site.units)
         low, high = self.box
         constant = (low + high) / 2 if self.folds else np.zeros(n)
@@ -213,7 +251,9 @@ class _Local:
             size = np.diag(gram)
             factor = np.divide(gram, size, out=np.zeros_like(gram), where=size > 0)
             gap = size[:, None] - factor * gram
-            nearest = np.argsort(np.where((factor > 0) & ~np.eye(n, dtype=bool), gap, np.inf), axis=1)[:, :8]
+            nearest = np.argsort(
+                np.where((factor > 0) & ~np.eye(n, dtype=bool), gap, np.inf), axis=1
+            )[:, :8]
             for p in range(n):
                 for q in nearest[p]:
                     if factor[p, q] > 0 and q != p:
@@ -233,7 +273,8 @@ def _of_units(found, site):
 
 
 def _lines(ops, tensor, found):
-    """A tensor's channels as linear functions of a box: rows (n, m), shift (n,), center (m,), radius (m,)."""
+    """A tensor's channels as linear functions of a box: rows (n, m), shift (n,), center (m,),
+    radius (m,)."""
     scale, shift = 1.0, 0.0
     while isinstance(ops.get(id(tensor)), Affine):
         op = ops[id(tensor)]
@@ -244,22 +285,32 @@ def _lines(ops, tensor, found):
     if not isinstance(op, Linear) or op.reader is None:
         return None
     kernel, box = op.kernel(), found[id(op.inputs[0])]
-    low, high = (box.low, box.high) if op.folds else (np.minimum(box.low, 0), np.maximum(box.high, 0))
+    low, high = (
+        (box.low, box.high) if op.folds else (np.minimum(box.low, 0), np.maximum(box.high, 0))
+    )
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return None
     taps, inputs, outputs_ = kernel.shape
     bias = np.zeros(outputs_) if op.bias is None else op.bias()
     rows = kernel.reshape(taps * inputs, outputs_).T * np.reshape(scale, (-1, 1))
-    return rows, scale * bias + shift, np.tile((low + high) / 2, taps), np.tile((high - low) / 2, taps)
+    return (
+        rows,
+        scale * bias + shift,
+        np.tile((low + high) / 2, taps),
+        np.tile((high - low) / 2, taps),
+    )
 
 
 # ---- the order
 
 
 def _measured_errors(graph, found, inputs):
-    """For each site: distances (n, n) and factors (n, n) of pairs, distances alone (n,), constants (n,), on data."""
+    """For each site: distances (n, n) and factors (n, n) of pairs, distances alone (n,), constants
+    (n,), on data."""
     results = []
-    for site, values in zip(found, values_on(graph, precise(graph.model), found, inputs, ones=True)):
+    for site, values in zip(
+        found, values_on(graph, precise(graph.model), found, inputs, ones=True)
+    ):
         columns, ones = values[:, :-1], values[:, -1]
         gram, total = columns.T @ columns, columns.T @ ones
         count = float(ones @ ones)
@@ -280,7 +331,9 @@ def _order(graph, number, site, errors):
     kernels = []
     for reader, positions in site.readers:
         kernel = np.asarray(graph.weight(reader.layer, reader.slot.index), dtype=np.float64)
-        kernels.append(np.moveaxis(kernel, reader.slot.axis, 0)[positions].reshape(len(positions), -1))
+        kernels.append(
+            np.moveaxis(kernel, reader.slot.axis, 0)[positions].reshape(len(positions), -1)
+        )
     outgoing = np.concatenate(kernels, axis=1)
     near, steps, highest = near.copy(), [], 0.0
     alive = np.ones(len(outgoing), dtype=bool)
@@ -328,7 +381,11 @@ def _plan(found, steps):
             q, factor = follow.into, factor * follow.factor
         site = found[step.site]
         into = ((*site.names[q], factor),) if q >= 0 else ()
-        plan.removed.append(Removal(*site.names[step.gone], "near-aligned" if into else "negligible", into, constant))
+        plan.removed.append(
+            Removal(
+                *site.names[step.gone], "near-aligned" if into else "negligible", into, constant
+            )
+        )
         for reader, positions in site.readers:
             moves = plan.transfers.setdefault(reader.name, [])
             for nth, position in enumerate(positions[step.gone].tolist()):

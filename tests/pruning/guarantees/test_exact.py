@@ -1,4 +1,5 @@
-"""Planted redundancy in dense networks: all of it is found, nothing else, and the function stays."""
+"""Planted redundancy in dense networks: all of it is found, nothing else, and the function
+stays."""
 
 import keras
 import numpy as np
@@ -9,23 +10,27 @@ from hypothesis import strategies as st
 from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.models import mlp
 from keras_l2feat.pruning import prune
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
-from keras_l2feat.pruning.exact import exact_plan
-from keras_l2feat.pruning.graph import read
+from keras_l2feat.pruning.guarantees.exact import exact_plan
 
 ACTIVATIONS = ["relu", "leaky_relu", "tanh", "softsign", "gelu", "sigmoid", "relu6", "linear"]
 INPUTS, OUTPUTS = 7, 4
 
 
 def network(widths, activation, beta, dtype, generator):
-    """A network with generic weights; nothing is redundant, linear layers no wider than what they read."""
+    """A network with generic weights; nothing is redundant, linear layers no wider than what they
+    read."""
     model = mlp(INPUTS, widths, OUTPUTS, activation=activation, beta=beta, dtype=dtype)
-    model.set_weights([generator.standard_normal(w.shape) / np.sqrt(len(w)) for w in model.get_weights()])
+    model.set_weights(
+        [generator.standard_normal(w.shape) / np.sqrt(len(w)) for w in model.get_weights()]
+    )
     return model
 
 
 def with_units(model, layer, columns, rows):
-    """The model with units appended to a hidden layer: columns (inputs + bias, k) and rows (k, outputs)."""
+    """The model with units appended to a hidden layer: columns (inputs + bias, k) and rows (k,
+    outputs)."""
     dense = [item for item in model.layers if hasattr(item, "kernel")]
     widths = [item.units + (len(rows) if n == layer else 0) for n, item in enumerate(dense[:-1])]
     beta = float(getattr(dense[0], "beta", 1.0)) if dense[0].use_bias else 0.0
@@ -92,7 +97,9 @@ def deviation(first, second, generator):
     return np.abs(a - b).max() / max(np.abs(a).max(), 1e-300)
 
 
-@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])  # shrinking would rebuild models for minutes
+@settings(
+    max_examples=25, phases=[Phase.explicit, Phase.generate]
+)  # shrinking would rebuild models for minutes
 @given(st.data())
 def test_planted_units_are_found_and_no_others(data):
     activation = data.draw(st.sampled_from(ACTIVATIONS))
@@ -105,7 +112,8 @@ def test_planted_units_are_found_and_no_others(data):
     generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     small = network(widths, activation, beta, "float64", generator)
     wide, planted = small, 0
-    # layer by layer: what a later layer reads of a new unit is random, so copies there are made afterwards
+    # layer by layer: what a later layer reads of a new unit is random, so copies there are made
+    # afterwards
     for layer in sorted(data.draw(st.lists(st.integers(0, depth - 2), min_size=1, max_size=6))):
         kind = data.draw(st.sampled_from(kinds(activation, beta)))
         wide = plant(wide, layer, kind, generator, widths[layer])
@@ -143,7 +151,9 @@ def test_float32_within_its_rounding_and_balanced():
     assert certificate.max_rel_deviation < 1e-6
     for below, above in zip(pruned.layers[:-1], pruned.layers[1:]):
         inward = np.linalg.norm(np.vstack([w for w in below.get_weights()]), axis=0)
-        np.testing.assert_allclose(inward, np.linalg.norm(above.get_weights()[0], axis=1), rtol=1e-5)
+        np.testing.assert_allclose(
+            inward, np.linalg.norm(above.get_weights()[0], axis=1), rtol=1e-5
+        )
 
 
 def test_almost_aligned_is_not_aligned():
@@ -205,7 +215,9 @@ def test_the_model_keeps_what_it_was():
     generator = np.random.default_rng(7)
     model = plant(network((6,), "relu", 1, "float32", generator), 0, "aligned", generator)
     model.compile(
-        keras.optimizers.SGD(0.25), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
+        keras.optimizers.SGD(0.25),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ["accuracy"],
     )
     before = [w.copy() for w in model.get_weights()]
     pruned, _ = prune(model)

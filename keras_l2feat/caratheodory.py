@@ -1,13 +1,15 @@
-"""Fewer neurons with the same values on a data set, and no more norm: Carathéodory's theorem, made numerical.
+"""Fewer neurons with the same values on a data set, and no more norm: Carathéodory's theorem, made
+numerical.
 
-A layer's contribution is a positive sum of one atom a neuron, so it is a positive sum of at most as many atoms as their
-span has dimensions. Three kinds of atoms, one elimination:
+A layer's contribution is a positive sum of one atom a neuron, so it is a positive sum of at most as
+many atoms as their span has dimensions. Three kinds of atoms, one elimination:
 
-- outputs: σ(A w_i) v_iᵀ. A neuron with weight μ_i is (√μ_i w_i, √μ_i v_i), of cost μ_i (‖w_i‖² + ‖v_i‖²).
-- features: σ(z_i) σ(z_i)ᵀ, at most N(N+1)/2 dimensions, of cost μ_i ‖w_i‖². The new features S' have S' S'ᵀ = S Sᵀ, so
-  V' = S'⁺ S V gives the same outputs, and S'⁺ S is a contraction.
-- covariances: pairs (z_i z_iᵀ, σ(z_i) σ(z_i)ᵀ), at most N(N+1) dimensions: features that keep the layer's own term of
-  the covariance loss L_k too, not just from rising.
+- outputs: σ(A w_i) v_iᵀ. A neuron with weight μ_i is (√μ_i w_i, √μ_i v_i), of cost μ_i (‖w_i‖² +
+‖v_i‖²).
+- features: σ(z_i) σ(z_i)ᵀ, at most N(N+1)/2 dimensions, of cost μ_i ‖w_i‖². The new features S'
+  have S' S'ᵀ = S Sᵀ, so V' = S'⁺ S V gives the same outputs, and S'⁺ S is a contraction.
+- covariances: pairs (z_i z_iᵀ, σ(z_i) σ(z_i)ᵀ), at most N(N+1) dimensions: features that keep the
+  layer's own term of the covariance loss L_k too, not just from rising.
 
 Sources: [Jacot et al. 2022, Prop. 7, 8]; basic solutions of min Σ μ_i, Σ μ_i a_i = Σ a_i, μ ≥ 0.
 """
@@ -18,14 +20,16 @@ import numpy as np
 
 __all__ = ["Reduction", "basic_solution", "reduce_layer", "reduce_network"]
 
-# Singular values below this share of the largest count as zero. The values on the data move by about as much times the
-# growth of μ (at most n), which leaves three digits to the 1e-9 that is promised and is checked in `reduce_layer`.
+# Singular values below this share of the largest count as zero. The values on the data move by
+# about as much times the growth of μ (at most n), which leaves three digits to the 1e-9 that is
+# promised and is checked in `reduce_layer`.
 RANK_TOLERANCE = 1e-13
 DEVIATION = 1e-9
 
 
 class Reduction(NamedTuple):
-    """What is left of a layer: its neurons `keep`, and its outgoing weights V (n, p), replaced by `mixing @ V`."""
+    """What is left of a layer: its neurons `keep`, and its outgoing weights V (n, p), replaced by
+    `mixing @ V`."""
 
     kind: str  # "outputs", "features" or "covariances"
     keep: np.ndarray  # (k,) int, ascending
@@ -34,16 +38,19 @@ class Reduction(NamedTuple):
 
 
 def basic_solution(atoms, costs, tolerance=RANK_TOLERANCE):
-    """Weights μ ≥ 0 with `atoms @ μ = atoms @ 1`, `costs @ μ <= sum(costs)`, and at most rank(atoms) of them not zero.
+    """Weights μ ≥ 0 with `atoms @ μ = atoms @ 1`, `costs @ μ <= sum(costs)`, and at most
+    rank(atoms) of them not zero.
 
-    Starts at μ = 1 and walks along the null space of the atoms, downhill in cost, until a weight is zero; then that
-    neuron's row is rotated out of the null space, and so on until nothing is left of it. The rotation is a Householder
-    reflection, so the basis stays orthonormal to rounding. No linear program, so no tolerance of one.
+    Starts at μ = 1 and walks along the null space of the atoms, downhill in cost, until a weight is
+    zero; then that neuron's row is rotated out of the null space, and so on until nothing is left
+    of it. The rotation is a Householder reflection, so the basis stays orthonormal to rounding. No
+    linear program, so no tolerance of one.
 
     Args:
         atoms: (rows, n) float64, one atom a column.
         costs: (n,) float64, not negative.
-        tolerance: relative to the largest singular value (of atoms scaled to norm 1), what counts as zero.
+        tolerance: relative to the largest singular value (of atoms scaled to norm 1), what counts
+            as zero.
 
     Returns: μ (n,) float64, and the rank.
     """
@@ -80,7 +87,8 @@ def _null_space(matrix, tolerance):
 
 
 def _without_row(basis, row):
-    """The subspace of `basis` (n, q orthonormal columns) where coordinate `row` is zero: q - 1 columns."""
+    """The subspace of `basis` (n, q orthonormal columns) where coordinate `row` is zero: q - 1
+    columns."""
     reflector = basis[row].copy()
     reflector[0] += np.copysign(np.linalg.norm(reflector), reflector[0])
     basis -= np.outer(basis @ reflector, (2 / (reflector @ reflector)) * reflector)
@@ -96,17 +104,23 @@ def _refined(unit, weights, start, slope):
     refined = weights.copy()
     refined[support] += correction
     good = (refined >= 0).all() and slope @ refined <= slope @ start
-    return refined if good and np.linalg.norm(unit @ (start - refined)) < np.linalg.norm(residual) else weights
+    return (
+        refined
+        if good and np.linalg.norm(unit @ (start - refined)) < np.linalg.norm(residual)
+        else weights
+    )
 
 
 def output_atoms(s, v, seed=0):
-    """Atoms σ(A w_i) v_iᵀ of a layer's contribution to the next, in coordinates that keep their linear dependences.
+    """Atoms σ(A w_i) v_iᵀ of a layer's contribution to the next, in coordinates that keep their
+    linear dependences.
 
     Args:
         s: (N, n) σ(A W); v: (n, p) outgoing weights.
 
-    Returns: (rows, n): all N·p entries in orthonormal coordinates, or, where these are more than 2 n + 32, as many
-        random rank-one measurements, which keep every linear dependence with probability 1.
+    Returns: (rows, n): all N·p entries in orthonormal coordinates, or, where these are more than 2
+        n + 32, as many random rank-one measurements, which keep every linear dependence with
+        probability 1.
     """
     left, right = _compressed(s), _compressed(v.T)
     n = s.shape[1]
@@ -118,10 +132,12 @@ def output_atoms(s, v, seed=0):
 
 
 def covariance_atoms(*matrices, seed=0):
-    """Atoms (m_i m_iᵀ for each matrix m) in symmetric coordinates, or 2 n + 32 random measurements of them.
+    """Atoms (m_i m_iᵀ for each matrix m) in symmetric coordinates, or 2 n + 32 random measurements
+    of them.
 
     Args:
-        matrices: (N, n) float64: `z, s` for the pairs (z_i z_iᵀ, s_i s_iᵀ), `s` alone for the features.
+        matrices: (N, n) float64: `z, s` for the pairs (z_i z_iᵀ, s_i s_iᵀ), `s` alone for the
+            features.
 
     Returns: (rows, n) float64.
     """
@@ -158,12 +174,15 @@ def reduce_layer(s, w, v, *, z=None, kinds=("outputs", "features"), seed=0):
         kinds: which atoms to try.
         seed: of the random measurements of large problems.
 
-    Returns: a `Reduction` of fewer than n neurons, the smaller of the kinds (at equal size, of the lower norm), and
-        checked: `s[:, keep] @ mixing @ v` differs from `s @ v` by at most 1e-9 of its largest entry, and the balanced
-        norm Σ 2 ‖w_i‖ ‖v_i‖ is not larger. `None` where there is none.
+    Returns: a `Reduction` of fewer than n neurons, the smaller of the kinds (at equal size, of the
+        lower norm), and checked: `s[:, keep] @ mixing @ v` differs from `s @ v` by at most 1e-9 of
+        its largest entry, and the balanced norm Σ 2 ‖w_i‖ ‖v_i‖ is not larger. `None` where there
+        is none.
     """
     n, scale = s.shape[1], np.abs(s @ v).max(initial=0.0)
-    live = np.flatnonzero(s.any(axis=0) & v.any(axis=1))  # the others are dead on the data: no atom, only cost
+    live = np.flatnonzero(
+        s.any(axis=0) & v.any(axis=1)
+    )  # the others are dead on the data: no atom, only cost
     before, found = _balanced_cost(w, v), []
     z, s, w, v = None if z is None else z[:, live], s[:, live], w[live], v[live]
     for kind in kinds:
@@ -180,14 +199,21 @@ def reduce_layer(s, w, v, *, z=None, kinds=("outputs", "features"), seed=0):
 
 
 def _combination(kind, z, s, w, v, seed):
-    """Which live neurons stay, how outgoing weights combine onto them, and the span of one kind of atoms."""
+    """Which live neurons stay, how outgoing weights combine onto them, and the span of one kind of
+    atoms."""
     if kind == "outputs":
-        mu, span = basic_solution(output_atoms(s, v, seed), np.sqrt(w * np.einsum("ij,ij->i", v, v)))
+        mu, span = basic_solution(
+            output_atoms(s, v, seed), np.sqrt(w * np.einsum("ij,ij->i", v, v))
+        )
         return np.flatnonzero(mu), np.diag(mu)[mu > 0], span
     atoms = covariance_atoms(*((s,) if kind == "features" else (z, s)), seed=seed)
     mu, span = basic_solution(atoms, w)
     keep, root = np.flatnonzero(mu), np.sqrt(mu[mu > 0])
-    return keep, root[:, None] * np.linalg.lstsq(s[:, keep] * root, s, rcond=RANK_TOLERANCE)[0], span
+    return (
+        keep,
+        root[:, None] * np.linalg.lstsq(s[:, keep] * root, s, rcond=RANK_TOLERANCE)[0],
+        span,
+    )
 
 
 def _balanced_cost(w, v):
@@ -196,7 +222,8 @@ def _balanced_cost(w, v):
 
 
 def reduce_network(network, x, *, kinds=("outputs", "features"), seed=0):
-    """A `DenseNetwork` with the same outputs on `x` (N, n_0), balanced, of no larger norm, of the fewest neurons found.
+    """A `DenseNetwork` with the same outputs on `x` (N, n_0), balanced, of no larger norm, of the
+    fewest neurons found.
 
     Returns: the network, and one `Reduction` (or `None`) a hidden layer.
 
@@ -207,7 +234,9 @@ def reduce_network(network, x, *, kinds=("outputs", "features"), seed=0):
     from keras_l2feat.errors import bad_argument
 
     if scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
-        raise bad_argument("network", "positively homogeneous (relu, leaky_relu, abs, linear)", network.activation)
+        raise bad_argument(
+            "network", "positively homogeneous (relu, leaky_relu, abs, linear)", network.activation
+        )
     weights, reductions = list(network.weights), []
     a = network.augment(x)
     for layer in range(network.depth - 1):
@@ -215,11 +244,15 @@ def reduce_network(network, x, *, kinds=("outputs", "features"), seed=0):
         s = network.activate(z)
         incoming, n = weights[layer], z.shape[1]
         kernel, bias = weights[layer + 1][:n], weights[layer + 1][n:]
-        reduction = reduce_layer(s, np.einsum("ij,ij->j", incoming, incoming), kernel, z=z, kinds=kinds, seed=seed)
+        reduction = reduce_layer(
+            s, np.einsum("ij,ij->j", incoming, incoming), kernel, z=z, kinds=kinds, seed=seed
+        )
         if reduction is not None:
             incoming, kernel = incoming[:, reduction.keep], reduction.mixing @ kernel
         sizes = np.linalg.norm(incoming, axis=0), np.linalg.norm(kernel, axis=1)
-        ratio = np.sqrt(np.divide(sizes[1], sizes[0], out=np.zeros_like(sizes[0]), where=sizes[0] > 0))
+        ratio = np.sqrt(
+            np.divide(sizes[1], sizes[0], out=np.zeros_like(sizes[0]), where=sizes[0] > 0)
+        )
         live = ratio > 0
         weights[layer] = incoming[:, live] * ratio[live]
         weights[layer + 1] = np.concatenate([kernel[live] / ratio[live, None], bias])

@@ -3,17 +3,22 @@
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.graph import Affine, Map, Pass, Spread
-from keras_l2feat.pruning.rules import key, of_constants, rule, softmax
+from keras_l2feat.pruning.channels.graph import Affine, Map, Pass, Spread
+from keras_l2feat.pruning.channels.rules import key, of_constants, rule, softmax
 
-PLACES_LIMIT = 1 << 24  # entries of the largest tensor whose reshaping is followed position by position
+PLACES_LIMIT = (
+    1 << 24
+)  # entries of the largest tensor whose reshaping is followed position by position
 
 
 @rule("BatchNormalization")
 def _batch_norm(call):
     layer, graph = call.layer, call.graph
     x = call.turned(layer.axis)
-    named = {key: call.index(getattr(layer, key, None)) for key in ("gamma", "beta", "moving_mean", "moving_variance")}
+    named = {
+        key: call.index(getattr(layer, key, None))
+        for key in ("gamma", "beta", "moving_mean", "moving_variance")
+    }
     graph.stiffen(x.units)
     for index in named.values():
         if index is not None:
@@ -41,7 +46,11 @@ def _rescaling(call):
         call.graph.stiffen(call.input.units)
 
     def coefficients():
-        return np.full(count, float(scale)), np.full(count, float(offset)), np.full(count, abs(float(offset)))
+        return (
+            np.full(count, float(scale)),
+            np.full(count, float(offset)),
+            np.full(count, abs(float(offset))),
+        )
 
     return call.emit(Affine, [call.input], call.same(call.input), coefficients)
 
@@ -65,7 +74,9 @@ def _activation(call):
         tag, function = ("activation", key(layer.activation)), of_constants(layer.activation)
     else:
         settings = sorted(
-            (k, repr(v)) for k, v in layer.get_config().items() if k not in {"name", "dtype", "trainable"}
+            (k, repr(v))
+            for k, v in layer.get_config().items()
+            if k not in {"name", "dtype", "trainable"}
         )
         tag, function = (type(layer).__name__, *settings), of_constants(_on_anything(layer))
     return call.emit(Map, [x], call.same(x), kind, tag, function=function)
@@ -93,10 +104,18 @@ def _prelu(call):
         call.graph.slot(call.name, index, axis, x.units, "param")
         slopes = np.moveaxis(call.array(index), axis, 0).reshape(len(x.units), -1)
     else:
-        slopes = np.broadcast_to(call.array(index).reshape(1, -1), (len(x.units), int(np.prod(shape))))
+        slopes = np.broadcast_to(
+            call.array(index).reshape(1, -1), (len(x.units), int(np.prod(shape)))
+        )
     labels = np.unique(slopes, axis=0, return_inverse=True)[1].reshape(-1)
     return call.emit(
-        Map, [x], call.same(x), Scaling.POSITIVE, ("prelu", call.name), labels, slope=max(1.0, np.abs(slopes).max())
+        Map,
+        [x],
+        call.same(x),
+        Scaling.POSITIVE,
+        ("prelu", call.name),
+        labels,
+        slope=max(1.0, np.abs(slopes).max()),
     )
 
 
@@ -118,7 +137,11 @@ def _identity(call):
 def _settings(layer):
     return (
         type(layer).__name__,
-        *sorted((k, repr(v)) for k, v in layer.get_config().items() if k not in {"name", "dtype", "trainable"}),
+        *sorted(
+            (k, repr(v))
+            for k, v in layer.get_config().items()
+            if k not in {"name", "dtype", "trainable"}
+        ),
     )
 
 
@@ -151,7 +174,14 @@ def _moved(call, x):
 )
 def _max_pool(call):
     x = call.turned()
-    return call.emit(Map, [x], _moved(call, x), Scaling.POSITIVE, _settings(call.layer), function=lambda values: values)
+    return call.emit(
+        Map,
+        [x],
+        _moved(call, x),
+        Scaling.POSITIVE,
+        _settings(call.layer),
+        function=lambda values: values,
+    )
 
 
 # ---- rearranging
@@ -188,7 +218,8 @@ def _reshape(call):
 
 
 def _reshaped(call, order):
-    """Transpose by `order`, then reshape to the output's shape, channels followed position by position."""
+    """Transpose by `order`, then reshape to the output's shape, channels followed position by
+    position."""
     x = call.input
     inner = [x.shape[a] for a in order[1:]]
     axis = order.index(x.axis) - 1
@@ -210,6 +241,10 @@ def _reshaped(call, order):
     occurrence = np.zeros(len(channel), dtype=int)
     ordered = np.argsort(channel, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(channel[ordered]) > 0])
-    occurrence[ordered] = np.arange(len(channel)) - np.repeat(starts, np.diff(np.r_[starts, len(channel)]))
+    occurrence[ordered] = np.arange(len(channel)) - np.repeat(
+        starts, np.diff(np.r_[starts, len(channel)])
+    )
     out = type(x)(call.shape, target + 1, x.units[channel])
-    return call.emit(Spread, [x], out, ("reshape", tuple(order), tuple(inner), call.shape), channel, occurrence)
+    return call.emit(
+        Spread, [x], out, ("reshape", tuple(order), tuple(inner), call.shape), channel, occurrence
+    )

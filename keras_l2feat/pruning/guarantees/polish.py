@@ -1,10 +1,12 @@
 """Merge, then train the small network on: fewer neurons at nearly the same loss.
 
-Near-aligned neurons that long training would have brought onto one ray are merged early, and L2-regularized full-batch
-training repairs what that costs. Rounds go on as long as the target holds: each removes a share of the units, cheapest
-first, and polishes; a round that misses the target is taken back and tried with half the share.
+Near-aligned neurons that long training would have brought onto one ray are merged early, and
+L2-regularized full-batch training repairs what that costs. Rounds go on as long as the target
+holds: each removes a share of the units, cheapest first, and polishes; a round that misses the
+target is taken back and tried with half the share.
 
-The rest of `pruning` runs on every backend; training needs TensorFlow, which is imported when a round begins.
+The rest of `pruning` runs on every backend; training needs TensorFlow, which is imported when a
+round begins.
 """
 
 import math
@@ -13,9 +15,9 @@ import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.progress import bar
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs
-from keras_l2feat.pruning.graph import read
-from keras_l2feat.pruning.near import cheapest_plan
+from keras_l2feat.pruning.guarantees.bounded import cheapest_plan
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 
@@ -32,7 +34,9 @@ def percentage(text) -> float:
         InputError: neither.
     """
     try:
-        value = float(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else float(text)
+        value = (
+            float(text[:-1]) / 100 if isinstance(text, str) and text.endswith("%") else float(text)
+        )
     except (TypeError, ValueError):
         value = -1.0
     if not 0 <= value < math.inf:
@@ -40,21 +44,23 @@ def percentage(text) -> float:
     return value
 
 
-def polish(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, iterations=ITERATIONS, quiet=True):
+def polish(
+    graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, iterations=ITERATIONS, quiet=True
+):
     """Remove units and train on, in rounds, to a target.
 
     Args:
         graph: of the model to start from.
         data: a `data.Dataset`; training sees its training points.
-        keep_loss: by which part the loss C + λ Σ‖W‖² may rise, a number or "0.1%". By default 0.1 %, or anything where
-            only the accuracy is to be kept.
+        keep_loss: by which part the loss C + λ Σ‖W‖² may rise, a number or "0.1%". By default 0.1
+            %, or anything where only the accuracy is to be kept.
         keep_accuracy: whether the accuracy (on the test points, where there are some) may not fall.
         lam: λ; by default what the layers carry.
         iterations: L-BFGS steps after each round.
         quiet: no progress bar.
 
-    Returns: the graph of the polished model; the rounds that were kept, `(graph, plan)` each; and a list of records
-        `{"units", "loss", "accuracy", "test_accuracy", "kept"}`, the start first.
+    Returns: the graph of the polished model; the rounds that were kept, `(graph, plan)` each; and a
+        list of records `{"units", "loss", "accuracy", "test_accuracy", "kept"}`, the start first.
 
     Raises:
         InputError: the data have no labels, or keep_accuracy without classes.
@@ -62,7 +68,9 @@ def polish(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, iterat
     if not hasattr(data, "x_train"):
         raise InputError("Polishing needs a data set with labels: a data.Dataset, or its name.")
     if keep_accuracy and data.classes is None:
-        raise InputError(f"Argument 'keep_accuracy' needs classes. Data set {data.name!r} has regression targets.")
+        raise InputError(
+            f"Argument 'keep_accuracy' needs classes. Data set {data.name!r} has regression targets."
+        )
     room = percentage(keep_loss) if keep_loss is not None else math.inf if keep_accuracy else 0.001
     loss = _train(rewrite(graph, Plan()), data, lam, 1).history["loss"][0]
     records = [_record(graph, loss, data, kept=True)]
@@ -106,7 +114,10 @@ def _accuracy(record):
 def _record(graph, loss, data, *, kept):
     shares = {"accuracy": None, "test_accuracy": None}
     if data.classes is not None:
-        for name, split, labels in (("accuracy", "train", data.y_train), ("test_accuracy", "test", data.y_test)):
+        for name, split, labels in (
+            ("accuracy", "train", data.y_train),
+            ("test_accuracy", "test", data.y_test),
+        ):
             if labels is not None:
                 scores = outputs(graph.model, [data.inputs(graph.model, split)])
                 shares[name] = float(np.mean(scores.argmax(axis=1) == labels))

@@ -1,9 +1,10 @@
 """The channel graph of a Keras model: who writes a channel, what passes it on, who reads it.
 
-Every tensor has one channel axis; a *position* on it belongs to a *unit*, the set of places in all weights and tensors
-that can only be removed together. A dense layer makes a unit per neuron; a sum ties the units of its terms; `Flatten`
-gives a unit one position per pixel; a depthwise kernel belongs to the unit that it filters. What may not change
-(inputs, outputs, whatever is next to a layer that is not understood) is *pinned*.
+Every tensor has one channel axis; a *position* on it belongs to a *unit*, the set of places in all
+weights and tensors that can only be removed together. A dense layer makes a unit per neuron; a sum
+ties the units of its terms; `Flatten` gives a unit one position per pixel; a depthwise kernel
+belongs to the unit that it filters. What may not change (inputs, outputs, whatever is next to a
+layer that is not understood) is *pinned*.
 
 The graph says the same thing twice:
 
@@ -11,7 +12,8 @@ The graph says the same thing twice:
     for `rewrite`              `slots`: which axis of which weight belongs to which units, and how (written, parameter,
                                read), and `sizes`: which entries of which layer's config count them
 
-so nothing after this module, `walk` and its rules looks at layer classes. A chain of dense layers is the simplest case.
+so nothing after this module, `walk` and its rules looks at layer classes. A chain of dense layers
+is the simplest case.
 """
 
 import math
@@ -35,13 +37,13 @@ __all__ = [
     "Spread",
     "Sum",
     "Tensor",
-    "read",
 ]
 
 
 @dataclass(eq=False)
 class Tensor:
-    """A tensor between layers: `shape` with the batch first, its channel `axis`, and the unit of each position."""
+    """A tensor between layers: `shape` with the batch first, its channel `axis`, and the unit of
+    each position."""
 
     shape: tuple
     axis: int
@@ -58,7 +60,8 @@ class Op:
 
 @dataclass(eq=False)
 class Source(Op):
-    """Channels about which nothing is known, except perhaps a Lipschitz constant in the maximum norm (softmax)."""
+    """Channels about which nothing is known, except perhaps a Lipschitz constant in the maximum
+    norm (softmax)."""
 
     lipschitz: float | None = None
 
@@ -67,8 +70,9 @@ class Source(Op):
 class Linear(Op):
     """out[o] = Σ_{tap, i} kernel[tap, i, o] · (input i seen through tap) + bias[o].
 
-    `geometry` is `None` where there is one tap that sees the input as it is; `folds`: a constant input is a constant
-    added to the output. `reader` names the axis that reads; `None` where the inputs are no tensor (an embedding).
+    `geometry` is `None` where there is one tap that sees the input as it is; `folds`: a constant
+    input is a constant added to the output. `reader` names the axis that reads; `None` where the
+    inputs are no tensor (an embedding).
     """
 
     kernel: object  # () -> (taps, inputs, outputs) float64
@@ -94,16 +98,21 @@ class Depthwise(Op):
 class Affine(Op):
     """out[c] = scale[c] · input[c] + shift[c]."""
 
-    coefficients: object  # () -> (scale, shift, magnitude of the terms of shift), each (channels,) float64
-    statistics: tuple | None = None  # (layer, index of the mean, of the variance, epsilon) of a normalization
+    coefficients: (
+        object  # () -> (scale, shift, magnitude of the terms of shift), each (channels,) float64
+    )
+    statistics: tuple | None = (
+        None  # (layer, index of the mean, of the variance, epsilon) of a normalization
+    )
 
 
 @dataclass(eq=False)
 class Map(Op):
     """out[c] = f(inputs[0][c], inputs[1][c], ...), f commuting with the rescalings of `scaling`.
 
-    `tag` tells functions apart; `labels` (channels,), where given, are equal for channels with the same f; `function`
-    gives f of constants, (channels,) float64 to the same, `None` where a constant does not stay one.
+    `tag` tells functions apart; `labels` (channels,), where given, are equal for channels with the
+    same f; `function` gives f of constants, (channels,) float64 to the same, `None` where a
+    constant does not stay one.
     """
 
     scaling: object
@@ -115,7 +124,8 @@ class Map(Op):
 
 @dataclass(eq=False)
 class Pass(Op):
-    """out[c] = P(input[c]) with P linear and the same for all channels; `tag` is `None` for the identity."""
+    """out[c] = P(input[c]) with P linear and the same for all channels; `tag` is `None` for the
+    identity."""
 
     tag: object = None
     constants: bool = True  # P(1) = 1
@@ -149,7 +159,8 @@ class Spread(Op):
 
 @dataclass(eq=False)
 class Slot:
-    """Axis `axis` of weight `index` of layer `layer` belongs to `units`, role "write", "param" or "read"."""
+    """Axis `axis` of weight `index` of layer `layer` belongs to `units`, role "write", "param" or
+    "read"."""
 
     layer: str
     index: int
@@ -191,7 +202,8 @@ class Reader:
 
 @dataclass(eq=False)
 class Size:
-    """Entry `path` of the config of layer `layer` is the number of units along `units`, over `divisor`."""
+    """Entry `path` of the config of layer `layer` is the number of units along `units`, over
+    `divisor`."""
 
     layer: str
     path: tuple
@@ -205,7 +217,8 @@ class Graph:
     Attributes:
         layers: name → Keras layer; layers of nested models are called "outer/inner".
         ops: operations in topological order.
-        slots, sizes: what `rewrite` has to touch; fixed: layer → entries of its config that must not follow its input.
+        slots, sizes: what `rewrite` has to touch; fixed: layer → entries of its config that must
+            not follow its input.
         readers: name → `Reader`, in topological order.
         writers: layer name → unit of each channel that it computes.
         barriers: layer name → why its neighbours stay as they are.
@@ -254,7 +267,8 @@ class Graph:
 
     @property
     def rigid(self):
-        """(units,) bool: rescaling what writes the unit and what reads it inversely may change the model."""
+        """(units,) bool: rescaling what writes the unit and what reads it inversely may change the
+        model."""
         return self._flags(self._rigid) | self.pinned
 
     def tokens(self, tensor):
@@ -336,7 +350,9 @@ class Graph:
         if tensor.axis == axis:
             return tensor
         if not all(self._find(u) in self._pins or u in self._pins for u in tensor.units.tolist()):
-            self.barriers.setdefault(name, f"acts on axis {axis}, the channels are on axis {tensor.axis}")
+            self.barriers.setdefault(
+                name, f"acts on axis {axis}, the channels are on axis {tensor.axis}"
+            )
         self.pin(tensor.units)
         out = self.fresh(name, tensor.shape[axis] or 1, tensor.shape, axis, pinned=True)
         self.ops.append(Source([tensor], out))
@@ -360,7 +376,11 @@ class Graph:
             self.pin(tensor.units)
         self.inputs, self.outputs = inputs, outputs
         for op in self.ops:  # the softmax at the end stands in nobody's way
-            if isinstance(op, Source) and op.lipschitz and any(op.out is tensor for tensor in outputs):
+            if (
+                isinstance(op, Source)
+                and op.lipschitz
+                and any(op.out is tensor for tensor in outputs)
+            ):
                 self.barriers.pop(self.owners[op.out.units[0]][0], None)
         root = np.array([self._find(unit) for unit in range(len(self._parent))], dtype=int)
         self.pinned = self._flags(self._pins)
@@ -376,23 +396,15 @@ class Graph:
         return self
 
     def flops(self) -> int:
-        """Multiplications and additions of the linear operations for one input; unknown sizes count as 1."""
+        """Multiplications and additions of the linear operations for one input; unknown sizes count
+        as 1."""
         total = 0
         for op in self.ops:
             if isinstance(op, (Linear, Depthwise)):
-                places = [size or 1 for axis, size in enumerate(op.out.shape) if axis not in (0, op.out.axis)]
+                places = [
+                    size or 1
+                    for axis, size in enumerate(op.out.shape)
+                    if axis not in (0, op.out.axis)
+                ]
                 total += 2 * op.weights * math.prod(places)
         return total
-
-
-def read(model) -> Graph:
-    """The channel graph of a Keras model.
-
-    Raises:
-        InputError: the model is neither Sequential nor Functional, or not built yet.
-    """
-    from keras_l2feat.pruning.walk import walk
-
-    graph = Graph(model)
-    inputs, outputs = walk(graph, model)
-    return graph.finish(inputs, outputs)

@@ -1,4 +1,5 @@
-"""Aligned groups: everything planted is found, nothing else, whatever the shape, order, dtype and scaling."""
+"""Aligned groups: everything planted is found, nothing else, whatever the shape, order, dtype and
+scaling."""
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.aligned import aligned_groups, near_aligned_pairs, tolerance
+from keras_l2feat.pruning.values.aligned import aligned_groups, near_aligned_pairs, tolerance
 
 
 def roots(groups, n_units):
@@ -20,14 +21,17 @@ def roots(groups, n_units):
 
 FACTORS = {
     Scaling.POSITIVE: lambda random, k: np.exp(random.uniform(-3, 3, k)),
-    Scaling.LINEAR: lambda random, k: np.exp(random.uniform(-3, 3, k)) * random.choice([-1.0, 1.0], k),
+    Scaling.LINEAR: lambda random, k: (
+        np.exp(random.uniform(-3, 3, k)) * random.choice([-1.0, 1.0], k)
+    ),
     Scaling.ODD: lambda random, k: random.choice([-1.0, 1.0], k),
     Scaling.IDENTITY: lambda random, k: np.ones(k),
 }
 
 
 def planted(random, n_units, length, scaling, dtype):
-    """Random units, a part of them multiples of others; the representatives (lowest index of a group)."""
+    """Random units, a part of them multiples of others; the representatives (lowest index of a
+    group)."""
     unit_of = random.integers(0, max(1, n_units // 2), n_units)
     directions = random.standard_normal((n_units, length))
     vectors = (FACTORS[scaling](random, n_units)[:, None] * directions[unit_of]).astype(dtype)
@@ -50,7 +54,9 @@ def test_all_planted_groups_and_no_others(seed, n_units, length, scaling, dtype,
     root, factor = roots(aligned_groups(np.asarray(vectors, order=order), scaling), n_units)
     np.testing.assert_array_equal(root, expected)
     gap = np.linalg.norm(vectors - factor[:, None] * vectors[root].astype(float), axis=1)
-    assert (gap <= 1.5 * tolerance(dtype, length) * np.linalg.norm(vectors.astype(float), axis=1)).all()
+    assert (
+        gap <= 1.5 * tolerance(dtype, length) * np.linalg.norm(vectors.astype(float), axis=1)
+    ).all()
 
 
 @pytest.mark.parametrize("scaling", [*FACTORS, Scaling.COUPLED])
@@ -71,7 +77,9 @@ def test_parts_side_by_side_are_one_matrix():
     random = np.random.default_rng(3)
     vectors, expected = planted(random, 300, 17, Scaling.POSITIVE, "float32")
     kernel, bias = np.asfortranarray(vectors[:, :-1]), vectors[:, -1:]
-    whole, parts = (roots(aligned_groups(v, Scaling.POSITIVE), 300) for v in (vectors, (kernel, bias)))
+    whole, parts = (
+        roots(aligned_groups(v, Scaling.POSITIVE), 300) for v in (vectors, (kernel, bias))
+    )
     np.testing.assert_array_equal(whole[0], expected)
     np.testing.assert_array_equal(parts[0], expected)
     other_bias = bias + np.arange(300, dtype="float32")[:, None]
@@ -81,7 +89,9 @@ def test_parts_side_by_side_are_one_matrix():
 def test_half_precision_uses_its_own_rounding():
     random = np.random.default_rng(4)
     vectors, expected = planted(random, 200, 64, Scaling.POSITIVE, "float16")
-    np.testing.assert_array_equal(roots(aligned_groups(vectors, Scaling.POSITIVE), 200)[0], expected)
+    np.testing.assert_array_equal(
+        roots(aligned_groups(vectors, Scaling.POSITIVE), 200)[0], expected
+    )
     as_double = vectors.astype(float)
     assert len(aligned_groups(as_double, Scaling.POSITIVE)) < len(
         aligned_groups(as_double, Scaling.POSITIVE, "float16")
@@ -99,7 +109,9 @@ def test_a_deviation_beyond_rounding_is_no_alignment():
 
 
 def test_zero_and_not_finite_units_are_left_out():
-    vectors = np.array([[0.0, 0.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, 1.0], [2.0, 2.0]])
+    vectors = np.array(
+        [[0.0, 0.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, 1.0], [2.0, 2.0]]
+    )
     (group,) = aligned_groups(vectors, Scaling.POSITIVE)
     assert group.representative == 4
     assert group.members.tolist() == [5]
@@ -108,14 +120,18 @@ def test_zero_and_not_finite_units_are_left_out():
 @pytest.mark.parametrize("scale", [1e-100, 1e-6, 1e6, 1e100])
 def test_scale_does_not_matter(scale):
     vectors, expected = planted(np.random.default_rng(7), 100, 10, Scaling.POSITIVE, "float64")
-    np.testing.assert_array_equal(roots(aligned_groups(scale * vectors, Scaling.POSITIVE), 100)[0], expected)
+    np.testing.assert_array_equal(
+        roots(aligned_groups(scale * vectors, Scaling.POSITIVE), 100)[0], expected
+    )
 
 
 def test_degenerate_shapes():
     assert aligned_groups(np.zeros((0, 3)), Scaling.POSITIVE) == []
     assert aligned_groups(np.zeros((4, 0)), Scaling.POSITIVE) == []
     assert aligned_groups(np.ones((1, 3)), Scaling.POSITIVE) == []
-    (positive, negative) = aligned_groups(np.array([[1.0], [-1.0], [3.0], [-4.0]]), Scaling.POSITIVE)
+    (positive, negative) = aligned_groups(
+        np.array([[1.0], [-1.0], [3.0], [-4.0]]), Scaling.POSITIVE
+    )
     assert (positive.members.tolist(), negative.members.tolist()) == ([2], [3])
     with pytest.raises(InputError, match="'vectors' must be a matrix"):
         aligned_groups(np.zeros(3), Scaling.POSITIVE)

@@ -1,27 +1,47 @@
-"""Bounds on every channel of a model whose inputs stay in a box, and the plan of what is redundant there.
+"""Bounds on every channel of a model whose inputs stay in a box.
 
-Two bounds are taken and the tighter kept, channel by channel. Everywhere: interval arithmetic on the graph's operations
-(positions of a channel share one interval; a padded convolution may always see a zero). Where a tensor is computed by
-dense layers: backward linear relaxation, CROWN [Zhang et al. 2018, arXiv 1811.00866], through every activation that is
-linear on either side of 0, with sums and concatenations, back to the tensors that only an interval is known of.
+Two bounds are taken and the tighter kept, channel by channel. Everywhere: interval arithmetic on
+the graph's operations (positions of a channel share one interval; a padded convolution may always
+see a zero). Where a tensor is computed by dense layers: backward linear relaxation, CROWN [Zhang et
+al. 2018, arXiv 1811.00866], through every activation that is linear on either side of 0, with sums
+and concatenations, back to the tensors that only an interval is known of.
 
-All in float64. Bounds hold up to its rounding: a unit whose bound is off by that moves outputs by no more than that.
+All in float64. Bounds hold up to its rounding: a unit whose bound is off by that moves outputs by
+no more than that.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.errors import InputError, bad_argument
-from keras_l2feat.pruning.exact import exact_plan
-from keras_l2feat.pruning.graph import Affine, Concat, Depthwise, Linear, Map, Pass, Product, Source, Spread, Sum
-from keras_l2feat.pruning.groups import Forms, Values
+from keras_l2feat.errors import bad_argument
+from keras_l2feat.pruning.channels.graph import (
+    Affine,
+    Concat,
+    Depthwise,
+    Linear,
+    Map,
+    Pass,
+    Product,
+    Source,
+    Spread,
+    Sum,
+)
 
-__all__ = ["Box", "box_of_inputs", "boxes", "domain_plan"]
+__all__ = ["Box", "box_of_inputs", "boxes", "slopes"]
 
 NONDECREASING = frozenset(  # Keras' names; gelu, silu and the like are not
-    ["relu6", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "softplus", "sparse_plus", "squareplus"]
+    [
+        "relu6",
+        "sigmoid",
+        "hard_sigmoid",
+        "log_sigmoid",
+        "sparse_sigmoid",
+        "softplus",
+        "sparse_plus",
+        "squareplus",
+    ]
     + [
         "exponential",
         "elu",
@@ -39,7 +59,8 @@ NONDECREASING = frozenset(  # Keras' names; gelu, silu and the like are not
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Bounds `low <= value <= high` of a tensor, (channels,) float64; inputs also by place, (places, channels)."""
+    """Bounds `low <= value <= high` of a tensor, (channels,) float64; inputs also by place,
+    (places, channels)."""
 
     low: np.ndarray
     high: np.ndarray
@@ -59,7 +80,9 @@ def box_of_inputs(graph, low, high, only=None):
     Raises:
         InputError: shapes do not fit, a bound is not finite, or a low one is above a high one.
     """
-    return [_input_box(tensor, low, high) for k, tensor in enumerate(graph.inputs) if only in (None, k)]
+    return [
+        _input_box(tensor, low, high) for k, tensor in enumerate(graph.inputs) if only in (None, k)
+    ]
 
 
 def _input_box(tensor, low, high):
@@ -71,7 +94,9 @@ def _input_box(tensor, low, high):
             "input_range", f"numbers, or arrays of shape {shape}", (np.shape(low), np.shape(high))
         ) from None
     if not (np.isfinite(bounds).all() and (bounds[0] <= bounds[1]).all()):
-        raise bad_argument("input_range", "finite, low <= high", (np.min(bounds[0]), np.max(bounds[1])))
+        raise bad_argument(
+            "input_range", "finite, low <= high", (np.min(bounds[0]), np.max(bounds[1]))
+        )
     flat = [np.moveaxis(b, tensor.axis - 1, -1).reshape(-1, shape[tensor.axis - 1]) for b in bounds]
     return Box(flat[0].min(axis=0), flat[1].max(axis=0), tuple(flat))
 
@@ -96,64 +121,17 @@ def boxes(graph, inputs) -> dict:
             start = {id(op.inputs[0]): kernel.T}
             for flat in (False, True):
                 low = _backward(graph.ops[:position], start, bias, found, dense, flat)
-                high = -_backward(graph.ops[:position], {k: -v for k, v in start.items()}, -bias, found, dense, flat)
+                high = -_backward(
+                    graph.ops[:position],
+                    {k: -v for k, v in start.items()},
+                    -bias,
+                    found,
+                    dense,
+                    flat,
+                )
                 box = Box(np.maximum(box.low, low), np.minimum(box.high, high))
         found[id(op.out)] = box
     return found
-
-
-def domain_plan(graph, *, input_range=None, **_):
-    """What is redundant for every input in a box: units that never act there, and linear ones that others make up for.
-
-    An activation whose input never changes sign is linear on the box, so its channels are combined and compared by
-    `exact` as those of a linear layer are.
-
-    Args:
-        graph: the model's `Graph`.
-        input_range: `(low, high)`, as for `box_of_inputs`.
-
-    Returns: a `Plan` with guarantee "domain".
-    """
-    if input_range is None:
-        raise InputError("The guarantee 'domain' needs a range: prune(model, guarantee='domain', input_range=(0, 1)).")
-    low, high = input_range
-    found = boxes(graph, box_of_inputs(graph, low, high))
-    plan = exact_plan(graph, Values(graph, lambda values, op, forms: _inside(values, op, forms, found)))
-    plan.guarantee = "domain"
-    plan.removed = [replace(r, reason="inactive") if r.reason == "dead" else r for r in plan.removed]
-    plan.facts = {
-        "low": np.asarray(low, dtype=np.float64).tolist(),
-        "high": np.asarray(high, dtype=np.float64).tolist(),
-        "unit_bounds": "intervals, and backward linear relaxation (CROWN) on dense layers",
-    }
-    return plan
-
-
-def _inside(values, op, forms, found):
-    """What an operation computes on the box: linear where an activation is stable, constant where it is saturated."""
-    if not isinstance(op, Map) or len(op.inputs) != 1:
-        return forms
-    inward, outward = found[id(op.inputs[0])], found[id(op.out)]
-    both, still = slopes(op, forms.count), outward.low == outward.high
-    slope = np.where(still, 0.0, np.nan)
-    if both is not None:
-        slope = np.where(inward.low >= 0, both[1], np.where(inward.high <= 0, both[0], slope))
-    stable = np.isfinite(slope)
-    if not stable.any():
-        return forms
-    slope = np.where(stable, slope, 0.0)
-    shift = np.where(still & stable, outward.low, 0.0) * (slope == 0)
-    if not slope.any():  # only constants: what was known of the others stays
-        kept = ~stable
-        terms = forms.size * kept, np.where(stable, np.abs(shift), forms.shift)
-        return Forms(forms.rows, forms.matrix * kept, np.where(stable, shift, forms.constant), *terms, forms.labels)
-    old, new = values.joint(values.forms(op.inputs[0])), values.joint(forms)
-    rows = np.union1d(old.rows, new.rows)
-    matrix = np.zeros((len(rows), forms.count))
-    matrix[np.searchsorted(rows, old.rows)] += old.matrix * slope
-    matrix[np.searchsorted(rows, new.rows)] += new.matrix * ~stable
-    mixed = [np.where(stable, getattr(old, name) * np.abs(slope), getattr(new, name)) for name in ("size", "shift")]
-    return Forms(rows, matrix, np.where(stable, old.constant * slope + shift, new.constant), *mixed)
 
 
 # ---- one operation forward: intervals
@@ -197,7 +175,9 @@ def _forward(graph, op, inputs):
             box = Box(np.min(corners, axis=0), np.max(corners, axis=0))
         return box
     if isinstance(op, Concat):
-        return Box(np.concatenate([x.low for x in inputs]), np.concatenate([x.high for x in inputs]))
+        return Box(
+            np.concatenate([x.low for x in inputs]), np.concatenate([x.high for x in inputs])
+        )
     if isinstance(op, Spread):
         x = inputs[0]
         if x.places is not None and len(x.places[0]) > np.max(op.place, initial=0):
@@ -218,11 +198,14 @@ def _dot(bound, weight):
     infinite = ~np.isfinite(bound)
     if not infinite.any():
         return bound @ weight
-    return np.where(infinite, 0.0, bound) @ weight + _times(bound[infinite, None], weight[infinite]).sum(axis=0)
+    return np.where(infinite, 0.0, bound) @ weight + _times(
+        bound[infinite, None], weight[infinite]
+    ).sum(axis=0)
 
 
 def slopes(op, channels):
-    """Slopes (below, above) zero of a homogeneous activation, each (channels,); `None` for other operations."""
+    """Slopes (below, above) zero of a homogeneous activation, each (channels,); `None` for other
+    operations."""
     if not isinstance(op, Map) or op.function is None or op.scaling is not Scaling.POSITIVE:
         return None
     if op.tag[0] not in {"activation", "ReLU", "LeakyReLU", "relu op"}:  # pooling mixes places
@@ -234,14 +217,20 @@ def _map(graph, op, inputs):
     kind = op.tag[0]
     if kind == "prelu":
         alpha = graph.weight(op.tag[1], 0).astype(np.float64)
-        alpha = np.moveaxis(alpha, op.inputs[0].axis - 1, 0).reshape(alpha.shape[op.inputs[0].axis - 1], -1)
+        alpha = np.moveaxis(alpha, op.inputs[0].axis - 1, 0).reshape(
+            alpha.shape[op.inputs[0].axis - 1], -1
+        )
         steps = [(alpha.min(axis=1), 1.0), (alpha.max(axis=1), 1.0)]
     else:
         both = slopes(op, len(op.out.units))
         steps = [] if both is None else [both]
     if steps:
         x = inputs[0]
-        ends = [np.where(e < 0, _times(below, e), _times(above, e)) for e in (x.low, x.high) for below, above in steps]
+        ends = [
+            np.where(e < 0, _times(below, e), _times(above, e))
+            for e in (x.low, x.high)
+            for below, above in steps
+        ]
         ends.append(np.where((x.low < 0) & (x.high > 0), 0.0, ends[0]))  # |x| turns at 0
         return Box(np.min(ends, axis=0), np.max(ends, axis=0))
     lows, highs = [x.low for x in inputs], [x.high for x in inputs]
@@ -257,7 +246,8 @@ def _map(graph, op, inputs):
 
 
 def _nondecreasing(tag):
-    """Whether a map is known to be nondecreasing: pooling by maximum, and activations by the function itself."""
+    """Whether a map is known to be nondecreasing: pooling by maximum, and activations by the
+    function itself."""
     kind = tag[0]
     if kind == "activation":
         import keras
@@ -285,12 +275,14 @@ def _is_dense(op):
 
 
 def _backward(ops, rows, constant, found, dense, flat):
-    """A lower bound of Σ_t rows[t] · t + constant over tensors t, by substituting operations from the last on.
+    """A lower bound of Σ_t rows[t] · t + constant over tensors t, by substituting operations from
+    the last on.
 
     Args:
         ops: operations up to there; rows: id of tensor → (outputs, channels); constant: (outputs,).
         found: boxes of all tensors; dense: kernels and biases.
-        flat: an unstable activation is bounded below by its flatter line, else by the one that is nearer in area.
+        flat: an unstable activation is bounded below by its flatter line, else by the one that is
+            nearer in area.
 
     Returns: (outputs,) float64.
     """
@@ -317,7 +309,9 @@ def _backward(ops, rows, constant, found, dense, flat):
             for weight, tensor in zip(op.weights, op.inputs):
                 add(tensor, weight * a)
         elif isinstance(op, Concat):
-            for tensor, part in zip(op.inputs, np.split(a, np.cumsum([len(t.units) for t in op.inputs])[:-1], axis=1)):
+            for tensor, part in zip(
+                op.inputs, np.split(a, np.cumsum([len(t.units) for t in op.inputs])[:-1], axis=1)
+            ):
                 add(tensor, part)
         elif isinstance(op, Pass) and op.tag is None:
             add(op.inputs[0], a)
@@ -336,7 +330,8 @@ def _backward(ops, rows, constant, found, dense, flat):
 
 
 def _lines(op, found, flat):
-    """Lines below and above an activation on its box: ((slope, shift), (slope, shift)), or `None` where it has none."""
+    """Lines below and above an activation on its box: ((slope, shift), (slope, shift)), or `None`
+    where it has none."""
     both = slopes(op, len(op.out.units))
     if both is None:
         return None

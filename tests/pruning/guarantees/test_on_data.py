@@ -1,4 +1,5 @@
-"""prune(guarantee="domain") and prune(guarantee="data"): kept where promised, redundant there and nowhere else."""
+"""prune(guarantee="domain") and prune(guarantee="data"): kept where promised, redundant there and
+nowhere else."""
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ layers = keras.layers
 def dense(widths, seed=0, dtype="float64", activation="relu"):
     network = DenseNetwork.random(widths, seed=seed, activation=activation)
     random = np.random.default_rng(seed + 1)
-    return network.with_weights([w + 0.1 * random.standard_normal(w.shape) for w in network.weights]).to_model(
-        dtype=dtype
-    )
+    return network.with_weights(
+        [w + 0.1 * random.standard_normal(w.shape) for w in network.weights]
+    ).to_model(dtype=dtype)
 
 
 def difference(first, second, x):
@@ -67,7 +68,9 @@ def test_convolutions_lose_channels_that_never_act():
     for layer in model.layers:
         for weight in layer.weights:
             weight.assign(np.abs(random.standard_normal(weight.shape)) + 0.1)
-    kernel, bias = (w.numpy() if hasattr(w, "numpy") else np.asarray(w) for w in model.get_layer("conv").weights)
+    kernel, bias = (
+        w.numpy() if hasattr(w, "numpy") else np.asarray(w) for w in model.get_layer("conv").weights
+    )
     kernel[..., 1], bias[1] = -np.abs(kernel[..., 1]), -0.1
     kernel[..., 3], bias[3] = kernel[..., 3] / kernel[..., 3].sum(), -1.01
     model.get_layer("conv").set_weights([kernel, bias])

@@ -1,7 +1,7 @@
 """What each kind of Keras layer does to channels, in the operations of `graph`.
 
-A rule takes a `Call` and returns the tensor it computes. Whatever has no rule, or is called in an unusual way, is a
-barrier: named, its neighbours left alone.
+A rule takes a `Call` and returns the tensor it computes. Whatever has no rule, or is called in an
+unusual way, is a barrier: named, its neighbours left alone.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,9 @@ def rule(*names):
 
 def softmax(call, tensor):
     """Couples channels, but does not make changes larger."""
-    return call.graph.barrier(call.name, "couples channels", [tensor], [call.shape], lipschitz=2.0)[0]
+    return call.graph.barrier(call.name, "couples channels", [tensor], [call.shape], lipschitz=2.0)[
+        0
+    ]
 
 
 def key(activation):
@@ -84,7 +86,9 @@ def of_constants(activation):
         import keras
 
         limited = keras.backend.backend() == "jax" and not _jax_has_float64()
-        tensor = keras.ops.convert_to_tensor(np.asarray(values, dtype="float32" if limited else "float64"))
+        tensor = keras.ops.convert_to_tensor(
+            np.asarray(values, dtype="float32" if limited else "float64")
+        )
         return np.asarray(keras.ops.convert_to_numpy(activation(tensor)), dtype=np.float64)
 
     return evaluate

@@ -1,4 +1,5 @@
-"""prune(guarantee="bounded"): what is promised is held, cheap merges go first, and the bound bounds."""
+"""prune(guarantee="bounded"): what is promised is held, cheap merges go first, and the bound
+bounds."""
 
 import numpy as np
 import pytest
@@ -8,12 +9,12 @@ keras = pytest.importorskip("keras")
 from keras_l2feat.errors import InputError  # noqa: E402
 from keras_l2feat.network import DenseNetwork  # noqa: E402
 from keras_l2feat.pruning import prune  # noqa: E402
+from keras_l2feat.pruning.channels.read import read  # noqa: E402
 from keras_l2feat.pruning.evaluate import outputs  # noqa: E402
-from keras_l2feat.pruning.graph import read  # noqa: E402
-from keras_l2feat.pruning.interval import box_of_inputs, boxes  # noqa: E402
-from keras_l2feat.pruning.near import _Bound, _Local, bounded_plan  # noqa: E402
-from keras_l2feat.pruning.on_data import sites  # noqa: E402
+from keras_l2feat.pruning.guarantees.bounded import _Bound, _Local, bounded_plan  # noqa: E402
+from keras_l2feat.pruning.guarantees.on_data import sites  # noqa: E402
 from keras_l2feat.pruning.rewrite import rewrite  # noqa: E402
+from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes  # noqa: E402
 
 layers = keras.layers
 
@@ -23,7 +24,9 @@ def nearly(noise, seed=0, dtype="float64"):
     random = np.random.default_rng(seed)
     weights = [w.copy() for w in DenseNetwork.random((5, 20, 20, 3), seed=seed).weights]
     for w in weights[:2]:
-        w[:, 10:] = w[:, :10] * random.uniform(0.5, 2, 10) + noise * random.standard_normal((len(w), 10))
+        w[:, 10:] = w[:, :10] * random.uniform(0.5, 2, 10) + noise * random.standard_normal(
+            (len(w), 10)
+        )
     return DenseNetwork(tuple(weights)).to_model(dtype=dtype)
 
 
@@ -92,7 +95,9 @@ def test_the_bound_is_above_what_happens_in_the_box(make, tolerance):
     x = random.uniform(-0.5, 0.5, (50, *model.inputs[0].shape[1:]))
     plan = bounded_plan(graph, tolerance=tolerance, inputs=[x])
     box = (box_of_inputs(graph, -0.5, 0.5), boxes(graph, box_of_inputs(graph, -0.5, 0.5)))
-    bound = _Bound(graph, box, [_Local(graph, site, box[1]) for site in sites(graph, graph.pinned)])(plan)
+    bound = _Bound(
+        graph, box, [_Local(graph, site, box[1]) for site in sites(graph, graph.pinned)]
+    )(plan)
     inside = np.clip(random.uniform(-1, 1, (300, *model.inputs[0].shape[1:])), -0.5, 0.5)
     small = rewrite(graph, plan)
     assert np.abs(outputs(model, [inside]) - outputs(small, [inside])).max() <= bound

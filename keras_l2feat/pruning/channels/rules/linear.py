@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.graph import Depthwise, Linear, Map
-from keras_l2feat.pruning.rules import key, of_constants, rule, softmax
+from keras_l2feat.pruning.channels.graph import Depthwise, Linear, Map
+from keras_l2feat.pruning.channels.rules import key, of_constants, rule, softmax
 
 
 def _activated(call, tensor, activation):
@@ -15,22 +15,50 @@ def _activated(call, tensor, activation):
     if kind is Scaling.LINEAR:
         return tensor
     if kind is Scaling.COUPLED:
-        return softmax(call, tensor) if "softmax" in key(activation)[0] else call.barrier("couples channels")
+        return (
+            softmax(call, tensor)
+            if "softmax" in key(activation)[0]
+            else call.barrier("couples channels")
+        )
     if kind is not Scaling.POSITIVE:
         call.graph.stiffen(tensor.units)
     out = type(tensor)(tensor.shape, tensor.axis, tensor.units)
-    return call.emit(Map, [tensor], out, kind, ("activation", key(activation)), function=of_constants(activation))
+    return call.emit(
+        Map, [tensor], out, kind, ("activation", key(activation)), function=of_constants(activation)
+    )
 
 
 @rule("Dense", "HomogeneousDense")
 def _dense(call):
     x, layer = call.turned(-1), call.layer
     kernel, bias = call.index(layer._kernel), call.index(layer.bias)
-    return _linear(call, x, call.name, kernel, -2, -1, bias, beta=float(getattr(layer, "beta", 1.0)), path="units")
+    return _linear(
+        call,
+        x,
+        call.name,
+        kernel,
+        -2,
+        -1,
+        bias,
+        beta=float(getattr(layer, "beta", 1.0)),
+        path="units",
+    )
 
 
 def _linear(
-    call, x, reader, kernel, inward, outward, bias, *, beta=1.0, path, geometry=None, folds=True, activation=True
+    call,
+    x,
+    reader,
+    kernel,
+    inward,
+    outward,
+    bias,
+    *,
+    beta=1.0,
+    path,
+    geometry=None,
+    folds=True,
+    activation=True,
 ):
     """A kernel with an input and an output axis, all others taps."""
     graph, name = call.graph, call.name
@@ -56,7 +84,9 @@ def _linear(
         Linear,
         [x],
         out,
-        lambda: np.transpose(call.array(kernel), (*taps, inward, outward)).reshape(-1, shape[inward], shape[outward]),
+        lambda: np.transpose(call.array(kernel), (*taps, inward, outward)).reshape(
+            -1, shape[inward], shape[outward]
+        ),
         None if bias is None else lambda: beta * call.array(bias),
         geometry=geometry,
         folds=folds,
@@ -71,7 +101,9 @@ def _geometry(layer):
     size = tuple(layer.kernel_size)
     key = (size, tuple(layer.strides), tuple(layer.dilation_rate), layer.padding, layer.data_format)
     one = all(k == 1 for k in size)
-    return (None if one and all(s == 1 for s in layer.strides) else key), one or layer.padding == "valid"
+    return (
+        None if one and all(s == 1 for s in layer.strides) else key
+    ), one or layer.padding == "valid"
 
 
 @rule("Conv1D", "Conv2D", "Conv3D")
@@ -99,11 +131,28 @@ def _conv_transpose(call):
     layer = call.layer
     geometry = ("transpose", *_geometry_key(layer), layer.output_padding)
     kernel, bias = call.index(layer.kernel), call.index(layer.bias)
-    return _linear(call, call.turned(), call.name, kernel, -1, -2, bias, path="filters", geometry=geometry, folds=False)
+    return _linear(
+        call,
+        call.turned(),
+        call.name,
+        kernel,
+        -1,
+        -2,
+        bias,
+        path="filters",
+        geometry=geometry,
+        folds=False,
+    )
 
 
 def _geometry_key(layer):
-    return tuple(layer.kernel_size), tuple(layer.strides), tuple(layer.dilation_rate), layer.padding, layer.data_format
+    return (
+        tuple(layer.kernel_size),
+        tuple(layer.strides),
+        tuple(layer.dilation_rate),
+        layer.padding,
+        layer.data_format,
+    )
 
 
 def _filtered(call, x, kernel, bias):
@@ -157,7 +206,9 @@ def _embedding(call):
     graph.size(call.name, ("output_dim",), out.units)
     graph.pin(call.input.units)
     geometry = ("tokens", call.name, id(call.input))
-    return call.emit(Linear, [call.input], out, lambda: call.array(kernel)[None], None, geometry=geometry)
+    return call.emit(
+        Linear, [call.input], out, lambda: call.array(kernel)[None], None, geometry=geometry
+    )
 
 
 @rule("EinsumDense")
@@ -208,7 +259,14 @@ def _einsum(call):
             weights=math.prod(shape),
         )
         return _activated(call, out, layer.activation)
-    _read_only(call, x, call.name, kernel, inward, (bias, (), 1.0) if bias_letters == "".join(written) else None)
+    _read_only(
+        call,
+        x,
+        call.name,
+        kernel,
+        inward,
+        (bias, (), 1.0) if bias_letters == "".join(written) else None,
+    )
     return graph.barrier(call.name, None, [], [call.shape])[0]
 
 
@@ -247,11 +305,15 @@ def _bidirectional(call):
     x = call.turned(-1)
     for side in (call.layer.forward_layer, call.layer.backward_layer):
         if type(side).__name__ not in {"LSTM", "GRU", "SimpleRNN"}:
-            return call.graph.barrier(call.name, f"Bidirectional {type(side).__name__}", call.inputs, call.shapes)
+            return call.graph.barrier(
+                call.name, f"Bidirectional {type(side).__name__}", call.inputs, call.shapes
+            )
         cell = side.cell
         bias = call.index(cell.bias) if cell.use_bias else None
         row = (0,) if bias is not None and len(cell.bias.shape) == 2 else ()
-        _read_only(call, x, f"{call.name}/{side.name}", call.index(cell.kernel), 0, (bias, row, 1.0))
+        _read_only(
+            call, x, f"{call.name}/{side.name}", call.index(cell.kernel), 0, (bias, row, 1.0)
+        )
     return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
 
 
@@ -259,11 +321,19 @@ def _bidirectional(call):
 def _attention(call):
     layer, graph = call.layer, call.graph
     named = [*zip(("query", "value", "key"), call.arguments.args), *call.arguments.kwargs.items()]
-    given = {key: value for key, value in named if hasattr(value, "shape") and hasattr(value, "_keras_history")}
-    order = {id(symbolic): tensor for symbolic, tensor in zip(call.arguments.keras_tensors, call.inputs)}
+    given = {
+        key: value
+        for key, value in named
+        if hasattr(value, "shape") and hasattr(value, "_keras_history")
+    }
+    order = {
+        id(symbolic): tensor for symbolic, tensor in zip(call.arguments.keras_tensors, call.inputs)
+    }
     tensors = {key: order[id(value)] for key, value in given.items()}
     if not {"query", "value"} <= set(tensors):
-        return graph.barrier(call.name, "attention called in an unusual way", call.inputs, call.shapes)
+        return graph.barrier(
+            call.name, "attention called in an unusual way", call.inputs, call.shapes
+        )
     tensors.setdefault("key", tensors["value"])
     if len(call.shapes) == 1:
         graph.fixed[call.name] = {"output_shape": call.shape[-1]}  # by default that of the query

@@ -8,7 +8,7 @@ keras = pytest.importorskip("keras")
 from keras_l2feat import data, models, training  # noqa: E402
 from keras_l2feat.errors import InputError  # noqa: E402
 from keras_l2feat.pruning import prune  # noqa: E402
-from keras_l2feat.pruning.polish import percentage  # noqa: E402
+from keras_l2feat.pruning.guarantees.polish import percentage  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,9 @@ def test_the_loss_stays_and_the_network_shrinks(trained):
     kept = [record for record in records if record["kept"]]
     assert all(record["loss"] <= 1.01 * records[0]["loss"] for record in kept)
     assert not all(record["kept"] for record in records)  # it went on until the target was missed
-    assert [layer["units_after"] for layer in certificate.layers] == list(kept[-1]["units"].values())
+    assert [layer["units_after"] for layer in certificate.layers] == list(
+        kept[-1]["units"].values()
+    )
     assert sum(kept[-1]["units"].values()) <= 12
     assert loss_of(pruned, points) == pytest.approx(kept[-1]["loss"], rel=1e-4)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
@@ -53,7 +55,12 @@ def test_the_accuracy_is_kept(trained):
 
 
 def test_percentages():
-    assert [percentage(text) for text in ("0.1%", "5%", 0.001, "0.25")] == [0.001, 0.05, 0.001, 0.25]
+    assert [percentage(text) for text in ("0.1%", "5%", 0.001, "0.25")] == [
+        0.001,
+        0.05,
+        0.001,
+        0.25,
+    ]
     for bad in ("much", "-1%", None, "nan"):
         with pytest.raises(InputError, match="'keep_loss' must be a part"):
             percentage(bad)

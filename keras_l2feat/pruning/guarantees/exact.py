@@ -1,8 +1,10 @@
-"""The plan that keeps every output for every input: exact reductions of theory §6.1, for any channel graph.
+"""The plan that keeps every output for every input: exact reductions of theory §6.1, for any
+channel graph.
 
-A unit may go if each of its readers either ignores it, or can be told its value otherwise: as a multiple of a unit that
-stays, as a constant in the bias, or as a combination of units that stay. What nothing reads is found before groups are
-looked at, from the outputs backwards; a group whose outgoing weights cancel is such a thing too.
+A unit may go if each of its readers either ignores it, or can be told its value otherwise: as a
+multiple of a unit that stays, as a constant in the bias, or as a combination of units that stay.
+What nothing reads is found before groups are looked at, from the outputs backwards; a group whose
+outgoing weights cancel is such a thing too.
 """
 
 from dataclasses import dataclass
@@ -10,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.groups import CONSTANT, ZERO, Values
 from keras_l2feat.pruning.plan import BIAS, Plan, Removal
+from keras_l2feat.pruning.values.numbering import CONSTANT, ZERO, Values
 
 __all__ = ["exact_plan"]
 
@@ -20,7 +22,8 @@ FREE = -1  # a position whose value needs no other: zero, or a constant that a b
 
 @dataclass
 class _View:
-    """What a reader sees, position by position: scales · class + constants, or a mix of classes (`dependents`)."""
+    """What a reader sees, position by position: scales · class + constants, or a mix of classes
+    (`dependents`)."""
 
     reader: object
     classes: np.ndarray  # (positions,) class, or FREE
@@ -66,7 +69,16 @@ def _view(graph, values, reader):
         extra = np.setdiff1d(read.basis, names)
         names = np.concatenate([names, extra])
         order = np.argsort(names)
-        view = _View(reader, np.full(count, FREE), read.scales.copy(), read.constants, none, none, read.mix, len(names))
+        view = _View(
+            reader,
+            np.full(count, FREE),
+            read.scales.copy(),
+            read.constants,
+            none,
+            none,
+            read.mix,
+            len(names),
+        )
         view.classes[single] = classes
         view.classes[read.dependents] = FREE
         view.scales[read.dependents] = 0.0
@@ -78,20 +90,37 @@ def _view(graph, values, reader):
     for read in readings:
         atoms, amounts = read.atoms.copy(), read.scales.copy()
         atoms[read.dependents], amounts[read.dependents] = values.new(len(read.dependents)), 1.0
-        leader, factor = values.classes(values.monomials(atoms, amounts, read.constants, read.terms), Scaling.LINEAR)
+        leader, factor = values.classes(
+            values.monomials(atoms, amounts, read.constants, read.terms), Scaling.LINEAR
+        )
         labels = np.unique(np.stack([labels, leader]), axis=1, return_inverse=True)[1].reshape(-1)
         scales = np.where(scales == 0, factor, scales)
         ratios.append((leader, factor))
     free = np.all([leader == ZERO for leader, _ in ratios], axis=0)
-    same = np.all([(leader == CONSTANT) & (factor == ratios[0][1]) for leader, factor in ratios], axis=0)
+    same = np.all(
+        [(leader == CONSTANT) & (factor == ratios[0][1]) for leader, factor in ratios], axis=0
+    )
     constants = np.where(same & (reader.bias is not None), ratios[0][1], 0.0)
     free |= constants != 0
     for _, factor in ratios[1:]:  # one factor for all calls
-        labels = _split(labels, np.where(free, 0.0, factor / np.where(scales == 0, 1.0, scales)), values.slack(1))
+        labels = _split(
+            labels,
+            np.where(free, 0.0, factor / np.where(scales == 0, 1.0, scales)),
+            values.slack(1),
+        )
     classes = np.full(count, FREE)
     classes[~free] = np.unique(labels[~free], return_inverse=True)[1].reshape(-1)
     scales = np.where(free, 0.0, scales)
-    return _View(reader, classes, scales, constants, none, none, np.zeros((0, 0)), classes.max(initial=-1) + 1)
+    return _View(
+        reader,
+        classes,
+        scales,
+        constants,
+        none,
+        none,
+        np.zeros((0, 0)),
+        classes.max(initial=-1) + 1,
+    )
 
 
 def _split(labels, ratio, bound):
@@ -103,7 +132,8 @@ def _split(labels, ratio, bound):
 
 
 def _touched(graph, values, view):
-    """Which outputs of the kernel depend on which class, once the members are added up: (classes, outputs) bool."""
+    """Which outputs of the kernel depend on which class, once the members are added up: (classes,
+    outputs) bool."""
     reader = view.reader
     kernel = np.moveaxis(graph.weight(reader.layer, reader.slot.index), reader.slot.axis, 0)
     if reader.writes is not None:
@@ -117,7 +147,9 @@ def _touched(graph, values, view):
     sizes = np.bincount(view.classes[member], minlength=view.count)
     mixed = np.zeros(view.count, dtype=bool)
     mixed[view.basis] = True
-    alone = np.flatnonzero(member)[(sizes[view.classes[member]] == 1) & ~mixed[view.classes[member]]]
+    alone = np.flatnonzero(member)[
+        (sizes[view.classes[member]] == 1) & ~mixed[view.classes[member]]
+    ]
     touched[view.classes[alone]] = (kernel[alone] != 0).any(axis=2)
     bound = values.slack(len(view.classes))
     for which in np.flatnonzero((sizes > 1) | mixed):
@@ -142,7 +174,11 @@ def _mark_relevant(graph, views):
     while changed:
         changed = False
         for view in reversed(views):
-            outputs = live[view.reader.writes.units] if view.reader.writes is not None else np.ones(1, dtype=bool)
+            outputs = (
+                live[view.reader.writes.units]
+                if view.reader.writes is not None
+                else np.ones(1, dtype=bool)
+            )
             view.relevant = view.touched[:, outputs].any(axis=1)
             needed = np.zeros(len(view.classes), dtype=bool)
             member = view.classes >= 0
@@ -156,12 +192,20 @@ def _mark_relevant(graph, views):
 
 
 def _choose(graph, views):
-    """Which units stay: greedily the strongest of each class, as far as every reader can do without the others."""
+    """Which units stay: greedily the strongest of each class, as far as every reader can do without
+    the others."""
     n_units = len(graph.pinned)
     offsets = np.cumsum([0] + [view.count for view in views])
-    parts = [np.flatnonzero((v.classes >= 0) & v.relevant[np.maximum(v.classes, 0)]) if v.count else [] for v in views]
-    unit = np.concatenate([v.reader.units[p] for v, p in zip(views, parts)] + [np.zeros(0, dtype=int)]).astype(int)
-    cls = np.concatenate([v.classes[p] + o for v, p, o in zip(views, parts, offsets)] + [[]]).astype(int)
+    parts = [
+        np.flatnonzero((v.classes >= 0) & v.relevant[np.maximum(v.classes, 0)]) if v.count else []
+        for v in views
+    ]
+    unit = np.concatenate(
+        [v.reader.units[p] for v, p in zip(views, parts)] + [np.zeros(0, dtype=int)]
+    ).astype(int)
+    cls = np.concatenate(
+        [v.classes[p] + o for v, p, o in zip(views, parts, offsets)] + [[]]
+    ).astype(int)
     scale = np.concatenate([np.abs(v.scales[p]) for v, p in zip(views, parts)] + [[]])
     order = np.argsort(unit, kind="stable")
     unit, cls, scale = unit[order], cls[order], scale[order]
@@ -197,7 +241,8 @@ def _choose(graph, views):
 
 
 def _restore(views, kept):
-    """Bring back what a kept combination still hides: a dropped class must have lost all that contribute to it."""
+    """Bring back what a kept combination still hides: a dropped class must have lost all that
+    contribute to it."""
     again = True
     while again:
         again = False
@@ -235,7 +280,12 @@ def _write(graph, views, kept):
             if p in columns:
                 for row, which in enumerate(view.basis.tolist()):
                     if view.mix[row, columns[p]] and leader[which] >= 0:
-                        targets.append((int(leader[which]), view.mix[row, columns[p]] / view.scales[leader[which]]))
+                        targets.append(
+                            (
+                                int(leader[which]),
+                                view.mix[row, columns[p]] / view.scales[leader[which]],
+                            )
+                        )
             elif view.classes[p] >= 0 and leader[view.classes[p]] >= 0:
                 q = int(leader[view.classes[p]])
                 targets.append((q, view.scales[p] / view.scales[q]))
@@ -250,7 +300,12 @@ def _write(graph, views, kept):
             told = story.get(int(reader.units[p]))
             if told is None or (not told[0] and not told[1] and (targets or constant)):
                 irrelevant = view.classes[p] >= 0 and not view.relevant[view.classes[p]]
-                story[int(reader.units[p])] = ([] if irrelevant else targets, float(constant), p in columns, reader)
+                story[int(reader.units[p])] = (
+                    [] if irrelevant else targets,
+                    float(constant),
+                    p in columns,
+                    reader,
+                )
         if moves:
             plan.transfers[reader.name] = moves
     named = {}
@@ -260,8 +315,13 @@ def _write(graph, views, kept):
     for u in np.flatnonzero(~kept).tolist():
         layer, index = named[u]
         targets, constant, mixed, reader = story.get(u, ([], 0.0, False, None))
-        into = tuple((*named.get(int(reader.units[q]), graph.owners[int(reader.units[q])]), f) for q, f in targets)
-        plan.removed.append(Removal(layer, index, _reason(targets, constant, mixed), into, constant))
+        into = tuple(
+            (*named.get(int(reader.units[q]), graph.owners[int(reader.units[q])]), f)
+            for q, f in targets
+        )
+        plan.removed.append(
+            Removal(layer, index, _reason(targets, constant, mixed), into, constant)
+        )
     return plan
 
 

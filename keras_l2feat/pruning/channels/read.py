@@ -1,11 +1,11 @@
-"""From a Keras model, nested ones included, to the operations of its channel graph, call by call."""
+"""From a Keras model, nested ones included, to the operations of its channel graph, call by
+call."""
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning import rules_channel, rules_linear, rules_merge  # noqa: F401  (they register their rules)
-from keras_l2feat.pruning.graph import Source
-from keras_l2feat.pruning.rules import RULES, Call
+from keras_l2feat.pruning.channels.graph import Graph, Source
+from keras_l2feat.pruning.channels.rules import RULES, Call, channel, linear, merge  # noqa: F401  (they register their rules)
 
-__all__ = ["walk"]
+__all__ = ["read"]
 
 ANY_ARGUMENTS = {"MultiHeadAttention", "LSTM", "GRU", "SimpleRNN", "Bidirectional"} | {
     "Add",
@@ -16,31 +16,53 @@ ANY_ARGUMENTS = {"MultiHeadAttention", "LSTM", "GRU", "SimpleRNN", "Bidirectiona
 }
 
 
-def walk(graph, model, inputs=None, prefix=""):
+def read(model) -> Graph:
+    """The channel graph of a Keras model.
+
+    Raises:
+        InputError: the model is neither Sequential nor Functional, or not built yet.
+    """
+    graph = Graph(model)
+    inputs, outputs = _walk(graph, model)
+    return graph.finish(inputs, outputs)
+
+
+def _walk(graph, model, inputs=None, prefix=""):
     """Read a Sequential or Functional model, nested ones included.
 
     Returns: the model's input and output tensors of the channel graph.
     """
     import keras
 
-    functional = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
+    functional = (
+        getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
+    )
     if functional is None or not hasattr(functional, "_nodes_by_depth"):
         why = (
             "is not built: call it once, or give it an Input"
             if isinstance(model, keras.Sequential)
             else "is subclassed"
         )
-        raise InputError(f"Model {model.name!r} {why}. Expected: a built Sequential or Functional model.")
+        raise InputError(
+            f"Model {model.name!r} {why}. Expected: a built Sequential or Functional model."
+        )
     if inputs is None:
-        inputs = [graph.fresh(f"{t.name}", t.shape[-1] or 1, t.shape, -1, pinned=True) for t in functional.inputs]
+        inputs = [
+            graph.fresh(f"{t.name}", t.shape[-1] or 1, t.shape, -1, pinned=True)
+            for t in functional.inputs
+        ]
         graph.ops.extend(Source([], tensor) for tensor in inputs)
-    tensors = {id(symbolic): tensor for symbolic, tensor in zip(functional.inputs, inputs, strict=True)}
+    tensors = {
+        id(symbolic): tensor for symbolic, tensor in zip(functional.inputs, inputs, strict=True)
+    }
     for depth in sorted(functional._nodes_by_depth, reverse=True):
         for node in functional._nodes_by_depth[depth]:
             if node.is_input or any(id(t) not in tensors for t in node.input_tensors):
                 continue
             outs = _call(graph, node, [tensors[id(t)] for t in node.input_tensors], prefix)
-            tensors.update((id(symbolic), out) for symbolic, out in zip(node.outputs, outs, strict=True))
+            tensors.update(
+                (id(symbolic), out) for symbolic, out in zip(node.outputs, outs, strict=True)
+            )
     return inputs, [tensors[id(symbolic)] for symbolic in functional.outputs]
 
 
@@ -55,11 +77,15 @@ def _call(graph, node, inputs, prefix):
         all(value is None or value is False for value in node.arguments.kwargs.values())
         and len([a for a in node.arguments.args if a is not None]) == 1
     )
-    if isinstance(layer, keras.Model) and (isinstance(layer, keras.Sequential) or hasattr(layer, "_nodes_by_depth")):
+    if isinstance(layer, keras.Model) and (
+        isinstance(layer, keras.Sequential) or hasattr(layer, "_nodes_by_depth")
+    ):
         if plain:
             graph.layers[name] = layer
-            return walk(graph, layer, inputs, prefix=f"{name}/")[1]
-        return graph.barrier(name, "a nested model called with more than its inputs", inputs, shapes)
+            return _walk(graph, layer, inputs, prefix=f"{name}/")[1]
+        return graph.barrier(
+            name, "a nested model called with more than its inputs", inputs, shapes
+        )
     function = _rule_of(layer)
     if function is None:
         return graph.barrier(name, f"{type(layer).__name__} is not understood", inputs, shapes)
@@ -69,7 +95,9 @@ def _call(graph, node, inputs, prefix):
         if odd:
             return graph.barrier(name, odd, inputs, shapes)
     if not plain and type(layer).__name__ not in ANY_ARGUMENTS:
-        return graph.barrier(name, f"{type(layer).__name__} called with more than its input", inputs, shapes)
+        return graph.barrier(
+            name, f"{type(layer).__name__} called with more than its input", inputs, shapes
+        )
     if len(shapes) != 1 and type(layer).__name__ not in ANY_ARGUMENTS:
         return graph.barrier(name, "several outputs", inputs, shapes)
     call = Call(graph, layer, name, inputs, shapes[0])
@@ -87,7 +115,9 @@ def _rule_of(layer):
         return RULES.get(type(layer).__name__)
     if type(layer).__module__.startswith(("keras.src.layers", "keras.layers")):
         return RULES.get(type(layer).__name__)
-    if type(layer).__module__.startswith("keras.src.ops") and not isinstance(layer, keras.layers.Layer):
+    if type(layer).__module__.startswith("keras.src.ops") and not isinstance(
+        layer, keras.layers.Layer
+    ):
         return RULES.get(f"ops.{type(layer).__name__}")
     return None
 

@@ -1,15 +1,18 @@
-"""Which channels are multiples of each other, or constant, or combinations of others: proved from the weights alone.
+"""Which channels are multiples of each other, or constant, or combinations of others: proved from
+the weights alone.
 
-Value numbering, as compilers do, with factors. Each tensor's channels are written as combinations of *atoms*, functions
-of the model's input that nothing more is known about, and a constant. Linear operations combine; an activation makes
-new atoms, one for each group of channels that it cannot tell apart. So a channel that is t times another is found
-wherever it was computed: behind a batch normalization, on both branches of a residual sum, after a depthwise filter;
-and what is planted layer after layer is found, since equal inputs are added up before columns are compared.
+Value numbering, as compilers do, with factors. Each tensor's channels are written as combinations
+of *atoms*, functions of the model's input that nothing more is known about, and a constant. Linear
+operations combine; an activation makes new atoms, one for each group of channels that it cannot
+tell apart. So a channel that is t times another is found wherever it was computed: behind a batch
+normalization, on both branches of a residual sum, after a depthwise filter; and what is planted
+layer after layer is found, since equal inputs are added up before columns are compared.
 
-Taps of a convolution, places of a flattened image and padded constants are atoms of their own, so constants next to
-`same` padding are not taken for constants.
+Taps of a convolution, places of a flattened image and padded constants are atoms of their own, so
+constants next to `same` padding are not taken for constants.
 
-Sources: aligned neurons [Jacot et al. 2022, section 3.1]; replicated and vanishing units [Simsek et al. 2021].
+Sources: aligned neurons [Jacot et al. 2022, section 3.1]; replicated and vanishing units [Simsek et
+    al. 2021].
 """
 
 import functools
@@ -19,15 +22,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning import graph as g
-from keras_l2feat.pruning.aligned import aligned_groups, tolerance, unit_roundoff
+from keras_l2feat.pruning.channels import graph as g
+from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance, unit_roundoff
 
 __all__ = ["Forms", "Reading", "Values"]
 
-ONE = 0  # the atom of the constant 1, where it is seen through something that does not keep it constant
+# the atom of the constant 1, where it is seen through something that does not keep it constant
+ONE = 0
 ZERO, CONSTANT = -1, -2  # instead of a leader
-INDEPENDENT = 1e-6  # smallest eigenvalue of unit columns' Gram matrix from which they are surely independent
-ROUNDINGS = 4  # of an entry: split and balanced (2), times the factor of what it reads, and the sum over them (2)
+INDEPENDENT = (
+    1e-6  # smallest eigenvalue of unit columns' Gram matrix from which they are surely independent
+)
+# of an entry: split and balanced (2), times the factor of what it reads, and the sum over them (2)
+ROUNDINGS = 4
 
 
 @dataclass
@@ -35,11 +42,11 @@ class Forms:
     """Channel p is Σ_r matrix[r, p] · atom r + constant[p].
 
     Attributes:
-        rows: (rows,) int, the atoms; with `labels`, a list of ways to see an atom: row r of channel p is atom
-            `labels[p]` seen by way `rows[r]`.
+        rows: (rows,) int, the atoms; with `labels`, a list of ways to see an atom: row r of channel
+            p is atom `labels[p]` seen by way `rows[r]`.
         matrix: (rows, channels) float64; constant: (channels,).
-        size, shift: (channels,) norms of the terms that were added up to `matrix` and `constant`: what rounding errors
-            are measured by.
+        size, shift: (channels,) norms of the terms that were added up to `matrix` and `constant`:
+            what rounding errors are measured by.
         labels: (channels,) int, or `None`.
     """
 
@@ -57,10 +64,11 @@ class Forms:
 
 @dataclass
 class Reading:
-    """What a linear operation sees: channel p is scales[p] · atom atoms[p] + constants[p]; all (channels,).
+    """What a linear operation sees: channel p is scales[p] · atom atoms[p] + constants[p]; all
+    (channels,).
 
-    Those of `dependents` are combinations instead: Σ_b mix[b, d] · atom basis[b] + constants[dependents[d]].
-    `terms` is the size of what the constants were added up from.
+    Those of `dependents` are combinations instead: Σ_b mix[b, d] · atom basis[b] +
+    constants[dependents[d]]. `terms` is the size of what the constants were added up from.
     """
 
     atoms: np.ndarray
@@ -79,7 +87,8 @@ class Values:
         readings: reader name → list of `Reading`, one a call.
         dtype: what the weights are stored in, the coarsest.
 
-    `refine(values, op, forms)` may say more of what an operation computes, for example on a part of all inputs.
+    `refine(values, op, forms)` may say more of what an operation computes, for example on a part of
+    all inputs.
     """
 
     def __init__(self, graph, refine=None):
@@ -107,14 +116,17 @@ class Values:
     @staticmethod
     def coarsest(graph) -> str:
         """The dtype with the fewest digits among those that the graph's weights are stored in."""
-        return max({graph.dtype(layer) for layer, *_ in graph.slots} or {"float32"}, key=unit_roundoff)
+        return max(
+            {graph.dtype(layer) for layer, *_ in graph.slots} or {"float32"}, key=unit_roundoff
+        )
 
     def forms(self, tensor) -> Forms:
         """A tensor's channels as they are."""
         return self._at[id(tensor)]
 
     def slack(self, length) -> float:
-        """Up to which part of its terms' size a sum is taken for zero: what rounding to the stored dtype explains."""
+        """Up to which part of its terms' size a sum is taken for zero: what rounding to the stored
+        dtype explains."""
         return tolerance(self.dtype, length, ROUNDINGS)
 
     # ---- atoms
@@ -142,8 +154,8 @@ class Values:
         Args:
             constants: whether they count; without, channels are grouped up to a constant.
 
-        Returns: leader (channels,) int, the first channel of each class, or `ZERO`, or `CONSTANT`; factor (channels,),
-            of the leader's value.
+        Returns: leader (channels,) int, the first channel of each class, or `ZERO`, or `CONSTANT`;
+            factor (channels,), of the leader's value.
         """
         leader, factor = np.arange(forms.count), np.ones(forms.count)
         bound = self.slack(len(forms.rows) + 1)
@@ -151,11 +163,15 @@ class Values:
         still = norm <= bound * forms.size
         zero = still & (np.abs(forms.constant) <= bound * forms.shift) if constants else still
         total, size = (
-            (np.hypot(norm, forms.constant), np.hypot(forms.size, forms.shift)) if constants else (norm, forms.size)
+            (np.hypot(norm, forms.constant), np.hypot(forms.size, forms.shift))
+            if constants
+            else (norm, forms.size)
         )
         live = np.flatnonzero(~still)
         keys = [k for k in (forms.labels, labels) if k is not None]
-        merged = np.unique(np.stack(keys), axis=1, return_inverse=True)[1].reshape(-1) if keys else None
+        merged = (
+            np.unique(np.stack(keys), axis=1, return_inverse=True)[1].reshape(-1) if keys else None
+        )
         matrix, constant = forms.matrix.T, forms.constant[:, None]
         if len(live) < forms.count:
             matrix, constant = matrix[live], constant[live]
@@ -183,16 +199,21 @@ class Values:
     # ---- what linear operations see
 
     def reading(self, tensor) -> Reading:
-        """A tensor's channels as multiples of atoms, or mixed from a few of them, up to constants."""
+        """A tensor's channels as multiples of atoms, or mixed from a few of them, up to
+        constants."""
         if id(tensor) not in self._read:
-            self._read[id(tensor)] = self._reading(self._at[id(tensor)], self.graph.pinned[tensor.units])
+            self._read[id(tensor)] = self._reading(
+                self._at[id(tensor)], self.graph.pinned[tensor.units]
+            )
         return self._read[id(tensor)]
 
     def _reading(self, forms, pinned):
         empty = np.zeros(0, dtype=int)
         rest = forms.constant, forms.shift
         if forms.labels is not None and len(forms.rows) == 1:
-            atoms = forms.labels if forms.rows[0] is None else self.seen(forms.rows[0], forms.labels)
+            atoms = (
+                forms.labels if forms.rows[0] is None else self.seen(forms.rows[0], forms.labels)
+            )
             return Reading(atoms, forms.matrix[0], *rest, empty, empty, np.zeros((0, 0)))
         leader, factor = self.classes(forms, Scaling.LINEAR, constants=False)
         live = leader >= 0
@@ -204,11 +225,15 @@ class Values:
             return Reading(atoms, scales, *rest, empty, empty, np.zeros((0, 0)))
         free = np.ones(len(leaders), dtype=bool)
         np.logical_and.at(free, position, ~pinned[live])
-        pivots, others, mix = _dependence(forms.matrix[:, leaders], free, self.slack(len(forms.rows)))
+        pivots, others, mix = _dependence(
+            forms.matrix[:, leaders], free, self.slack(len(forms.rows))
+        )
         dependents = np.flatnonzero(np.isin(leader, leaders[others]))
         column = np.searchsorted(leaders[others], leader[dependents])
         atoms[dependents] = -1
-        return Reading(atoms, scales, *rest, dependents, names[pivots], mix[:, column] * scales[dependents])
+        return Reading(
+            atoms, scales, *rest, dependents, names[pivots], mix[:, column] * scales[dependents]
+        )
 
     def applied(self, kernel, reading, geometry, folds, bias) -> Forms:
         """What a kernel (taps, inputs, outputs) makes of a reading."""
@@ -220,7 +245,9 @@ class Values:
         first = np.unique(place, return_index=True)[1]
         total[:, place[first]] = reading.scales[direct[first], None] * kernel[:, direct[first]]
         again = np.setdiff1d(np.arange(len(place)), first)
-        several = np.union1d(place[again], np.searchsorted(used, reading.basis))  # atoms that are summed up
+        several = np.union1d(
+            place[again], np.searchsorted(used, reading.basis)
+        )  # atoms that are summed up
         terms = np.abs(total[:, several])
         if len(again):
             rows = reading.scales[direct[again], None] * kernel[:, direct[again]]
@@ -233,32 +260,50 @@ class Values:
         size = np.einsum("tio,tio->o", total, total)
         if len(several):
             summed = total[:, several]
-            size = size + np.einsum("tio,tio->o", terms, terms) - np.einsum("tio,tio->o", summed, summed)
+            size = (
+                size
+                + np.einsum("tio,tio->o", terms, terms)
+                - np.einsum("tio,tio->o", summed, summed)
+            )
         constant = np.einsum("tio,i->to", kernel, reading.constants)
         shift = np.einsum("tio,i->to", np.abs(kernel), reading.terms)
-        rows = used if geometry is None else np.concatenate([self.seen((geometry, tap), used) for tap in range(taps)])
+        rows = (
+            used
+            if geometry is None
+            else np.concatenate([self.seen((geometry, tap), used) for tap in range(taps)])
+        )
         total = total.reshape(-1, outputs)
         if not folds and reading.constants.any():  # at the border a constant is none
-            rows = np.concatenate([rows, np.concatenate([self.seen((geometry, tap), [ONE]) for tap in range(taps)])])
+            rows = np.concatenate(
+                [rows, np.concatenate([self.seen((geometry, tap), [ONE]) for tap in range(taps)])]
+            )
             total = np.concatenate([total, constant])
             size = size + np.einsum("to,to->o", shift, shift)
             constant, shift = np.zeros((2, 1, outputs))
         bias = np.zeros(outputs) if bias is None else bias
         return Forms(
-            rows, total, constant.sum(axis=0) + bias, np.sqrt(np.maximum(size, 0.0)), shift.sum(axis=0) + np.abs(bias)
+            rows,
+            total,
+            constant.sum(axis=0) + bias,
+            np.sqrt(np.maximum(size, 0.0)),
+            shift.sum(axis=0) + np.abs(bias),
         )
 
     def monomials(self, atoms, scales, constants=None, terms=None) -> Forms:
         """Channels that are multiples of one atom each."""
         constants = np.zeros(len(atoms)) if constants is None else constants
         terms = np.abs(constants) if terms is None else terms
-        return Forms([None], np.asarray(scales)[None], constants, np.abs(scales), terms, np.asarray(atoms))
+        return Forms(
+            [None], np.asarray(scales)[None], constants, np.abs(scales), terms, np.asarray(atoms)
+        )
 
     def joint(self, forms) -> Forms:
         """The same with one row an atom, so that channels of several tensors can be added."""
         if forms.labels is None:
             return forms
-        atoms = [forms.labels if way is None else self.seen(way, forms.labels) for way in forms.rows]
+        atoms = [
+            forms.labels if way is None else self.seen(way, forms.labels) for way in forms.rows
+        ]
         rows = np.unique(np.concatenate(atoms))
         matrix = np.zeros((len(rows), forms.count))
         for way, which in enumerate(atoms):
@@ -267,15 +312,16 @@ class Values:
 
 
 def _dependence(columns, free, bound):
-    """Columns that are combinations of others: pivoted Gram-Schmidt on unit columns, those that must stay first.
+    """Columns that are combinations of others: pivoted Gram-Schmidt on unit columns, those that
+    must stay first.
 
     Args:
         columns: (rows, count), no zero column, no two aligned.
         free: (count,) bool: may be replaced.
         bound: relative rounding error of a column.
 
-    Returns: pivots, dependent columns (ascending), mix (pivots, dependent) with columns[:, dependent] = columns[:,
-        pivots] @ mix up to rounding.
+    Returns: pivots, dependent columns (ascending), mix (pivots, dependent) with columns[:,
+        dependent] = columns[:, pivots] @ mix up to rounding.
     """
     rows, count = columns.shape
     empty = np.zeros(0, dtype=int)
@@ -328,7 +374,14 @@ def _(op: g.Linear, values, x):
     bias = None if op.bias is None else op.bias()
     if op.reader is None:  # an embedding: one atom a token
         rows = values.seen(op.geometry, np.arange(kernel.shape[1]))
-        reading = Reading(rows, np.ones(len(rows)), *np.zeros((2, len(rows))), rows[:0], rows[:0], np.zeros((0, 0)))
+        reading = Reading(
+            rows,
+            np.ones(len(rows)),
+            *np.zeros((2, len(rows))),
+            rows[:0],
+            rows[:0],
+            np.zeros((0, 0)),
+        )
         return values.applied(kernel, reading, None, True, None)
     return values.applied(kernel, values.reading(x), op.geometry, op.folds, bias)
 
@@ -348,7 +401,14 @@ def _(op: g.Depthwise, values, x):
         constant = shift = np.zeros((1, len(source)))
     bias = np.zeros(len(source)) if op.bias is None else op.bias()
     size = np.linalg.norm(matrix, axis=0)
-    return Forms(ways, matrix, constant.sum(axis=0) + bias, size, shift.sum(axis=0) + np.abs(bias), atoms[source])
+    return Forms(
+        ways,
+        matrix,
+        constant.sum(axis=0) + bias,
+        size,
+        shift.sum(axis=0) + np.abs(bias),
+        atoms[source],
+    )
 
 
 def _on_their_own(values, read):
@@ -374,12 +434,16 @@ def _(op: g.Affine, values, x):
 @_value.register
 def _(op: g.Map, values, *inputs):
     forms = values.forms(inputs[0])
-    if len(inputs) > 1:  # channels are the same if they are so in every argument, by the same factor
+    if (
+        len(inputs) > 1
+    ):  # channels are the same if they are so in every argument, by the same factor
         parts = [values.joint(values.forms(tensor)) for tensor in inputs]
         ways = [values.seen((op.tag, "argument", n), [ONE, *p.rows]) for n, p in enumerate(parts)]
         matrix = np.concatenate([m for p in parts for m in (p.constant[None], p.matrix)])
         size = np.sqrt(sum(p.size**2 + p.shift**2 for p in parts))
-        forms = Forms(np.concatenate(ways), matrix, np.zeros(parts[0].count), size, np.zeros(parts[0].count))
+        forms = Forms(
+            np.concatenate(ways), matrix, np.zeros(parts[0].count), size, np.zeros(parts[0].count)
+        )
     leader, factor = values.classes(forms, op.scaling, op.labels)
     atoms, scales, constants = np.full(forms.count, ONE), factor.copy(), np.zeros(forms.count)
     still = leader < 0
@@ -396,9 +460,14 @@ def _(op: g.Map, values, *inputs):
     plain = forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any()
     if plain and op.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
         # the same function of the same atom is the same atom, on whatever branch it is computed
-        base, label = forms.matrix[0], np.zeros(forms.count, dtype=int) if op.labels is None else op.labels
+        base, label = (
+            forms.matrix[0],
+            np.zeros(forms.count, dtype=int) if op.labels is None else op.labels,
+        )
         names = [
-            values.atom((op.tag, forms.rows[0], int(forms.labels[k]), int(label[k]), bool(base[k] > 0)))
+            values.atom(
+                (op.tag, forms.rows[0], int(forms.labels[k]), int(label[k]), bool(base[k] > 0))
+            )
             for k in leaders.tolist()
         ]
         atoms[~still], scales[~still] = np.array(names, dtype=int)[position], np.abs(base[~still])
@@ -436,7 +505,9 @@ def _(op: g.Sum, values, *inputs):
     rows = functools.reduce(np.union1d, [p.rows for p in parts])
     matrix = np.zeros((len(rows), parts[0].count))
     for weight, part in zip(op.weights, parts):
-        matrix[np.searchsorted(rows, np.sort(part.rows))] += weight * part.matrix[np.argsort(part.rows)]
+        matrix[np.searchsorted(rows, np.sort(part.rows))] += (
+            weight * part.matrix[np.argsort(part.rows)]
+        )
 
     def total(name, sign=abs):
         return sum(sign(w) * getattr(p, name) for w, p in zip(op.weights, parts))
@@ -455,14 +526,22 @@ def _(op: g.Product, values, *inputs):
         constants = constants * np.where(still, factor, 0.0)
         if forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any():
             factor = np.where(still, factor, forms.matrix[0])
-            atoms = forms.labels if forms.rows[0] is None else values.seen(forms.rows[0], forms.labels)
+            atoms = (
+                forms.labels if forms.rows[0] is None else values.seen(forms.rows[0], forms.labels)
+            )
         else:
             leaders, position = np.unique(leader, return_inverse=True)
             atoms = values.new(len(leaders))[position]
         scales = scales * factor
         names.append(np.where(still, ONE, atoms))
-    atoms = [tuple(sorted(a for a in channel if a != ONE)) for channel in zip(*(n.tolist() for n in names))]
-    ids = np.array([ONE if not a else a[0] if len(a) == 1 else values.atom(("product", *a)) for a in atoms], dtype=int)
+    atoms = [
+        tuple(sorted(a for a in channel if a != ONE))
+        for channel in zip(*(n.tolist() for n in names))
+    ]
+    ids = np.array(
+        [ONE if not a else a[0] if len(a) == 1 else values.atom(("product", *a)) for a in atoms],
+        dtype=int,
+    )
     return values.monomials(ids, np.where(ids == ONE, 0.0, scales), constants)
 
 
@@ -487,4 +566,6 @@ def _(op: g.Spread, values, x):
         atoms = np.array([values.atom((op.tag, place, a)) for place, a in pairs], dtype=int)
     else:
         atoms = atoms[op.channel]
-    return values.monomials(atoms, scales[op.channel], read.constants[op.channel], read.terms[op.channel])
+    return values.monomials(
+        atoms, scales[op.channel], read.constants[op.channel], read.terms[op.channel]
+    )

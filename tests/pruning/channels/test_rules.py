@@ -1,4 +1,5 @@
-"""Single rules of the channel graph whose breaking would be a wrong model: borders, barriers, sharing, formats."""
+"""Single rules of the channel graph whose breaking would be a wrong model: borders, barriers,
+sharing, formats."""
 
 import keras
 import numpy as np
@@ -7,14 +8,16 @@ from keras import layers
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning import prune
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs
-from keras_l2feat.pruning.graph import read
 
 
 def filled(model, seed=0):
     generator = np.random.default_rng(seed)
     for weight in model.weights:
-        value = generator.standard_normal(weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1])))
+        value = generator.standard_normal(weight.shape) / np.sqrt(
+            max(1, np.prod(weight.shape[:-1]))
+        )
         weight.assign(np.abs(value) + 0.5 if "variance" in weight.path else value)
     return model
 
@@ -95,12 +98,17 @@ def test_what_couples_channels_is_a_barrier_and_the_rest_is_pruned(between):
 
 def test_a_shared_layer_merges_only_what_every_call_allows():
     left, right = keras.Input((3,)), keras.Input((3,))
-    first, second = layers.Dense(4, activation="relu", name="a"), layers.Dense(4, activation="relu", name="b")
+    first, second = (
+        layers.Dense(4, activation="relu", name="a"),
+        layers.Dense(4, activation="relu", name="b"),
+    )
     shared = layers.Dense(5, activation="relu", name="shared")
     x = layers.Concatenate()([shared(first(left)), shared(second(right))])
     model = filled(keras.Model([left, right], layers.Dense(2)(x)))
     aligned_pair(model.get_layer("a"))
-    assert widths(prune(model)[0])["a"] == 4  # b's units 0 and 1 are read by the same rows, and are not aligned
+    assert (
+        widths(prune(model)[0])["a"] == 4
+    )  # b's units 0 and 1 are read by the same rows, and are not aligned
     aligned_pair(model.get_layer("b"), 3.0)
     assert widths(prune(model)[0])["a"] == 4  # aligned in both, but by different factors
     aligned_pair(model.get_layer("b"), 2.0)
@@ -120,7 +128,9 @@ def test_outputs_keep_their_channels():
 
 def test_dict_inputs_and_outputs_stay():
     inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
-    x = layers.Concatenate()([layers.Dense(4, activation="relu", name="hidden")(inputs["a"]), inputs["b"]])
+    x = layers.Concatenate()(
+        [layers.Dense(4, activation="relu", name="hidden")(inputs["a"]), inputs["b"]]
+    )
     model = filled(keras.Model(inputs, {"y": layers.Dense(2, name="y")(x)}))
     aligned_pair(model.get_layer("hidden"))
     pruned, certificate = prune(model)
@@ -130,7 +140,9 @@ def test_dict_inputs_and_outputs_stay():
 
 
 def test_nested_models_are_opened():
-    inner = keras.Sequential([keras.Input((3,)), layers.Dense(4, activation="relu", name="deep")], name="inner")
+    inner = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(4, activation="relu", name="deep")], name="inner"
+    )
     inputs = keras.Input((3,))
     model = filled(keras.Model(inputs, layers.Dense(2)(inner(inputs))))
     aligned_pair(inner.get_layer("deep"))
@@ -200,7 +212,9 @@ def test_operations_of_keras_ops():
     inputs = keras.Input((3,))
     x = layers.Dense(4, activation="relu", name="hidden")(inputs)
     x = keras.ops.relu(x + layers.Dense(4, name="other")(inputs))
-    x = layers.Dense(5, activation="relu", name="free")(x * 2.0)  # a factor that is no tensor: a barrier
+    x = layers.Dense(5, activation="relu", name="free")(
+        x * 2.0
+    )  # a factor that is no tensor: a barrier
     model = filled(keras.Model(inputs, layers.Dense(2)(x)))
     for name in ("hidden", "other", "free"):
         aligned_pair(model.get_layer(name))

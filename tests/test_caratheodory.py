@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_l2feat.caratheodory import basic_solution, covariance_atoms, reduce_layer, reduce_network
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.pruning.caratheodory import basic_solution, covariance_atoms, reduce_layer, reduce_network
 
 
 def dense_network(widths, seed, **options):
     network = DenseNetwork.random(widths, seed=seed, **options)
     random = np.random.default_rng(seed + 1)
-    return network.with_weights([w + 0.1 * random.standard_normal(w.shape) for w in network.weights])
+    return network.with_weights(
+        [w + 0.1 * random.standard_normal(w.shape) for w in network.weights]
+    )
 
 
 def check(network, small, x):
@@ -40,7 +42,9 @@ def test_a_basic_solution_is_feasible_basic_and_cheaper(seed, rank, n, rows, sca
     assert (mu >= 0).all()
     assert np.count_nonzero(mu) <= found == min(rank, n, rows)
     assert costs @ mu <= costs.sum() * (1 + 1e-12)
-    np.testing.assert_allclose(atoms @ mu, atoms.sum(axis=1), rtol=0, atol=1e-10 * np.abs(atoms).max() * n)
+    np.testing.assert_allclose(
+        atoms @ mu, atoms.sum(axis=1), rtol=0, atol=1e-10 * np.abs(atoms).max() * n
+    )
 
 
 def test_zero_atoms_cost_nothing():
@@ -50,7 +54,8 @@ def test_zero_atoms_cost_nothing():
     assert mu[0] == 0.0  # the cheaper direction per output is the second atom
 
 
-# Spans counted by hand: outputs N p; features N(N+1)/2; pairs that plus d(d+1)/2, z being in d = rank(A) dimensions.
+# Spans counted by hand: outputs N p; features N(N+1)/2; pairs that plus d(d+1)/2, z being in d =
+# rank(A) dimensions.
 @pytest.mark.parametrize(
     ("kind", "points", "widths", "span"),
     [
@@ -79,11 +84,15 @@ def test_covariance_pairs_are_kept():
     x = np.random.default_rng(22).standard_normal((5, 3))
     z = network.augment(x) @ network.weights[0]
     s = network.activate(z)
-    mu, rank = basic_solution(covariance_atoms(z, s), np.einsum("ij,ij->j", *[network.weights[0]] * 2))
+    mu, rank = basic_solution(
+        covariance_atoms(z, s), np.einsum("ij,ij->j", *[network.weights[0]] * 2)
+    )
     assert np.count_nonzero(mu) <= rank <= 5 * 6
     for matrix in (z, s):
         np.testing.assert_allclose(
-            (matrix * mu) @ matrix.T, matrix @ matrix.T, atol=1e-12 * np.abs(matrix).max() ** 2 * 150
+            (matrix * mu) @ matrix.T,
+            matrix @ matrix.T,
+            atol=1e-12 * np.abs(matrix).max() ** 2 * 150,
         )
 
 

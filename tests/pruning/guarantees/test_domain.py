@@ -7,14 +7,19 @@ keras = pytest.importorskip("keras")
 
 from keras_l2feat.errors import InputError  # noqa: E402
 from keras_l2feat.network import DenseNetwork  # noqa: E402
-from keras_l2feat.pruning import interval  # noqa: E402
-from keras_l2feat.pruning.graph import read  # noqa: E402
+from keras_l2feat.pruning.channels.read import read  # noqa: E402
+from keras_l2feat.pruning.values import intervals as interval  # noqa: E402
 
 layers = keras.layers
 
 
 def dense(activation):
-    hidden = [layers.Dense(24), layers.Activation(activation), layers.Dense(24), layers.Activation(activation)]
+    hidden = [
+        layers.Dense(24),
+        layers.Activation(activation),
+        layers.Dense(24),
+        layers.Activation(activation),
+    ]
     return keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(4)])
 
 
@@ -29,8 +34,15 @@ def residual_dense():
 def branches():
     x = keras.Input((6,))
     a, b = layers.Dense(8, "relu")(x), layers.Dense(8, "sigmoid")(x)
-    merged = [layers.Multiply()([a, b]), layers.Maximum()([a, b]), layers.Average()([a, b]), layers.Minimum()([a, b])]
-    return keras.Model(x, [layers.Dense(3)(layers.Concatenate()(merged)), layers.Dense(2)(layers.PReLU()(b))])
+    merged = [
+        layers.Multiply()([a, b]),
+        layers.Maximum()([a, b]),
+        layers.Average()([a, b]),
+        layers.Minimum()([a, b]),
+    ]
+    return keras.Model(
+        x, [layers.Dense(3)(layers.Concatenate()(merged)), layers.Dense(2)(layers.PReLU()(b))]
+    )
 
 
 def convolutional(padding):
@@ -46,7 +58,10 @@ def convolutional(padding):
 
 
 MODELS = {
-    **{a: (lambda a=a: dense(a)) for a in ("relu", "leaky_relu", "tanh", "relu6", "softplus", "linear")},
+    **{
+        a: (lambda a=a: dense(a))
+        for a in ("relu", "leaky_relu", "tanh", "relu6", "softplus", "linear")
+    },
     "residual": residual_dense,
     "branches": branches,
     "same": lambda: convolutional("same"),
@@ -55,10 +70,13 @@ MODELS = {
 
 
 def randomize(model, random):
-    """Weights of every kind, with negative and zero batch normalization scales and both signs of slopes."""
+    """Weights of every kind, with negative and zero batch normalization scales and both signs of
+    slopes."""
     for layer in model.layers:
         for weight in layer.weights:
-            value = random.standard_normal(weight.shape) / np.sqrt(max(1, np.prod(weight.shape[:-1])))
+            value = random.standard_normal(weight.shape) / np.sqrt(
+                max(1, np.prod(weight.shape[:-1]))
+            )
             weight.assign(np.abs(value) + 0.1 if "variance" in weight.path else value)
 
 
@@ -66,7 +84,9 @@ def corners(random, count, low, high):
     """Points of a box, most of them with coordinates on its faces."""
     inside = random.uniform(0, 1, (count, *low.shape))
     face = random.integers(0, 2, inside.shape)
-    return low + (high - low) * np.where(random.random((count, *[1] * low.ndim)) < 0.3, inside, face)
+    return low + (high - low) * np.where(
+        random.random((count, *[1] * low.ndim)) < 0.3, inside, face
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -119,18 +139,27 @@ def test_relaxation_is_much_tighter_than_intervals_on_relu_networks():
     both = interval.boxes(graph, inputs)[id(graph.outputs[0])]
     found = {id(t): b for t, b in zip(graph.inputs, inputs)}
     for op in graph.ops:
-        found.setdefault(id(op.out), interval._forward(graph, op, [found[id(t)] for t in op.inputs]))
+        found.setdefault(
+            id(op.out), interval._forward(graph, op, [found[id(t)] for t in op.inputs])
+        )
     alone = found[id(graph.outputs[0])]
     assert ((both.high - both.low) < (alone.high - alone.low) / 4).all()
 
 
 def test_ranges_by_feature_reach_a_flattened_image():
-    model = keras.Sequential([keras.Input((2, 3)), layers.Flatten(), layers.Dense(4, use_bias=False)])
+    model = keras.Sequential(
+        [keras.Input((2, 3)), layers.Flatten(), layers.Dense(4, use_bias=False)]
+    )
     graph = read(model)
     low, high = np.zeros((2, 3)), np.zeros((2, 3))
     high[1, 2] = 2.0
     box = interval.boxes(graph, interval.box_of_inputs(graph, low, high))[id(graph.outputs[0])]
-    row = 2.0 * np.asarray(graph.weight("dense" if "dense" in graph.layers else model.layers[-1].name, 0))[5]
+    row = (
+        2.0
+        * np.asarray(
+            graph.weight("dense" if "dense" in graph.layers else model.layers[-1].name, 0)
+        )[5]
+    )
     np.testing.assert_allclose(box.high, np.maximum(row, 0), rtol=1e-6)
     np.testing.assert_allclose(box.low, np.minimum(row, 0), rtol=1e-6)
 
@@ -138,7 +167,9 @@ def test_ranges_by_feature_reach_a_flattened_image():
 def test_what_is_not_known_is_infinite_and_stays_so_only_where_it_matters():
     x = keras.Input((6,))
     unknown = layers.LayerNormalization()(x)
-    y = layers.Concatenate()([layers.Activation("tanh")(unknown), layers.Dense(3, "gelu")(x), unknown])
+    y = layers.Concatenate()(
+        [layers.Activation("tanh")(unknown), layers.Dense(3, "gelu")(x), unknown]
+    )
     graph = read(keras.Model(x, y))
     box = interval.boxes(graph, interval.box_of_inputs(graph, 0.0, 1.0))[id(graph.outputs[0])]
     np.testing.assert_array_equal(box.high[:6], 1.0)

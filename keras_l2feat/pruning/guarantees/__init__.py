@@ -1,0 +1,1 @@
+"""One file a guarantee: what may be removed under it, as a plan."""

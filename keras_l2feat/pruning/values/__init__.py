@@ -1,0 +1,2 @@
+"""What channels are worth: which are multiples of each other, combinations, constants; between
+which bounds."""
