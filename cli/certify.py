@@ -49,7 +49,7 @@ def command(source, data, lam, starts, method, json_path, seed, quiet):
     from keras_l2feat.plateau.insertion import certify
 
     certificate = certify(network, data, lam, starts=starts, method=method, seed=seed)
-    write_json_result({"source": source, "data": data.name, **certificate.as_dict()}, json_path)
+    write_json_result({"source": source, **data.facts, **certificate.as_dict()}, json_path)
     if not quiet and json_path != "-":
         click.echo(_table(certificate))
 

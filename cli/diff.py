@@ -38,7 +38,9 @@ def command(first, second, data, json_path, seed, quiet):
     from keras_l2feat.pruning.table import columns
 
     result = diff(*models, named_inputs(models[0], data), seed=seed)
-    write_json_result({"sources": [first, second], **result}, json_path)
+    write_json_result(
+        {"sources": [first, second], **({} if data is None else data.facts), **result}, json_path
+    )
     if not quiet and json_path != "-":
         rows = [("layer", "A", "B", "largest weight difference")]
         for layer in result["layers"]:

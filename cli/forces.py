@@ -66,7 +66,7 @@ def command(source, data, lam, ridge, angle, out, json_path, quiet):
         from keras_l2feat.files import output_folder
 
         write(picture, output_folder(out))
-    write_json_result({"source": source, "data": data.name, **picture.summary}, json_path)
+    write_json_result({"source": source, **data.facts, **picture.summary}, json_path)
     if not quiet and json_path != "-":
         click.echo(_table(picture.summary))
         if out is not None:

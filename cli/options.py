@@ -16,6 +16,7 @@ __all__ = [
     "load_source",
     "load_trained",
     "quiet_option",
+    "scale_option",
     "seed_option",
     "source_argument",
     "write_json_result",
@@ -41,11 +42,29 @@ lam_option = click.option(
 )
 
 
+SCALE = f"{__name__}.scale"  # where `scale_option` leaves its value for `load_data`
+
+
+def _keep_scale(context, option, value):
+    context.meta[SCALE] = value
+
+
+scale_option = click.option(
+    "--scale",
+    metavar="X",
+    expose_value=False,
+    callback=_keep_scale,
+    help="Multiply the inputs of the data by X, as in 1/255.  "
+    "[default: 1, arrays are fed as they are; MNIST's pixels are divided by 255]",
+)
+
+
 def data_option(
     required=False, text="Data set: a name such as mnist-1k, or the path of an .npz file."
 ):
-    """`--data NAME|FILE.npz`, handed on as text; see `load_data`."""
-    return click.option("--data", metavar="NAME|FILE.npz", required=required, help=text)
+    """`--data NAME|FILE.npz`, handed on as text, with `scale_option`; see `load_data`."""
+    named = click.option("--data", metavar="NAME|FILE.npz", required=required, help=text)
+    return lambda command: named(scale_option(command))
 
 
 class Widths(click.ParamType):
@@ -68,10 +87,22 @@ class Widths(click.ParamType):
 
 
 def load_data(name):
-    """The data set behind `--data`, or `None` where none was given."""
+    """The data set behind `--data` and `--scale`, or `None` where none was given.
+
+    What a model is fed decides what a result means, so it is printed (not with `--quiet`).
+    """
     from keras_l2feat import data
 
-    return None if name is None else data.load(name)
+    context = click.get_current_context()
+    scale = context.meta.get(SCALE)
+    if name is None:
+        if scale is not None:
+            raise InputError("Option '--scale' needs '--data'.")
+        return None
+    loaded = data.load(name, scale=scale)
+    if not context.params.get("quiet"):
+        click.echo(f"Data {loaded}.", err=context.params.get("json_path") == "-")
+    return loaded
 
 
 def load_source(source: str):

@@ -8,6 +8,7 @@ from keras_l2feat.cli.options import (
     json_option,
     load_data,
     quiet_option,
+    scale_option,
     seed_option,
     write_json_result,
 )
@@ -65,6 +66,7 @@ class Numbers(click.ParamType):
     short_help="Find the width from which the regularized loss no longer falls.",
 )
 @click.argument("data", metavar="DATA")
+@scale_option
 @click.option(
     "--lam", type=Numbers(float), default="1e-3", show_default=True, help="λ, one or several."
 )
@@ -231,7 +233,7 @@ def command(
         quiet=quiet,
     )
     _draw(found, out, dataset.name, epsilon)
-    _keep(found, out, dataset, data)
+    _keep(found, out, dataset)
     result = found.result
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
@@ -256,7 +258,7 @@ def _draw(found, out, name, epsilon):
             save(figure, Path(out) / "sparsity.png")
 
 
-def _keep(found, out, data, name):
+def _keep(found, out, data):
     """Save the best network as the zoo saves its own: with a card, and the row that `zoo.register`
     takes."""
     import re
@@ -265,7 +267,7 @@ def _keep(found, out, data, name):
     from keras_l2feat import zoo
     from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
 
-    best, points = found.best, found.result["points"]
+    best, points, name = found.best, found.result["points"], data.reference
     if points < len(data.x_train):
         data, name = data.head(points), f"{name}, first {points} points"
     widths = "-".join(map(str, best.widths))

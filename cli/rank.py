@@ -53,7 +53,7 @@ def command(source, data, tolerance, json_path, quiet):
     write_json_result(
         {
             "source": source,
-            "data": data.name,
+            **data.facts,
             "points": len(data.x_train),
             "tolerance": tolerance,
             "layers": layers,

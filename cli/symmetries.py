@@ -215,7 +215,7 @@ def connect(first, second, data, lam, out, json_path, seed, quiet):
     result = {
         "a": first,
         "b": second,
-        "data": data.name,
+        **data.facts,
         "lam": lam,
         "permutation": connection.permutation,
         "best": connection.best,

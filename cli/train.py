@@ -7,6 +7,7 @@ from keras_l2feat.cli.options import (
     json_option,
     load_data,
     quiet_option,
+    scale_option,
     seed_option,
     write_json_result,
 )
@@ -22,6 +23,7 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     short_help="Train an L2-regularized network on full batches.",
 )
 @click.argument("data", metavar="DATA")
+@scale_option
 @click.option(
     "--widths",
     type=Widths(),
@@ -151,7 +153,7 @@ def command(
     )
     save_model(model, out)
     result = {
-        "data": data.name,
+        **data.facts,
         "widths": list(fitted.network.hidden if form != "weights" else widths),
         "lam": lam,
         "beta": beta,

@@ -1,14 +1,15 @@
 """Data sets in `.npz` files: untrusted, so never unpickled and checked before use."""
 
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import InputError
+from keras_l2feat.errors import InputError, bad_argument
 
-__all__ = ["from_npz", "read_npz"]
+__all__ = ["as_inputs", "from_npz", "read_npz"]
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -77,11 +78,27 @@ def read_npz(path) -> dict:
     return arrays
 
 
-def from_npz(path) -> Dataset:
+def as_inputs(x, scale) -> np.ndarray:
+    """Stored arrays `(N, …)` of any real dtype as inputs `(N, d)`: `scale · x` in float32.
+
+    Args:
+        scale: a `fractions.Fraction` > 0. Multiplying by its numerator and dividing by its
+            denominator rounds as `x / 255` does.
+
+    Raises:
+        InputError: the scale is not positive.
+    """
+    if not scale > 0:
+        raise bad_argument("scale", "positive, for example 1/255", str(scale))
+    x = x.reshape(len(x), -1).astype("float32")
+    return x if scale == 1 else x * float(scale.numerator) / float(scale.denominator)
+
+
+def from_npz(path, *, scale=Fraction(1)) -> Dataset:
     """A data set from an `.npz` file.
 
     Integer `y` of shape `(N,)` or `(N, 1)` are class labels 0 … k − 1; anything else is a
-    regression target. Inputs are used as they are, except that uint8 pixels are divided by 255.
+    regression target. Inputs are fed as they are, whatever their dtype, times `scale`.
     """
     arrays = read_npz(path)
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
@@ -100,14 +117,18 @@ def from_npz(path) -> Dataset:
         classes = max(int(arrays[f"y_{part}"].max()) for part in parts) + 1
     for part in parts:
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        flat = x.reshape(len(x), -1)
-        fields[f"x_{part}"] = (
-            flat.astype("float32") / 255 if x.dtype == np.uint8 else flat.astype("float32")
-        )
+        fields[f"x_{part}"] = as_inputs(x, scale)
         fields[f"y_{part}"] = (
             y.reshape(-1).astype("int64") if labels else y.reshape(len(y), -1).astype("float32")
         )
     shape = arrays["x_train"].shape[1:] or (1,)
+    suffix = "" if scale == 1 else f":scale={scale}"
     return Dataset(
-        name=Path(path).name, **fields, input_shape=shape, classes=classes, source=str(path)
+        name=Path(path).name + suffix,
+        reference=str(path) + suffix,
+        **fields,
+        input_shape=shape,
+        classes=classes,
+        source=str(path),
+        scale=scale,
     )

@@ -1,20 +1,28 @@
 """The names of data sets, usable wherever a data set is asked for."""
 
 import inspect
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat.data.arrays import from_npz
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.data.mnist import mnist
+from keras_l2feat.data.mnist import PIXEL, mnist
 from keras_l2feat.data.teacher import teacher
 from keras_l2feat.data.toys import bipartite, linear, one_dim, one_hot, two_points
-from keras_l2feat.errors import InputError
+from keras_l2feat.errors import InputError, bad_argument
 
 __all__ = ["load", "names", "register"]
 
 _MAKERS = {}
+_FILE = re.compile(r"(.+\.npz)(?=:|$)", re.DOTALL)
+# how the text of an option is read, and what is expected; the others are whole numbers
+_READERS = {
+    "digits": (lambda text: tuple(map(int, text)), "digits that are whole numbers, as in 789"),
+    "scale": (Fraction, "a number or a fraction, as in 1/255"),
+}
 
 
 def register(name: str, maker) -> None:
@@ -27,19 +35,31 @@ def names() -> tuple:
     return tuple(_MAKERS)
 
 
-def load(name) -> Dataset:
+def load(name, *, scale=None) -> Dataset:
     """The data set behind a name, an `.npz` path, or a `Dataset` itself.
 
-    A name may carry options, `NAME:key=value,…`: `mnist:digits=789,n=42`, `teacher:width=5,seed=3`.
+    A name may carry options, `NAME:key=value,…`: `mnist:digits=789,n=42`, `teacher:width=5,seed=3`,
+    `mine.npz:scale=1/255`.
+
+    Args:
+        name: the name, the path or the data set.
+        scale: by what the stored inputs are multiplied, as text or number ("1/255"); the same as
+            the option of the name. By default arrays in files are fed as they are, and MNIST's
+            pixels are divided by 255.
 
     Raises:
         InputError: nothing of that name, a bad option or a malformed file.
     """
     if isinstance(name, Dataset):
+        if scale is not None:
+            raise bad_argument("scale", "left out where a Dataset is given", scale)
         return name
     text = str(name)
-    if text.endswith(".npz"):
-        return from_npz(text)
+    if scale is not None:
+        text = f"{text}{',' if _FILE.sub('', text).count(':') else ':'}scale={scale}"
+    file = _FILE.match(text)
+    if file:
+        return from_npz(file[1], **_options("an .npz file", from_npz, text[file.end() :], {"path"}))
     base, _, rest = text.partition(":")
     if base not in _MAKERS:
         close = f" A file ends in .npz: {text!r} does not." if Path(text).exists() else ""
@@ -47,21 +67,27 @@ def load(name) -> Dataset:
             f"No data set {text!r}. Known: {', '.join(_MAKERS)}, or the path of an .npz file.{close}"
         )
     maker = _MAKERS[base]
-    known = [key for key in inspect.signature(maker).parameters if key not in {"name", "full"}]
+    return maker(**_options(repr(base), maker, rest, {"name", "full"}), name=text)
+
+
+def _options(base, maker, text, own) -> dict:
+    """The options `key=value,…` of a maker, converted; `own` are no options but its own affair."""
+    known = [key for key in inspect.signature(maker).parameters if key not in own]
     options = {}
-    for item in filter(None, rest.split(",")):
+    for item in filter(None, text.removeprefix(":").split(",")):
         key, equals, value = item.partition("=")
         if not equals or key not in known:
             raise InputError(
-                f"Data set {base!r} has no option {item!r}. Options: {', '.join(known) or 'none'}."
+                f"Data set {base} has no option {item!r}. Options: {', '.join(known) or 'none'}."
             )
+        read, expected = _READERS.get(key, (int, "a whole number"))
         try:
-            options[key] = tuple(map(int, value)) if key == "digits" else int(value)
-        except ValueError:
+            options[key] = read(value)
+        except (ValueError, ZeroDivisionError):
             raise InputError(
-                f"Option {key!r} of data set {base!r} must be a whole number. Received: {value!r}."
+                f"Option {key!r} of data set {base} must be {expected}. Received: {value!r}."
             ) from None
-    return maker(**options, name=text)
+    return options
 
 
 def training_arrays(data, cost=None):
@@ -80,16 +106,16 @@ def training_arrays(data, cost=None):
     return np.asarray(x, dtype=np.float64), np.asarray(y), cost or own
 
 
-def _mnist_1k(*, digits=None, n=None, name=None):
-    return mnist(digits=digits, n=n, name=name)
+def _mnist_1k(*, digits=None, n=None, scale=PIXEL, name=None):
+    return mnist(digits=digits, n=n, scale=scale, name=name)
 
 
-def _mnist_full(*, digits=None, n=None, name=None):
-    return mnist(full=True, digits=digits, n=n, name=name)
+def _mnist_full(*, digits=None, n=None, scale=PIXEL, name=None):
+    return mnist(full=True, digits=digits, n=n, scale=scale, name=name)
 
 
-def _mnist_789(*, n=42, name=None):
-    return mnist(digits=(7, 8, 9), n=n, name=name)
+def _mnist_789(*, n=42, scale=PIXEL, name=None):
+    return mnist(digits=(7, 8, 9), n=n, scale=scale, name=name)
 
 
 register("mnist-1k", _mnist_1k)

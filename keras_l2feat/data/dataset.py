@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Dataset:
         input_shape: shape of one input before flattening, for example `(28, 28)`.
         classes: number of classes, `None` for regression.
         licence, source: of the data.
+        scale: by what the stored inputs were multiplied.
+        reference: what `data.load` takes to load it again; by default the name.
     """
 
     name: str
@@ -33,10 +36,28 @@ class Dataset:
     classes: int | None = None
     licence: str = ""
     source: str = ""
+    scale: Fraction = Fraction(1)
+    reference: str = ""
 
     def __post_init__(self):
         if not self.input_shape:
             object.__setattr__(self, "input_shape", self.x_train.shape[1:])
+        if not self.reference:
+            object.__setattr__(self, "reference", self.name)
+
+    def __str__(self) -> str:
+        """The data set in one line: how many points, and which numbers a model is fed."""
+        count = f"{len(self.x_train)} points"
+        if self.x_test is not None:
+            count = f"{len(self.x_train)} training and {len(self.x_test)} test points"
+        scale = "as they are" if self.scale == 1 else f"multiplied by {self.scale}"
+        low, high = float(self.x_train.min()), float(self.x_train.max())
+        return f"{self.name}: {count}, inputs {scale}, from {low:g} to {high:g}"
+
+    @property
+    def facts(self) -> dict:
+        """What a result in JSON says of the data it was computed on."""
+        return {"data": self.name, "scale": str(self.scale)}
 
     @property
     def task(self) -> str:

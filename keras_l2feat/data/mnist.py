@@ -5,23 +5,26 @@ The database is by LeCun, Cortes and Burges, CC BY-SA 3.0 (see LICENSE-mnist.md 
 """
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from keras_l2feat.data.arrays import read_npz
+from keras_l2feat.data.arrays import as_inputs, read_npz
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
 
-__all__ = ["mnist"]
+__all__ = ["PIXEL", "mnist"]
+
+PIXEL = Fraction(1, 255)  # the usual scale of a pixel 0 … 255
 
 SUBSET = Path(__file__).with_name("mnist-1k.npz")
 LICENCE = "CC BY-SA 3.0 (LeCun, Cortes, Burges)"
 SOURCE = "MNIST database of handwritten digits, original order"
 
 
-def mnist(*, full=False, digits=None, n=None, name=None) -> Dataset:
-    """Handwritten digits, pixels divided by 255, 28 × 28 flattened.
+def mnist(*, full=False, digits=None, n=None, scale=PIXEL, name=None) -> Dataset:
+    """Handwritten digits, 28 × 28 flattened, pixels divided by 255 unless `scale` says otherwise.
 
     Args:
         full: the 60 000 + 10 000 digits, from the file that the environment variable `L2FEAT_MNIST`
@@ -30,6 +33,7 @@ def mnist(*, full=False, digits=None, n=None, name=None) -> Dataset:
         digits: keep only these classes, for example `(7, 8, 9)`, and label them 0, 1, … in
             increasing order.
         n: keep the first `n` training points (after the choice of digits).
+        scale: `Fraction` by which the pixels 0 … 255 are multiplied.
         name: the name the data set goes by.
 
     Raises:
@@ -53,10 +57,7 @@ def mnist(*, full=False, digits=None, n=None, name=None) -> Dataset:
             raise bad_argument("n", f"between 1 and {available}", n)
         arrays["x_train"], arrays["y_train"] = arrays["x_train"][:n], arrays["y_train"][:n]
     chosen = "" if digits is None else ":digits=" + "".join(map(str, digits))
-    pixels = {
-        f"x_{part}": arrays[f"x_{part}"].reshape(-1, 784).astype("float32") / 255
-        for part in ("train", "test")
-    }
+    pixels = {f"x_{part}": as_inputs(arrays[f"x_{part}"], scale) for part in ("train", "test")}
     labels = {f"y_{part}": arrays[f"y_{part}"].astype("int64") for part in ("train", "test")}
     return Dataset(
         name=name or ("mnist" if full else "mnist-1k") + chosen,
@@ -66,6 +67,7 @@ def mnist(*, full=False, digits=None, n=None, name=None) -> Dataset:
         classes=classes,
         licence=LICENCE,
         source=SOURCE,
+        scale=scale,
     )
 
 

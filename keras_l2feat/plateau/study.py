@@ -114,7 +114,7 @@ def run(
     lam = frame["lam"].min()
     best = best_at_start([trial for trial in whole if trial.lam == lam], epsilon)
     result = {
-        "data": data.name,
+        **data.facts,
         "data_sha256": data.sha256,
         "points": largest,
         "starts": [

@@ -107,6 +107,8 @@ def prune(
     report.guarantee = guarantee
     if named is not None:
         report.facts.setdefault("data_sha256", data_sha256(named[1]))
+    if hasattr(data, "facts"):
+        report.facts |= data.facts
     report.layers = _layers(graph, current, reasons)
     report.costs = {
         f"{key}_{when}": value

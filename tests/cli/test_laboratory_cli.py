@@ -33,12 +33,12 @@ def run(*args):
     if isinstance(result.exception, InputError):
         raise result.exception
     assert result.exit_code == 0, (result.output, result.exception)
-    return result.output
+    return result.stdout
 
 
 def test_rank_finds_the_plateau_of_a_wider_network(folder):
     output = run("rank", folder / "wide.keras", "--data", "bipartite:n=4")
-    assert output.splitlines()[1].split()[-1] == "4"
+    assert output.splitlines()[2].split()[-1] == "4"
     answer = json.loads(
         run("rank", folder / "wide.keras", "--data", "bipartite:n=4", "--json", "-")
     )

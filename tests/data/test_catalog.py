@@ -89,6 +89,43 @@ def test_npz_of_labels_and_of_targets(tmp_path):
     assert loaded.x_test is None
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64", "bool"])
+def test_arrays_are_fed_as_they_are_and_scaled_only_on_demand(tmp_path, dtype):
+    x = np.random.default_rng(0).integers(0, 256, (6, 2, 2)).astype(dtype)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(6) % 3)
+    plain = data.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(plain.x_train, x.reshape(6, 4).astype("float32"))
+    assert f"inputs as they are, from {x.min():g} to {x.max():g}" in str(plain)
+    scaled = data.load(tmp_path / "a.npz", scale="1/255")
+    np.testing.assert_array_equal(scaled.x_train, plain.x_train / 255)
+    assert "a.npz:scale=1/255: 6 points, inputs multiplied by 1/255" in str(scaled)
+    assert scaled.facts == {"data": "a.npz:scale=1/255", "scale": "1/255"}
+    assert data.load(scaled.reference).sha256 == scaled.sha256 != plain.sha256
+
+
+def test_mnist_is_scaled_unless_told_otherwise():
+    pixels = data.load("mnist-1k:n=5,scale=1")
+    assert pixels.x_train.max() == 255
+    assert data.load("mnist-1k", scale=1).x_train.max() == 255
+    np.testing.assert_array_equal(pixels.x_train / 255, data.load("mnist-1k:n=5").x_train)
+
+
+@pytest.mark.parametrize(
+    "name, scale, words",
+    [
+        ("mnist-1k", "0", "'scale' must be positive"),
+        ("mnist-1k", "1/0", "a fraction, as in 1/255"),
+        ("mnist-1k", "nan", "a fraction, as in 1/255"),
+        ("mnist-1k:n=5", "x", "a fraction, as in 1/255"),
+        ("teacher", "1/2", "no option 'scale=1/2'"),
+        ("a.npz:colour=3", None, "an .npz file has no option 'colour=3'"),
+    ],
+)
+def test_bad_scales(name, scale, words):
+    with pytest.raises(InputError, match=words):
+        data.load(name, scale=scale)
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
