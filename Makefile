@@ -7,12 +7,13 @@ SOURCES := keras_l2feat zoo cli tests benchmarks .ci
 # As many test workers as cores; each takes one thread (tests/conftest.py).
 WORKERS ?= auto
 
-.PHONY: help demo test test-quick lint format wheel-check bench clean
+.PHONY: help demo test test-quick test-other-kernel lint format wheel-check bench clean
 
 help:
 	@echo "make demo         prune a shipped network and certify it, in about a minute after installation"
 	@echo "make test         every test"
 	@echo "make test-quick   the tests that take at most two seconds each"
+	@echo "make test-other-kernel  the quick tests on another BLAS kernel, which rounds differently"
 	@echo "make lint         ruff check and format check"
 	@echo "make wheel-check  build the wheel, install it apart and use it from an empty folder"
 	@echo "make bench        every benchmark, printing ratios (long)"
@@ -41,6 +42,12 @@ test: $(VENV)/.installed-test
 
 test-quick: $(VENV)/.installed-test
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-other-kernel: $(VENV)/.installed-test
+	@kernel=$$($(BIN)/python .ci/other_kernel.py); \
+	  if [ -z "$$kernel" ]; then echo "No other BLAS kernel is known to run here: nothing is tested twice."; \
+	  else echo "The quick tests with OPENBLAS_CORETYPE=$$kernel"; \
+	    OPENBLAS_CORETYPE=$$kernel $(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow" -q; fi
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check $(SOURCES)
