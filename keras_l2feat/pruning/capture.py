@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.read import functional
 from keras_l2feat.pruning.evaluate import arranged, float64_enabled
 
 __all__ = ["layer_inputs"]
@@ -33,11 +34,11 @@ def layer_inputs(model, names, arrays, batch=256):
 def _run(model, tensors, prefix, seen):
     import keras
 
-    functional = model._functional if isinstance(model, keras.Sequential) else model
+    calls = functional(model)
 
     def watched(operation):
         name = f"{prefix}{operation.name}"
-        if isinstance(operation, keras.Sequential) or hasattr(operation, "_nodes_by_depth"):
+        if isinstance(operation, keras.Model) and functional(operation) is not None:
             return lambda *inputs: _run(operation, keras.tree.flatten(inputs), f"{name}/", seen)
 
         def call(*arguments, **options):
@@ -48,5 +49,5 @@ def _run(model, tensors, prefix, seen):
 
         return call
 
-    precise = [keras.ops.cast(x, s.dtype) for x, s in zip(tensors, functional.inputs)]
-    return functional._run_through_graph(precise, operation_fn=watched)
+    precise = [keras.ops.cast(x, s.dtype) for x, s in zip(tensors, calls.inputs)]
+    return calls._run_through_graph(precise, operation_fn=watched)

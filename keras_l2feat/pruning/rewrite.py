@@ -4,6 +4,7 @@ smaller weights."""
 import numpy as np
 
 from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.channels.read import functional
 from keras_l2feat.pruning.plan import BIAS
 
 __all__ = ["clone", "from_config", "rebuild", "rewrite", "unbuilt"]
@@ -82,34 +83,45 @@ def from_config(layer, config):
 
 def clone(model, function, *, compiled=True):
     """A copy of a Sequential or Functional model, nested ones included, with `function(layer)` for
-    each layer.
+    each layer, the inputs of every model too.
 
     Returns: the model, compiled as the old one was (or not), and the pairs (old layer, new layer)
         without models.
     """
     import keras
 
-    pairs = []
+    made, pairs = {}, []
 
     def copy(layer):
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation of keras.ops has no state
-        if isinstance(layer, keras.Model):
-            new = layer.__class__.from_config(layer.get_config())
-        else:
-            new = function(layer)
-        new.trainable = layer.trainable
-        pairs.append((layer, new))
-        return new
+        if id(layer) not in made:
+            if functional(layer):
+                made[id(layer)] = copied(layer)
+            elif isinstance(layer, keras.Model):
+                made[id(layer)] = layer.__class__.from_config(layer.get_config())
+            else:
+                made[id(layer)] = function(layer)
+            pairs.append((layer, made[id(layer)]))
+        return made[id(layer)]
 
-    was_compiled, model.compiled = model.compiled, False
-    try:
-        new = keras.models.clone_model(model, clone_function=copy, recursive=True)
-    finally:
-        model.compiled = was_compiled
-    if compiled and was_compiled:
+    def copied(model):
+        inputs = [copy(t._keras_history.operation).output for t in functional(model).inputs]
+        if not isinstance(model, keras.Sequential):
+            inputs = keras.tree.pack_sequence_as(model.input, inputs)
+        was_compiled, model.compiled = model.compiled, False
+        try:
+            return keras.models.clone_model(model, clone_function=copy, input_tensors=inputs)
+        finally:
+            model.compiled = was_compiled
+
+    new = copied(model)
+    for old, other in reversed([*pairs, (model, new)]):  # a model sets those of its layers
+        if other.trainable != old.trainable:
+            other.trainable = old.trainable
+    if compiled and model.compiled:
         _compile_like(model, new)
-    return new, pairs
+    return new, [pair for pair in pairs if not functional(pair[0])]
 
 
 def _compile_like(model, new):

@@ -321,8 +321,10 @@ class Graph:
         return known
 
     def size(self, layer, path, units) -> None:
-        """Note an entry of a layer's config that counts units."""
-        self.sizes.setdefault((layer, path), Size(layer, path, units))
+        """Note an entry of a layer's config that counts units; a second call of a shared layer
+        ties."""
+        known = self.sizes.setdefault((layer, path), Size(layer, path, units))
+        self.tie(known.units, units)
 
     def reads(self, name, layer, index, axis, tensor, **options) -> None:
         """Note that a kernel reads a tensor's channels."""

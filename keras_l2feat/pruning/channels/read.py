@@ -5,7 +5,7 @@ from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph, Source
 from keras_l2feat.pruning.channels.rules import RULES, Call, channel, linear, merge  # noqa: F401  (they register their rules)
 
-__all__ = ["read"]
+__all__ = ["functional", "read"]
 
 ANY_ARGUMENTS = {"MultiHeadAttention", "LSTM", "GRU", "SimpleRNN", "Bidirectional"} | {
     "Add",
@@ -27,6 +27,17 @@ def read(model) -> Graph:
     return graph.finish(inputs, outputs)
 
 
+def functional(model):
+    """The graph of calls that a Functional or built Sequential model is; `None` for all else, for
+    example where `call` was written anew."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return model._functional if type(model).call is keras.Sequential.call else None
+    own = next((c for c in type(model).__mro__ if c.__name__ == "Functional"), None)
+    return model if own is not None and type(model).call is own.call else None
+
+
 def _walk(graph, model, inputs=None, prefix=""):
     """Read a Sequential or Functional model, nested ones included.
 
@@ -34,10 +45,8 @@ def _walk(graph, model, inputs=None, prefix=""):
     """
     import keras
 
-    functional = (
-        getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
-    )
-    if functional is None or not hasattr(functional, "_nodes_by_depth"):
+    calls = functional(model)
+    if calls is None:
         why = (
             "is not built: call it once, or give it an Input"
             if isinstance(model, keras.Sequential)
@@ -49,21 +58,30 @@ def _walk(graph, model, inputs=None, prefix=""):
     if inputs is None:
         inputs = [
             graph.fresh(f"{t.name}", t.shape[-1] or 1, t.shape, -1, pinned=True)
-            for t in functional.inputs
+            for t in calls.inputs
         ]
         graph.ops.extend(Source([], tensor) for tensor in inputs)
-    tensors = {
-        id(symbolic): tensor for symbolic, tensor in zip(functional.inputs, inputs, strict=True)
-    }
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for node in functional._nodes_by_depth[depth]:
+    else:
+        for symbolic, tensor in zip(calls.inputs, inputs, strict=True):
+            _inner_input(graph, symbolic._keras_history.operation, tensor, prefix)
+    tensors = {id(symbolic): tensor for symbolic, tensor in zip(calls.inputs, inputs, strict=True)}
+    for depth in sorted(calls._nodes_by_depth, reverse=True):
+        for node in calls._nodes_by_depth[depth]:
             if node.is_input or any(id(t) not in tensors for t in node.input_tensors):
                 continue
             outs = _call(graph, node, [tensors[id(t)] for t in node.input_tensors], prefix)
             tensors.update(
                 (id(symbolic), out) for symbolic, out in zip(node.outputs, outs, strict=True)
             )
-    return inputs, [tensors[id(symbolic)] for symbolic in functional.outputs]
+    return inputs, [tensors[id(symbolic)] for symbolic in calls.outputs]
+
+
+def _inner_input(graph, layer, tensor, prefix):
+    """The input of a nested model says how many channels it takes, the same in each call."""
+    name = f"{prefix}{layer.name}"
+    graph.layers[name] = layer
+    if layer.batch_shape[tensor.axis] is not None:
+        graph.size(name, ("batch_shape", tensor.axis), tensor.units)
 
 
 def _call(graph, node, inputs, prefix):
@@ -74,13 +92,12 @@ def _call(graph, node, inputs, prefix):
     name = known or f"{prefix}{layer.name}"
     shapes = [tuple(t.shape) for t in node.outputs]
     plain = (
-        all(value is None or value is False for value in node.arguments.kwargs.values())
+        all(v is None or v is False for v in keras.tree.flatten(node.arguments.kwargs))
         and len([a for a in node.arguments.args if a is not None]) == 1
     )
-    if isinstance(layer, keras.Model) and (
-        isinstance(layer, keras.Sequential) or hasattr(layer, "_nodes_by_depth")
-    ):
-        if plain:
+    calls = functional(layer) if isinstance(layer, keras.Model) else None
+    if calls is not None:
+        if plain and [len(t.shape) for t in calls.inputs] == [len(t.shape) for t in inputs]:
             graph.layers[name] = layer
             return _walk(graph, layer, inputs, prefix=f"{name}/")[1]
         return graph.barrier(
