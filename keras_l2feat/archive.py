@@ -288,13 +288,21 @@ def _dataset_bytes(name, found, allowed) -> int:
 def _check_declared(config, custom_objects, stored) -> None:
     """Build the model without a single weight in memory, and compare what it would have with what
     is stored."""
-    declaration = {key: value for key, value in config.items() if key != "compile_config"}
+    declaration = _at_rest({k: v for k, v in config.items() if k != "compile_config"})
     # Keras lists weights that await their values per thread; a thread of its own takes that list
     # with it.
     with ThreadPoolExecutor(1) as executor:
         declared = executor.submit(_declared_numbers, declaration, custom_objects).result()
     if declared > stored + SPARE:
         raise refused(f"the model declares {declared} numbers of weights, the file holds {stored}")
+
+
+def _at_rest(config):
+    """A configuration whose recurrent layers keep no state: theirs is no weight, it is not stored,
+    and Keras cannot make it without allocating."""
+    if isinstance(config, dict):
+        return {k: False if k == "stateful" else _at_rest(v) for k, v in config.items()}
+    return [_at_rest(item) for item in config] if isinstance(config, list) else config
 
 
 def _declared_numbers(config, custom_objects) -> int:

@@ -9,7 +9,7 @@ contract; the weights are touched once.
 
 import numpy as np
 
-__all__ = ["balance", "norms"]
+__all__ = ["balance", "norms", "squared_norm"]
 
 SWEEPS = 100
 SETTLED = 1e-9  # largest change of log scale after which a sweep is the last
@@ -21,6 +21,11 @@ def norms(graph):
     Returns: ‖w_in‖, ‖v_out‖, (units,) float64; both 0 where a unit has none.
     """
     return _norms(_squares(graph), np.ones(len(graph.pinned)))
+
+
+def squared_norm(graph) -> float:
+    """Σ‖W‖² of all weights that write or read units, biases included."""
+    return sum(float(square.sum()) for *_, square in _squares(graph).values())
 
 
 def balance(graph) -> None:

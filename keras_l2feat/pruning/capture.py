@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat.pruning.channels.read import functional
-from keras_l2feat.pruning.evaluate import arranged, float64_enabled
+from keras_l2feat.pruning.evaluate import arranged, batches, float64_enabled
 
 __all__ = ["layer_inputs"]
 
@@ -21,14 +21,12 @@ def layer_inputs(model, names, arrays, batch=256):
     """
     import keras
 
-    for start in range(0, len(arrays[0]), batch):
+    for part, count in batches(model, arrays, batch):
         seen = {name: [] for name in names}
         with float64_enabled():
-            part = [
-                keras.ops.convert_to_tensor(np.asarray(x[start : start + batch])) for x in arrays
-            ]
-            _run(model, keras.tree.flatten(arranged(model, part)), "", seen)
-        yield seen
+            tensors = [keras.ops.convert_to_tensor(x) for x in part]
+            _run(model, keras.tree.flatten(arranged(model, tensors)), "", seen)
+        yield {name: [value[:count] for value in values] for name, values in seen.items()}
 
 
 def _run(model, tensors, prefix, seen):

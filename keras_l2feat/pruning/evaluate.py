@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_l2feat.pruning.rewrite import clone, from_config, unbuilt
 
-__all__ = ["arranged", "outputs", "precise", "random_inputs"]
+__all__ = ["arranged", "batches", "outputs", "precise", "random_inputs"]
 
 UNKNOWN_SIZES = {
     1: 7,
@@ -64,18 +64,43 @@ def outputs(model, inputs, batch=256):
     """What a model answers, every output as one float64 row per input: (n, values).
 
     Args:
-        inputs: list of arrays, one per model input, (n, ...).
+        inputs: list of arrays, one per model input, (N, ...).
     """
     import keras
 
     rows = []
     with float64_enabled():
-        for start in range(0, len(inputs[0]), batch):
-            part = [np.asarray(x[start : start + batch]) for x in inputs]
+        for part, count in batches(model, inputs, batch):
             answers = keras.tree.flatten(model(arranged(model, part), training=False))
             arrays = [np.asarray(keras.ops.convert_to_numpy(a), dtype=np.float64) for a in answers]
-            rows.append(np.concatenate([a.reshape(len(part[0]), -1) for a in arrays], axis=1))
+            rows.append(np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)[:count])
     return np.concatenate(rows)
+
+
+def batches(model, inputs, batch=256):
+    """Data as a model takes them: in batches of the size that it was built for, where it has one,
+    each from rest.
+
+    Args:
+        inputs: list of arrays, one per model input, (N, ...).
+        batch: points at a time, where any number will do.
+
+    Yields: the arrays of a batch, and how many of its points are new; the last point is repeated
+        where a batch has to be filled up.
+    """
+    import keras
+
+    fixed = next((t.shape[0] for t in model.inputs if t.shape[0] is not None), None)
+    stateful = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    for start in range(0, len(inputs[0]), fixed or batch):
+        part = [np.asarray(x[start : start + (fixed or batch)]) for x in inputs]
+        count = len(part[0])
+        if fixed:
+            part = [np.concatenate([x, np.repeat(x[-1:], fixed - count, axis=0)]) for x in part]
+        for layer in stateful:
+            if isinstance(layer, keras.layers.RNN):
+                layer.reset_state()
+        yield part, count
 
 
 def arranged(model, arrays):

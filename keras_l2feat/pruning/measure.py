@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.pruning.evaluate import arranged, random_inputs
+from keras_l2feat.pruning.evaluate import arranged, batches, random_inputs
 
 __all__ = ["costs", "file_bytes", "latencies"]
 
@@ -28,13 +28,14 @@ def file_bytes(model) -> int:
 
 
 def latencies(models, graph, *, seconds=0.5, repeats=30, seed=0) -> list:
-    """Median seconds of a compiled forward pass on one batch of `BATCH` inputs, for each of several
-    equivalent models.
+    """Median seconds of a compiled forward pass on one batch of `BATCH` inputs (or of the size that
+    the models were built for), for each of several equivalent models.
 
     Models take turns, so whatever else the machine does meets them alike; `graph` is that of any of
     them.
     """
-    given = arranged(graph.model, random_inputs(graph, BATCH, seed))
+    part, _ = next(batches(graph.model, random_inputs(graph, BATCH, seed), BATCH))
+    given = arranged(graph.model, part)
     for model in models:
         model.predict_on_batch(given)
     times = [[] for _ in models]

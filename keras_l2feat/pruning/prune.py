@@ -10,7 +10,7 @@ from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 from keras_l2feat.pruning.balance import balance as balance_units
 from keras_l2feat.pruning.certificate import certify
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.pruning.guarantees.on_data import data_sha256
+from keras_l2feat.pruning.guarantees.on_data import data_sha256, within_norm
 from keras_l2feat.pruning.measure import costs
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
@@ -139,7 +139,10 @@ def _planners(plans, guarantee, options):
     ]
     if options.get("polish") and options.get("tolerance") is None:
         wanted, guarantee = wanted[:-1], wanted[-1]
-    return [_planner(level) for level in [*wanted, guarantee]]
+    before = [_planner(level) for level in wanted]
+    if guarantee == "data":
+        before = [within_norm(planner) for planner in before]
+    return [*before, _planner(guarantee)]
 
 
 def _planner(level):

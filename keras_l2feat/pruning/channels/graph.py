@@ -312,7 +312,10 @@ class Graph:
 
     def slot(self, layer, index, axis, units, role) -> Slot:
         """Note what an axis of a weight belongs to; a second call of a shared layer ties."""
-        axis %= len(self.layers[layer].weights[index].shape)
+        weight = self.layers[layer].weights[index]
+        axis %= len(weight.shape)
+        if not _scales(weight):
+            self.stiffen(units)
         known = self.slots.get((layer, index, axis))
         if known is None:
             known = self.slots[layer, index, axis] = Slot(layer, index, axis, units, role)
@@ -410,3 +413,9 @@ class Graph:
                 ]
                 total += 2 * op.weights * math.prod(places)
         return total
+
+
+def _scales(weight):
+    """Whether a weight may be multiplied: a constraint such as a unit norm would no longer hold."""
+    constraint = getattr(weight, "constraint", None)
+    return constraint is None or type(constraint).__name__ == "NonNeg"

@@ -13,7 +13,7 @@ from keras_l2feat.pruning.values.numbering import Forms, Values
 __all__ = ["domain_plan"]
 
 
-def domain_plan(graph, *, input_range=None, **_):
+def domain_plan(graph, *, input_range=None, merges=False, **_):
     """What is redundant for every input in a box: units that never act there, and linear ones that
     others make up for.
 
@@ -23,6 +23,7 @@ def domain_plan(graph, *, input_range=None, **_):
     Args:
         graph: the model's `Graph`.
         input_range: `(low, high)`, as for `box_of_inputs`.
+        merges: as for `exact_plan`.
 
     Returns: a `Plan` with guarantee "domain".
     """
@@ -32,9 +33,8 @@ def domain_plan(graph, *, input_range=None, **_):
         )
     low, high = input_range
     found = boxes(graph, box_of_inputs(graph, low, high))
-    plan = exact_plan(
-        graph, Values(graph, lambda values, op, forms: _inside(values, op, forms, found))
-    )
+    values = Values(graph, lambda values, op, forms: _inside(values, op, forms, found))
+    plan = exact_plan(graph, values, merges=merges)
     plan.guarantee = "domain"
     plan.removed = [
         replace(r, reason="inactive") if r.reason == "dead" else r for r in plan.removed

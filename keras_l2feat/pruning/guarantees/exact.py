@@ -37,17 +37,20 @@ class _View:
     relevant: np.ndarray = None  # (classes,) bool
 
 
-def exact_plan(graph, values=None, **_) -> Plan:
+def exact_plan(graph, values=None, *, merges=False, **_) -> Plan:
     """Find everything that is redundant for every input.
 
     Args:
         graph: the model's `Graph`.
         values: its `Values`, where they are known already.
+        merges: only drop what nobody needs, and merge multiples: no constant goes into a bias, no
+            unit becomes a combination of several. Merging positively homogeneous units does not
+            raise the L2 norm, once they are balanced; the others can.
 
     Returns: a `Plan`, empty if nothing is redundant.
     """
     values = values or Values(graph)
-    views = [_view(graph, values, reader) for reader in graph.readers.values()]
+    views = [_view(graph, values, reader, merges) for reader in graph.readers.values()]
     for view in views:
         view.touched = _touched(graph, values, view)
     _mark_relevant(graph, views)
@@ -58,11 +61,12 @@ def exact_plan(graph, values=None, **_) -> Plan:
 # ---- what each reader sees
 
 
-def _view(graph, values, reader):
+def _view(graph, values, reader, merges):
     readings = values.readings[reader.name]
     count = len(reader.units)
     none = np.zeros(0, dtype=int)
-    if len(readings) == 1 and (reader.bias is not None or not readings[0].constants.any()):
+    folds = reader.bias is not None and not merges
+    if len(readings) == 1 and not merges and (folds or not readings[0].constants.any()):
         read = readings[0]
         single = read.scales != 0
         names, classes = np.unique(read.atoms[single], return_inverse=True)
@@ -100,7 +104,7 @@ def _view(graph, values, reader):
     same = np.all(
         [(leader == CONSTANT) & (factor == ratios[0][1]) for leader, factor in ratios], axis=0
     )
-    constants = np.where(same & (reader.bias is not None), ratios[0][1], 0.0)
+    constants = np.where(same & folds, ratios[0][1], 0.0)
     free |= constants != 0
     for _, factor in ratios[1:]:  # one factor for all calls
         labels = _split(

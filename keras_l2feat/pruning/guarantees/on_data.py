@@ -15,13 +15,17 @@ import numpy as np
 
 from keras_l2feat.caratheodory import DEVIATION, reduce_layer
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.balance import norms
+from keras_l2feat.pruning.balance import balance, norms, squared_norm
 from keras_l2feat.pruning.capture import layer_inputs
 from keras_l2feat.pruning.channels.graph import Depthwise, Linear
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.plan import Plan, Removal
+from keras_l2feat.pruning.rewrite import rewrite
+from keras_l2feat.pruning.values.aligned import unit_roundoff
+from keras_l2feat.pruning.values.numbering import ROUNDINGS, Values
 
-__all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on"]
+__all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on", "within_norm"]
 
 
 @dataclass
@@ -122,6 +126,33 @@ def data_sha256(arrays) -> str:
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def within_norm(planner):
+    """A planner of another level, held to what this one promises: Σ‖W‖² does not rise.
+
+    Constants that go into biases, units that become combinations of others, and equal units that
+    cannot be balanced may raise it: then the plan is made with merges alone, or not at all.
+
+    Args:
+        planner: `(graph, merges=..., **options) -> Plan`.
+    """
+
+    def plan(graph, *, balanced=True, **options):
+        slack = 2 * ROUNDINGS * unit_roundoff(Values.coarsest(graph))  # a square has twice the u
+        limit = squared_norm(graph) * (1 + slack)
+        for merges in (False, True):
+            found = planner(graph, merges=merges, **options)
+            if not found:
+                return found
+            smaller = read(rewrite(graph, found))
+            if balanced:
+                balance(smaller)
+            if squared_norm(smaller) <= limit:
+                return found
+        return Plan(found.guarantee, facts=found.facts)
+
+    return plan
 
 
 def data_plan(graph, *, inputs, seed=0, **_):

@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 from keras_l2feat.errors import InputError
+from keras_l2feat.files import load_model
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs
@@ -248,6 +249,36 @@ def test_what_a_copy_trains_is_what_the_model_trains():
     aligned_pair(model.get_layer("inner").get_layer("deep"))
     pruned = prune(model)[0]
     assert [w.trainable for w in pruned.weights] == [w.trainable for w in model.weights]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_a_stateful_layer_and_a_batch_of_fixed_size(kind, tmp_path):
+    recurrent = getattr(layers, kind)(4, stateful=True)
+    hidden = layers.Dense(6, activation="relu", name="hidden")
+    inputs = keras.Input((5, 3), batch_size=3)
+    model = filled(keras.Model(inputs, layers.Dense(2)(recurrent(hidden(inputs)))))
+    aligned_pair(hidden)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    pruned, certificate = prune(loaded, data=np.ones((7, 5, 3), "float32"))
+    assert widths(pruned)["hidden"] == 5
+    assert certificate.verified
+    x = np.random.default_rng(0).standard_normal((7, 5, 3)).astype("float32")
+    np.testing.assert_allclose(outputs(pruned, [x]), outputs(model, [x]), atol=1e-5)
+    np.testing.assert_array_equal(outputs(model, [x[:3]])[0], outputs(model, [x])[0])
+
+
+@pytest.mark.parametrize("constraint", ["unit_norm", "max_norm", "min_max_norm", "non_neg"])
+def test_balancing_keeps_constraints(constraint):
+    hidden = layers.Dense(6, activation="relu", kernel_constraint=constraint, name="hidden")
+    model = filled(keras.Sequential([keras.Input((5,)), hidden, layers.Dense(2)]))
+    hidden.kernel.assign(hidden.kernel.constraint(hidden.kernel * 9.0))
+    aligned_pair(hidden, 1.0)
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    kernel = pruned.get_layer("hidden").kernel
+    assert kernel.shape[1] < 6
+    np.testing.assert_allclose(kernel, kernel.constraint(kernel), rtol=1e-6)
 
 
 def test_flatten_and_channels_in_front():

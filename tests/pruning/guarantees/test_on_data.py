@@ -147,3 +147,28 @@ def test_a_layer_that_is_dead_on_the_data_keeps_one_unit():
     pruned, certificate = prune(model, "data", np.random.default_rng(0).uniform(-1, 1, (5, 3)))
     assert pruned.layers[0].units == 1
     assert certificate.verified
+
+
+@pytest.mark.parametrize("kind", ["constant", "two constants", "identical tanh", "dependent"])
+def test_what_is_redundant_everywhere_does_not_raise_the_norm_either(kind):
+    """A constant of 30 read with weights of 10 would be a bias of 300."""
+    activation = {"identical tanh": "tanh", "dependent": "linear"}.get(kind, "relu")
+    model = dense((4, 6, 5, 2), activation=activation)
+    kernel, bias, outgoing, *rest = model.get_weights()
+    if kind == "dependent":  # unit 2 = 1000 (unit 1 − unit 0), and unit 1 is shorter than it
+        kernel[:, :2] *= 1e-3
+        kernel[:, 2], bias[2] = 1000 * (kernel[:, 1] - kernel[:, 0]), 1000 * (bias[1] - bias[0])
+    elif kind == "identical tanh":
+        kernel[:, 1], bias[1] = kernel[:, 0], bias[0]
+        outgoing[:2] = 10.0
+    else:
+        kernel[:, 0], bias[0], outgoing[0] = 0.0, 30.0, 10.0
+        if kind == "two constants":
+            kernel[:, 1], bias[1], outgoing[1] = 0.0, 3.0, 20.0
+    model.set_weights([kernel, bias, outgoing, *rest])
+    x = np.random.default_rng(7).standard_normal((40, 4))
+    pruned, certificate = prune(model, "data", x)
+    assert certificate.verified
+    assert squared_norm(pruned) <= squared_norm(model) * (1 + 1e-12)
+    if kind == "two constants":
+        assert pruned.layers[0].units < model.layers[0].units
