@@ -12,11 +12,10 @@ grown past being of use, the bound is sampled instead: how far the outputs of th
 its weights are rounded at random, with a safety factor.
 """
 
-import functools
-
 import numpy as np
 
 from keras_l2feat.pruning.channels import graph as g
+from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 from keras_l2feat.pruning.evaluate import outputs
 from keras_l2feat.pruning.values.aligned import tolerance
 from keras_l2feat.pruning.values.numbering import ROUNDINGS, Values
@@ -48,15 +47,10 @@ def a_priori(graph, sizes, seen=None) -> list:
     reach = {}
     for column, tensor in enumerate(graph.inputs):
         size = np.tile(cases[:, column], (len(tensor.units), 1))
-        reach[id(tensor)] = size, np.zeros_like(size)
+        reach[tensor.number] = size, np.zeros_like(size)
     with np.errstate(over="ignore", invalid="ignore"):
-        for op in graph.ops:
-            if id(op.out) not in reach:
-                values = [reach[id(tensor)] for tensor in op.inputs]
-                if seen is not None and values:
-                    values[0] = values[0][0], seen(op, values[0][1])
-                reach[id(op.out)] = _reach(op, dtype, *values)
-        worst = np.max([reach[id(tensor)][1].max(axis=0) for tensor in graph.outputs], axis=0)
+        interpret(graph, _Reach(dtype, seen), reach)
+        worst = np.max([reach[tensor.number][1].max(axis=0) for tensor in graph.outputs], axis=0)
     return [float(bound) if np.isfinite(bound) else np.inf for bound in worst]
 
 
@@ -107,68 +101,79 @@ def perturbed(weights, amount, seed):
     ]
 
 
-@functools.singledispatch
-def _reach(op, dtype, *inputs):
+class _Reach(Semantics):
     """(a, e): how large each channel gets, and by how much it may be off; both (channels,
     cases)."""
-    raise TypeError(op)
 
+    def __init__(self, dtype, seen):
+        self.dtype, self.seen = dtype, seen
 
-@_reach.register
-def _(op: g.Source, dtype, *inputs):
-    shape = len(op.out.units), inputs[0][0].shape[1] if inputs else 1
-    if op.lipschitz is not None and inputs:
-        size, error = (v.max(axis=0) for v in inputs[0])
-        return np.tile(np.maximum(1.0, size), (shape[0], 1)), np.tile(
-            op.lipschitz * error, (shape[0], 1)
-        )
-    return np.full(shape, np.inf), np.full(shape, np.inf)
+    def source(self, op, *inputs):
+        shape = len(op.out.units), inputs[0][0].shape[1] if inputs else 1
+        if op.lipschitz is not None and inputs:
+            size, error = (v.max(axis=0) for v in inputs[0])
+            return np.tile(np.maximum(1.0, size), (shape[0], 1)), np.tile(
+                op.lipschitz * error, (shape[0], 1)
+            )
+        return np.full(shape, np.inf), np.full(shape, np.inf)
 
+    def linear(self, op, x):
+        if self.seen is not None:
+            x = x[0], self.seen(op, x[1])
+        kernel = op.kernel()
+        taps, inputs, outputs = kernel.shape
+        if op.reader is None:  # one row of a table
+            largest, off = (
+                np.abs(kernel).max(axis=(0, 1)) * scale
+                for scale in (1.0, tolerance(self.dtype, 1, ROUNDINGS))
+            )
+            return tuple(np.tile(v[:, None], (1, x[0].shape[1])) for v in (largest, off))
+        bias = np.zeros(outputs) if op.bias is None else op.bias()
+        absolute = np.abs(kernel).sum(axis=0).T
+        norm = np.sqrt(np.einsum("tio,tio->o", kernel, kernel) + bias**2)
+        reach = np.sqrt(taps * np.einsum("ik,ik->k", x[0], x[0]) + 1)
+        fresh = tolerance(self.dtype, taps * inputs, ROUNDINGS) * np.outer(norm, reach)
+        return absolute @ x[0] + np.abs(bias)[:, None], absolute @ x[1] + fresh
 
-@_reach.register
-def _(op: g.Linear, dtype, x):
-    kernel = op.kernel()
-    taps, inputs, outputs = kernel.shape
-    if op.reader is None:  # one row of a table
-        largest, off = (
-            np.abs(kernel).max(axis=(0, 1)) * scale
-            for scale in (1.0, tolerance(dtype, 1, ROUNDINGS))
-        )
-        return tuple(np.tile(v[:, None], (1, x[0].shape[1])) for v in (largest, off))
-    bias = np.zeros(outputs) if op.bias is None else op.bias()
-    absolute = np.abs(kernel).sum(axis=0).T
-    norm = np.sqrt(np.einsum("tio,tio->o", kernel, kernel) + bias**2)
-    seen = np.sqrt(taps * np.einsum("ik,ik->k", x[0], x[0]) + 1)
-    fresh = tolerance(dtype, taps * inputs, ROUNDINGS) * np.outer(norm, seen)
-    return absolute @ x[0] + np.abs(bias)[:, None], absolute @ x[1] + fresh
+    def depthwise(self, op, x):
+        kernel = op.kernel()
+        taps, _, multiplier = kernel.shape
+        absolute = np.abs(kernel).sum(axis=0).reshape(-1, 1)
+        bias = np.zeros_like(absolute) if op.bias is None else np.abs(op.bias())[:, None]
+        size, error = (np.repeat(v, multiplier, axis=0) for v in x)
+        out = absolute * size + bias
+        return out, absolute * error + tolerance(self.dtype, taps, ROUNDINGS) * np.sqrt(taps) * out
 
+    def affine(self, op, x):
+        scale, _, terms = op.coefficients()
+        out = np.abs(scale)[:, None] * x[0] + terms[:, None]
+        return out, np.abs(scale)[:, None] * x[1] + tolerance(self.dtype, 2, ROUNDINGS) * out
 
-@_reach.register
-def _(op: g.Depthwise, dtype, x):
-    kernel = op.kernel()
-    taps, _, multiplier = kernel.shape
-    absolute = np.abs(kernel).sum(axis=0).reshape(-1, 1)
-    bias = np.zeros_like(absolute) if op.bias is None else np.abs(op.bias())[:, None]
-    size, error = (np.repeat(v, multiplier, axis=0) for v in x)
-    out = absolute * size + bias
-    return out, absolute * error + tolerance(dtype, taps, ROUNDINGS) * np.sqrt(taps) * out
+    def map(self, op, *inputs):
+        size, error = (np.max([v[k] for v in inputs], axis=0) for k in (0, 1))
+        slope, start = op.slope, 0.0
+        if op.function is not None:
+            slope = np.array([_steepest(op.function, top) for top in size.max(axis=0)])
+            start = abs(float(op.function(np.zeros(1))[0]))
+        return start + slope * size, slope * error
 
+    def passed(self, op, x):
+        return x
 
-@_reach.register
-def _(op: g.Affine, dtype, x):
-    scale, _, terms = op.coefficients()
-    out = np.abs(scale)[:, None] * x[0] + terms[:, None]
-    return out, np.abs(scale)[:, None] * x[1] + tolerance(dtype, 2, ROUNDINGS) * out
+    def sum(self, op, *inputs):
+        return tuple(sum(abs(w) * v[k] for w, v in zip(op.weights, inputs)) for k in (0, 1))
 
+    def product(self, op, *inputs):
+        size, error = inputs[0]
+        for other, off in inputs[1:]:
+            size, error = size * other, error * other + size * off
+        return size, error
 
-@_reach.register
-def _(op: g.Map, dtype, *inputs):
-    size, error = (np.max([v[k] for v in inputs], axis=0) for k in (0, 1))
-    slope, start = op.slope, 0.0
-    if op.function is not None:
-        slope = np.array([_steepest(op.function, top) for top in size.max(axis=0)])
-        start = abs(float(op.function(np.zeros(1))[0]))
-    return start + slope * size, slope * error
+    def concat(self, op, *inputs):
+        return tuple(np.concatenate([v[k] for v in inputs]) for k in (0, 1))
+
+    def spread(self, op, x):
+        return x[0][op.channel], x[1][op.channel]
 
 
 def _steepest(function, top):
@@ -182,31 +187,3 @@ def _steepest(function, top):
     if len(grid) < 2:
         return 1.0
     return 1.01 * float(np.abs(np.diff(function(grid)) / np.diff(grid)).max())
-
-
-@_reach.register
-def _(op: g.Pass, dtype, x):
-    return x
-
-
-@_reach.register
-def _(op: g.Sum, dtype, *inputs):
-    return tuple(sum(abs(w) * v[k] for w, v in zip(op.weights, inputs)) for k in (0, 1))
-
-
-@_reach.register
-def _(op: g.Product, dtype, *inputs):
-    size, error = inputs[0]
-    for other, off in inputs[1:]:
-        size, error = size * other, error * other + size * off
-    return size, error
-
-
-@_reach.register
-def _(op: g.Concat, dtype, *inputs):
-    return tuple(np.concatenate([v[k] for v in inputs]) for k in (0, 1))
-
-
-@_reach.register
-def _(op: g.Spread, dtype, x):
-    return x[0][op.channel], x[1][op.channel]

@@ -43,11 +43,12 @@ __all__ = [
 @dataclass(eq=False)
 class Tensor:
     """A tensor between layers: `shape` with the batch first, its channel `axis`, and the unit of
-    each position."""
+    each position. `number` is the place of the operation that computes it in `Graph.ops`."""
 
     shape: tuple
     axis: int
     units: np.ndarray
+    number: int = -1
 
 
 @dataclass(eq=False)
@@ -380,6 +381,8 @@ class Graph:
         for tensor in outputs:
             self.pin(tensor.units)
         self.inputs, self.outputs = inputs, outputs
+        for number, op in enumerate(self.ops):
+            op.out.number = number
         for op in self.ops:  # the softmax at the end stands in nobody's way
             if (
                 isinstance(op, Source)

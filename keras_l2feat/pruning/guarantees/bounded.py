@@ -203,10 +203,10 @@ class _Local:
         tensor = site.readers[0][0].inputs[0]
         self.box = _of_units(found, site)
         self.linear = None
-        ops = {id(op.out): op for op in graph.ops}
-        while isinstance(ops.get(id(tensor)), Pass):
-            tensor = ops[id(tensor)].inputs[0]
-        op = ops.get(id(tensor))
+        ops = graph.ops
+        while isinstance(ops[tensor.number], Pass):
+            tensor = ops[tensor.number].inputs[0]
+        op = ops[tensor.number]
         if (
             isinstance(op, Map)
             and len(op.out.units) == len(site.units)
@@ -266,7 +266,7 @@ def _of_units(found, site):
     lows, highs = [], []
     for reader, positions in site.readers:
         for tensor in reader.inputs:
-            box = found[id(tensor)]
+            box = found[tensor.number]
             lows.append(box.low[positions].min(axis=1))
             highs.append(box.high[positions].max(axis=1))
     return np.min(lows, axis=0), np.max(highs, axis=0)
@@ -276,15 +276,15 @@ def _lines(ops, tensor, found):
     """A tensor's channels as linear functions of a box: rows (n, m), shift (n,), center (m,),
     radius (m,)."""
     scale, shift = 1.0, 0.0
-    while isinstance(ops.get(id(tensor)), Affine):
-        op = ops[id(tensor)]
+    while isinstance(ops[tensor.number], Affine):
+        op = ops[tensor.number]
         own, moved, _ = op.coefficients()
         scale, shift = scale * own, shift + scale * moved
         tensor = op.inputs[0]
-    op = ops.get(id(tensor))
+    op = ops[tensor.number]
     if not isinstance(op, Linear) or op.reader is None:
         return None
-    kernel, box = op.kernel(), found[id(op.inputs[0])]
+    kernel, box = op.kernel(), found[op.inputs[0].number]
     low, high = (
         (box.low, box.high) if op.folds else (np.minimum(box.low, 0), np.maximum(box.high, 0))
     )

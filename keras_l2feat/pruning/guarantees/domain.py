@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.channels.graph import Map
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes
 from keras_l2feat.pruning.values.numbering import Forms, Values
@@ -33,8 +32,7 @@ def domain_plan(graph, *, input_range=None, merges=False, **_):
         )
     low, high = input_range
     found = boxes(graph, box_of_inputs(graph, low, high))
-    values = Values(graph, lambda values, op, forms: _inside(values, op, forms, found))
-    plan = exact_plan(graph, values, merges=merges)
+    plan = exact_plan(graph, _Inside(graph, found), merges=merges)
     plan.guarantee = "domain"
     plan.removed = [
         replace(r, reason="inactive") if r.reason == "dead" else r for r in plan.removed
@@ -47,38 +45,47 @@ def domain_plan(graph, *, input_range=None, merges=False, **_):
     return plan
 
 
-def _inside(values, op, forms, found):
-    """What an operation computes on the box: linear where an activation is stable, constant where
-    it is saturated."""
-    if not isinstance(op, Map) or len(op.inputs) != 1:
-        return forms
-    inward, outward = found[id(op.inputs[0])], found[id(op.out)]
-    both, still = slopes(op, forms.count), outward.low == outward.high
-    slope = np.where(still, 0.0, np.nan)
-    if both is not None:
-        slope = np.where(inward.low >= 0, both[1], np.where(inward.high <= 0, both[0], slope))
-    stable = np.isfinite(slope)
-    if not stable.any():
-        return forms
-    slope = np.where(stable, slope, 0.0)
-    shift = np.where(still & stable, outward.low, 0.0) * (slope == 0)
-    if not slope.any():  # only constants: what was known of the others stays
-        kept = ~stable
-        terms = forms.size * kept, np.where(stable, np.abs(shift), forms.shift)
+class _Inside(Values):
+    """The values on a box: an activation is linear where it is stable, constant where it is
+    saturated."""
+
+    def __init__(self, graph, found):
+        self.found = found  # the box of each tensor
+        super().__init__(graph)
+
+    def map(self, op, *inputs):
+        forms = super().map(op, *inputs)
+        if len(inputs) != 1:
+            return forms
+        inward, outward = self.found[op.inputs[0].number], self.found[op.out.number]
+        both, still = slopes(op, forms.count), outward.low == outward.high
+        slope = np.where(still, 0.0, np.nan)
+        if both is not None:
+            slope = np.where(inward.low >= 0, both[1], np.where(inward.high <= 0, both[0], slope))
+        stable = np.isfinite(slope)
+        if not stable.any():
+            return forms
+        slope = np.where(stable, slope, 0.0)
+        shift = np.where(still & stable, outward.low, 0.0) * (slope == 0)
+        if not slope.any():  # only constants: what was known of the others stays
+            kept = ~stable
+            terms = forms.size * kept, np.where(stable, np.abs(shift), forms.shift)
+            return Forms(
+                forms.rows,
+                forms.matrix * kept,
+                np.where(stable, shift, forms.constant),
+                *terms,
+                forms.labels,
+            )
+        old, new = self.joint(inputs[0]), self.joint(forms)
+        rows = np.union1d(old.rows, new.rows)
+        matrix = np.zeros((len(rows), forms.count))
+        matrix[np.searchsorted(rows, old.rows)] += old.matrix * slope
+        matrix[np.searchsorted(rows, new.rows)] += new.matrix * ~stable
+        mixed = [
+            np.where(stable, getattr(old, name) * np.abs(slope), getattr(new, name))
+            for name in ("size", "shift")
+        ]
         return Forms(
-            forms.rows,
-            forms.matrix * kept,
-            np.where(stable, shift, forms.constant),
-            *terms,
-            forms.labels,
+            rows, matrix, np.where(stable, old.constant * slope + shift, new.constant), *mixed
         )
-    old, new = values.joint(values.forms(op.inputs[0])), values.joint(forms)
-    rows = np.union1d(old.rows, new.rows)
-    matrix = np.zeros((len(rows), forms.count))
-    matrix[np.searchsorted(rows, old.rows)] += old.matrix * slope
-    matrix[np.searchsorted(rows, new.rows)] += new.matrix * ~stable
-    mixed = [
-        np.where(stable, getattr(old, name) * np.abs(slope), getattr(new, name))
-        for name in ("size", "shift")
-    ]
-    return Forms(rows, matrix, np.where(stable, old.constant * slope + shift, new.constant), *mixed)

@@ -73,11 +73,12 @@ def _positions(reader, units):
 def _read_directly(graph):
     """Readers whose input is what their layer is called on: no filter of the layer's own stands
     between."""
-    filtered = {id(op.out) for op in graph.ops if isinstance(op, Depthwise)}
     return {
         op.reader
         for op in graph.ops
-        if isinstance(op, Linear) and op.reader in graph.layers and id(op.inputs[0]) not in filtered
+        if isinstance(op, Linear)
+        and op.reader in graph.layers
+        and not isinstance(graph.ops[op.inputs[0].number], Depthwise)
     }
 
 

@@ -16,20 +16,10 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.pruning.channels.graph import (
-    Affine,
-    Concat,
-    Depthwise,
-    Linear,
-    Map,
-    Pass,
-    Product,
-    Source,
-    Spread,
-    Sum,
-)
+from keras_l2feat.pruning.channels.graph import Map
+from keras_l2feat.pruning.channels.interpret import Semantics, interpret, visit
 
-__all__ = ["Box", "box_of_inputs", "boxes", "slopes"]
+__all__ = ["Box", "Intervals", "box_of_inputs", "boxes", "slopes"]
 
 NONDECREASING = frozenset(  # Keras' names; gelu, silu and the like are not
     [
@@ -108,83 +98,77 @@ def boxes(graph, inputs) -> dict:
         graph: what `graph.read` made.
         inputs: list of `Box`, one a model input.
 
-    Returns: id of the tensor → `Box`; infinite where nothing is known.
+    Returns: tensor number → `Box`; infinite where nothing is known.
     """
-    found = {id(tensor): box for tensor, box in zip(graph.inputs, inputs)}
-    dense = {}  # id of a dense operation → its kernel (inputs, outputs) and bias, read once
-    for position, op in enumerate(graph.ops):
-        if id(op.out) in found:
-            continue
-        box = _forward(graph, op, [found[id(t)] for t in op.inputs])
-        if _is_dense(op) and np.isfinite(box.low).all() and np.isfinite(box.high).all():
-            kernel, bias = dense[id(op)] = op.kernel()[0], 0.0 if op.bias is None else op.bias()
-            start = {id(op.inputs[0]): kernel.T}
-            for flat in (False, True):
-                low = _backward(graph.ops[:position], start, bias, found, dense, flat)
-                high = -_backward(
-                    graph.ops[:position],
-                    {k: -v for k, v in start.items()},
-                    -bias,
-                    found,
-                    dense,
-                    flat,
-                )
-                box = Box(np.maximum(box.low, low), np.minimum(box.high, high))
-        found[id(op.out)] = box
-    return found
+    found = {tensor.number: box for tensor, box in zip(graph.inputs, inputs)}
+    return interpret(graph, _Relaxed(graph, found), found)
 
 
-# ---- one operation forward: intervals
+class Intervals(Semantics):
+    """Boxes forward, by interval arithmetic alone."""
 
+    def __init__(self, graph):
+        self.graph = graph
 
-def _forward(graph, op, inputs):
-    if isinstance(op, Linear) and op.reader is None:  # an embedding: one row of its kernel
-        rows = op.kernel().sum(axis=0)
-        shift = 0.0 if op.bias is None else op.bias()
-        return Box(rows.min(axis=0) + shift, rows.max(axis=0) + shift)
-    if isinstance(op, (Linear, Depthwise)):
-        kernel, x = op.kernel(), inputs[0]
-        if not op.folds:  # at a border the tap sees nothing
-            x = Box(np.minimum(x.low, 0.0), np.maximum(x.high, 0.0))
-        if isinstance(op, Linear):
-            up, down = np.maximum(kernel, 0).sum(axis=0), np.minimum(kernel, 0).sum(axis=0)
-            low, high = _dot(x.low, up) + _dot(x.high, down), _dot(x.high, up) + _dot(x.low, down)
-        else:
-            up, down = (m(kernel, 0).sum(axis=0) for m in (np.maximum, np.minimum))
-            ends = x.low[:, None], x.high[:, None]
-            low = (_times(ends[0], up) + _times(ends[1], down)).ravel()
-            high = (_times(ends[1], up) + _times(ends[0], down)).ravel()
+    def source(self, op, *inputs):
+        return _unknown(op)
+
+    def linear(self, op, x):
+        kernel, shift = op.kernel(), 0.0 if op.bias is None else op.bias()
+        if op.reader is None:  # an embedding: one row of its kernel
+            rows = kernel.sum(axis=0)
+            return Box(rows.min(axis=0) + shift, rows.max(axis=0) + shift)
+        x = _seen(op, x)
+        up, down = np.maximum(kernel, 0).sum(axis=0), np.minimum(kernel, 0).sum(axis=0)
+        low, high = _dot(x.low, up) + _dot(x.high, down), _dot(x.high, up) + _dot(x.low, down)
+        return Box(low + shift, high + shift)
+
+    def depthwise(self, op, x):
+        kernel, x = op.kernel(), _seen(op, x)
+        up, down = (m(kernel, 0).sum(axis=0) for m in (np.maximum, np.minimum))
+        ends = x.low[:, None], x.high[:, None]
+        low = (_times(ends[0], up) + _times(ends[1], down)).ravel()
+        high = (_times(ends[1], up) + _times(ends[0], down)).ravel()
         shift = 0.0 if op.bias is None else op.bias()
         return Box(low + shift, high + shift)
-    if isinstance(op, Affine):
+
+    def affine(self, op, x):
         scale, shift, _ = op.coefficients()
-        ends = [_times(inputs[0].low, scale) + shift, _times(inputs[0].high, scale) + shift]
+        ends = [_times(x.low, scale) + shift, _times(x.high, scale) + shift]
         return Box(np.minimum(*ends), np.maximum(*ends))
-    if isinstance(op, Map):
-        return _map(graph, op, inputs)
-    if isinstance(op, Pass):
-        x = inputs[0]
-        return x if op.constants else Box(np.minimum(x.low, 0.0), np.maximum(x.high, 0.0))
-    if isinstance(op, Sum):
+
+    def map(self, op, *inputs):
+        return _map(self.graph, op, inputs)
+
+    def passed(self, op, x):
+        return x if op.constants else _with_zero(x)
+
+    def sum(self, op, *inputs):
         ends = [np.sort([w * x.low, w * x.high], axis=0) for w, x in zip(op.weights, inputs)]
         return Box(sum(e[0] for e in ends), sum(e[1] for e in ends))
-    if isinstance(op, Product):
-        box = inputs[0]
-        for x in inputs[1:]:
+
+    def product(self, op, box, *others):
+        for x in others:
             corners = [_times(a, b) for a in (box.low, box.high) for b in (x.low, x.high)]
             box = Box(np.min(corners, axis=0), np.max(corners, axis=0))
         return box
-    if isinstance(op, Concat):
-        return Box(
-            np.concatenate([x.low for x in inputs]), np.concatenate([x.high for x in inputs])
-        )
-    if isinstance(op, Spread):
-        x = inputs[0]
+
+    def concat(self, op, *inputs):
+        return Box(*(np.concatenate([getattr(x, end) for x in inputs]) for end in ("low", "high")))
+
+    def spread(self, op, x):
         if x.places is not None and len(x.places[0]) > np.max(op.place, initial=0):
             return Box(*(bound[op.place, op.channel] for bound in x.places))
         return Box(x.low[op.channel], x.high[op.channel])
-    assert isinstance(op, Source), type(op)
-    return _unknown(op)
+
+
+def _seen(op, x):
+    """What a kernel sees of a box: at a border a tap sees nothing."""
+    return x if op.folds else _with_zero(x)
+
+
+def _with_zero(x):
+    return Box(np.minimum(x.low, 0.0), np.maximum(x.high, 0.0))
 
 
 def _times(a, b):
@@ -270,63 +254,99 @@ def _unknown(op):
 # ---- one bound backward: linear relaxation
 
 
-def _is_dense(op):
-    return isinstance(op, Linear) and op.geometry is None and op.reader is not None
+class _Relaxed(Intervals):
+    """Intervals forward, and on dense layers the tighter of them and of a relaxation backward."""
+
+    def __init__(self, graph, found):
+        super().__init__(graph)
+        self.found = found  # tensor number → Box, so far
+        self.dense = {}  # tensor number → kernel (inputs, outputs) and bias, read once
+
+    def linear(self, op, x):
+        box = super().linear(op, x)
+        dense = op.geometry is None and op.reader is not None
+        if not dense or not np.isfinite([box.low, box.high]).all():
+            return box
+        kernel, shift = op.kernel()[0], 0.0 if op.bias is None else op.bias()
+        self.dense[op.out.number] = kernel, shift
+        for flat in (False, True):
+            low = _Below(self, flat).bound(op, kernel.T, shift)
+            high = -_Below(self, flat).bound(op, -kernel.T, -shift)
+            box = Box(np.maximum(box.low, low), np.minimum(box.high, high))
+        return box
 
 
-def _backward(ops, rows, constant, found, dense, flat):
+class _Below(Semantics):
     """A lower bound of Σ_t rows[t] · t + constant over tensors t, by substituting operations from
     the last on.
 
+    A method takes the coefficients (outputs, channels) of what an operation computes, replaces them
+    by those of its inputs, and says whether it could.
+
     Args:
-        ops: operations up to there; rows: id of tensor → (outputs, channels); constant: (outputs,).
-        found: boxes of all tensors; dense: kernels and biases.
+        boxes: the `_Relaxed` boxes so far.
         flat: an unstable activation is bounded below by its flatter line, else by the one that is
             nearer in area.
-
-    Returns: (outputs,) float64.
     """
-    rows = dict(rows)
 
-    def add(tensor, coefficients):
-        known = rows.get(id(tensor))
-        rows[id(tensor)] = coefficients if known is None else known + coefficients
+    def __init__(self, boxes, flat):
+        self.boxes, self.flat = boxes, flat
+        self.rows, self.constant = {}, 0.0
 
-    for op in reversed(ops):
-        a = rows.get(id(op.out))
-        if a is None:
-            continue
-        lines = _lines(op, found, flat)
-        if id(op) in dense:
-            kernel, bias = dense[id(op)]
-            add(op.inputs[0], a @ kernel.T)
-            constant = constant + a @ np.broadcast_to(bias, len(kernel.T))
-        elif isinstance(op, Affine):
-            scale, shift, _ = op.coefficients()
-            add(op.inputs[0], a * scale)
-            constant = constant + a @ shift
-        elif isinstance(op, Sum):
-            for weight, tensor in zip(op.weights, op.inputs):
-                add(tensor, weight * a)
-        elif isinstance(op, Concat):
-            for tensor, part in zip(
-                op.inputs, np.split(a, np.cumsum([len(t.units) for t in op.inputs])[:-1], axis=1)
-            ):
-                add(tensor, part)
-        elif isinstance(op, Pass) and op.tag is None:
-            add(op.inputs[0], a)
-        elif lines is not None:
-            (slope_low, shift_low), (slope_high, shift_high) = lines
-            up, down = np.maximum(a, 0), np.minimum(a, 0)
-            add(op.inputs[0], up * slope_low + down * slope_high)
-            constant = constant + up @ shift_low + down @ shift_high
-        else:
-            continue  # its box is all that is known; bounded below
-        del rows[id(op.out)]
-    for tensor, a in rows.items():
-        box = found[tensor]
-        constant = constant + _dot(box.low, np.maximum(a, 0).T) + _dot(box.high, np.minimum(a, 0).T)
-    return constant
+    def bound(self, op, coefficients, constant):
+        """The bound of coefficients · (the input of `op`) + constant, (outputs,) float64."""
+        self.rows, self.constant = {op.inputs[0].number: coefficients}, constant
+        for earlier in reversed(self.boxes.graph.ops[: op.out.number]):
+            number = earlier.out.number
+            if number in self.rows and visit(self, earlier, self.rows[number]):
+                del self.rows[number]
+        bound = self.constant
+        for number, a in self.rows.items():
+            box = self.boxes.found[number]
+            bound = bound + _dot(box.low, np.maximum(a, 0).T) + _dot(box.high, np.minimum(a, 0).T)
+        return bound
+
+    def add(self, tensor, coefficients):
+        known = self.rows.get(tensor.number)
+        self.rows[tensor.number] = coefficients if known is None else known + coefficients
+        return True
+
+    def boxed(self, op, a):
+        """Its box is all that is known."""
+        return False
+
+    source = depthwise = product = spread = boxed
+
+    def linear(self, op, a):
+        if op.out.number not in self.boxes.dense:
+            return False
+        kernel, bias = self.boxes.dense[op.out.number]
+        self.constant = self.constant + a @ np.broadcast_to(bias, len(kernel.T))
+        return self.add(op.inputs[0], a @ kernel.T)
+
+    def affine(self, op, a):
+        scale, shift, _ = op.coefficients()
+        self.constant = self.constant + a @ shift
+        return self.add(op.inputs[0], a * scale)
+
+    def map(self, op, a):
+        lines = _lines(op, self.boxes.found, self.flat)
+        if lines is None:
+            return False
+        (slope_low, shift_low), (slope_high, shift_high) = lines
+        up, down = np.maximum(a, 0), np.minimum(a, 0)
+        self.constant = self.constant + up @ shift_low + down @ shift_high
+        return self.add(op.inputs[0], up * slope_low + down * slope_high)
+
+    def passed(self, op, a):
+        return op.tag is None and self.add(op.inputs[0], a)
+
+    def sum(self, op, a):
+        return all([self.add(x, weight * a) for weight, x in zip(op.weights, op.inputs)])
+
+    def concat(self, op, a):
+        ends = np.cumsum([len(tensor.units) for tensor in op.inputs])[:-1]
+        return all([self.add(x, part) for x, part in zip(op.inputs, np.split(a, ends, axis=1))])
 
 
 def _lines(op, found, flat):
@@ -335,7 +355,7 @@ def _lines(op, found, flat):
     both = slopes(op, len(op.out.units))
     if both is None:
         return None
-    box = found[id(op.inputs[0])]
+    box = found[op.inputs[0].number]
     low, high = box.low, box.high
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return None

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.channels import graph as g
+from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance, unit_roundoff
 
 __all__ = ["Forms", "Reading", "Values"]
@@ -80,38 +80,27 @@ class Reading:
     mix: np.ndarray
 
 
-class Values:
-    """The values of all tensors of a graph.
+class Values(Semantics):
+    """The values of all tensors of a graph: the semantics whose values are `Forms`.
 
     Attributes:
         readings: reader name → list of `Reading`, one a call.
         dtype: what the weights are stored in, the coarsest.
 
-    `refine(values, op, forms)` may say more of what an operation computes, for example on a part of
-    all inputs.
+    A subclass may say more of what an operation computes, for example on a part of all inputs.
     """
 
-    def __init__(self, graph, refine=None):
+    def __init__(self, graph):
         self.graph = graph
         self.dtype = self.coarsest(graph)
-        self.readings = {}
         self._keys = {}
         self._fresh = itertools.count(1)
-        self._at = {}
-        self._read = {}
-        uses = {}
-        for op in graph.ops:
-            for tensor in op.inputs:
-                uses[id(tensor)] = uses.get(id(tensor), 0) + 1
-        for op in graph.ops:
-            forms = _value(op, self, *op.inputs)
-            self._at[id(op.out)] = refine(self, op, forms) if refine else forms
-            for tensor in op.inputs:  # forms are large: forget what nobody reads any more
-                uses[id(tensor)] -= 1
-                if not uses[id(tensor)]:
-                    self._at.pop(id(tensor), None)
-        for reader in graph.readers.values():
-            self.readings[reader.name] = [self._read[id(tensor)] for tensor in reader.inputs]
+        self._read = {}  # tensor number → Reading
+        interpret(graph, self, forget=True)
+        self.readings = {
+            reader.name: [self._read[tensor.number] for tensor in reader.inputs]
+            for reader in graph.readers.values()
+        }
 
     @staticmethod
     def coarsest(graph) -> str:
@@ -119,10 +108,6 @@ class Values:
         return max(
             {graph.dtype(layer) for layer, *_ in graph.slots} or {"float32"}, key=unit_roundoff
         )
-
-    def forms(self, tensor) -> Forms:
-        """A tensor's channels as they are."""
-        return self._at[id(tensor)]
 
     def slack(self, length) -> float:
         """Up to which part of its terms' size a sum is taken for zero: what rounding to the stored
@@ -198,14 +183,12 @@ class Values:
 
     # ---- what linear operations see
 
-    def reading(self, tensor) -> Reading:
-        """A tensor's channels as multiples of atoms, or mixed from a few of them, up to
-        constants."""
-        if id(tensor) not in self._read:
-            self._read[id(tensor)] = self._reading(
-                self._at[id(tensor)], self.graph.pinned[tensor.units]
-            )
-        return self._read[id(tensor)]
+    def reading(self, tensor, forms) -> Reading:
+        """A tensor's channels as multiples of atoms, or mixed from a few of them, up to constants;
+        the same for all that read it."""
+        if tensor.number not in self._read:
+            self._read[tensor.number] = self._reading(forms, self.graph.pinned[tensor.units])
+        return self._read[tensor.number]
 
     def _reading(self, forms, pinned):
         empty = np.zeros(0, dtype=int)
@@ -310,6 +293,202 @@ class Values:
             matrix[np.searchsorted(rows, which), np.arange(forms.count)] += forms.matrix[way]
         return Forms(rows, matrix, forms.constant, forms.size, forms.shift)
 
+    # ---- the operations of the graph
+
+    def on_their_own(self, read):
+        """Atoms and scales of a reading, combinations taken for something new."""
+        atoms, scales = read.atoms.copy(), read.scales.copy()
+        atoms[read.dependents], scales[read.dependents] = self.new(len(read.dependents)), 1.0
+        return atoms, scales
+
+    def source(self, op, *inputs):
+        count = len(op.out.units)
+        return self.monomials(self.new(count), np.ones(count))
+
+    def linear(self, op, x):
+        kernel = op.kernel()
+        bias = None if op.bias is None else op.bias()
+        if op.reader is None:  # an embedding: one atom a token
+            rows = self.seen(op.geometry, np.arange(kernel.shape[1]))
+            reading = Reading(
+                rows,
+                np.ones(len(rows)),
+                *np.zeros((2, len(rows))),
+                rows[:0],
+                rows[:0],
+                np.zeros((0, 0)),
+            )
+            return self.applied(kernel, reading, None, True, None)
+        return self.applied(kernel, self.reading(op.inputs[0], x), op.geometry, op.folds, bias)
+
+    def depthwise(self, op, x):
+        kernel, read = op.kernel(), self.reading(op.inputs[0], x)
+        taps, channels, multiplier = kernel.shape
+        atoms, scales = self.on_their_own(read)
+        source = np.repeat(np.arange(channels), multiplier)
+        flat = kernel.reshape(taps, -1)
+        matrix, ways = flat * scales[source], [(op.geometry, tap) for tap in range(taps)]
+        constant, shift = flat * read.constants[source], np.abs(flat) * read.terms[source]
+        if not op.folds and read.constants.any():
+            matrix = np.concatenate([matrix, constant])
+            ways += [("one", op.geometry, tap) for tap in range(taps)]
+            constant = shift = np.zeros((1, len(source)))
+        bias = np.zeros(len(source)) if op.bias is None else op.bias()
+        size = np.linalg.norm(matrix, axis=0)
+        return Forms(
+            ways,
+            matrix,
+            constant.sum(axis=0) + bias,
+            size,
+            shift.sum(axis=0) + np.abs(bias),
+            atoms[source],
+        )
+
+    def affine(self, op, x):
+        scale, shift, terms = op.coefficients()
+        return replace(
+            x,
+            matrix=x.matrix * scale,
+            constant=x.constant * scale + shift,
+            size=x.size * np.abs(scale),
+            shift=x.shift * np.abs(scale) + terms,
+        )
+
+    def map(self, op, *inputs):
+        forms = inputs[0]
+        if (
+            len(inputs) > 1
+        ):  # channels are the same if they are so in every argument, by the same factor
+            parts = [self.joint(x) for x in inputs]
+            ways = [self.seen((op.tag, "argument", n), [ONE, *p.rows]) for n, p in enumerate(parts)]
+            matrix = np.concatenate([m for p in parts for m in (p.constant[None], p.matrix)])
+            size = np.sqrt(sum(p.size**2 + p.shift**2 for p in parts))
+            forms = Forms(
+                np.concatenate(ways),
+                matrix,
+                np.zeros(parts[0].count),
+                size,
+                np.zeros(parts[0].count),
+            )
+        leader, factor = self.classes(forms, op.scaling, op.labels)
+        atoms, scales, constants = np.full(forms.count, ONE), factor.copy(), np.zeros(forms.count)
+        still = leader < 0
+        scales[still] = 0.0
+        known = still & (op.function is not None)
+        if known.any():
+            constants[known] = op.function(factor[known])
+        unknown = still & ~known
+        if op.labels is not None:  # a slope by channel: the positive side is the same for all
+            constants[unknown & (factor >= 0)] = factor[unknown & (factor >= 0)]
+            unknown &= factor < 0
+        atoms[unknown], scales[unknown] = self.new(unknown.sum()), 1.0
+        leaders, position = np.unique(leader[~still], return_inverse=True)
+        plain = forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any()
+        if plain and op.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
+            # the same function of the same atom is the same atom, on whatever branch it is computed
+            base, label = (
+                forms.matrix[0],
+                np.zeros(forms.count, dtype=int) if op.labels is None else op.labels,
+            )
+            names = [
+                self.atom(
+                    (op.tag, forms.rows[0], int(forms.labels[k]), int(label[k]), bool(base[k] > 0))
+                )
+                for k in leaders.tolist()
+            ]
+            atoms[~still], scales[~still] = (
+                np.array(names, dtype=int)[position],
+                np.abs(base[~still]),
+            )
+        else:
+            atoms[~still] = self.new(len(leaders))[position]
+        return self.monomials(atoms, scales, constants)
+
+    def passed(self, op, x):
+        if op.tag is None:
+            return x
+        lost = not op.constants and x.constant.any()
+        if x.labels is None:
+            rows = self.seen(op.tag, x.rows)
+            extra = self.seen(op.tag, [ONE])
+        else:
+            rows, extra = [(op.tag, way) for way in x.rows], [("one", op.tag)]
+        if not lost:
+            return replace(x, rows=rows)
+        return Forms(
+            [*rows, *extra] if x.labels is not None else np.concatenate([rows, extra]),
+            np.concatenate([x.matrix, x.constant[None]]),
+            np.zeros(x.count),
+            np.hypot(x.size, x.shift),
+            np.zeros(x.count),
+            x.labels,
+        )
+
+    def sum(self, op, *inputs):
+        parts = [self.joint(x) for x in inputs]
+        rows = functools.reduce(np.union1d, [p.rows for p in parts])
+        matrix = np.zeros((len(rows), parts[0].count))
+        for weight, part in zip(op.weights, parts):
+            matrix[np.searchsorted(rows, np.sort(part.rows))] += (
+                weight * part.matrix[np.argsort(part.rows)]
+            )
+
+        def total(name, sign=abs):
+            return sum(sign(w) * getattr(p, name) for w, p in zip(op.weights, parts))
+
+        return Forms(rows, matrix, total("constant", float), total("size"), total("shift"))
+
+    def product(self, op, *inputs):
+        count = len(op.out.units)
+        names, scales, constants = [], np.ones(count), np.ones(count)
+        for forms in inputs:
+            leader, factor = self.classes(forms, Scaling.LINEAR)
+            still = leader < 0
+            constants = constants * np.where(still, factor, 0.0)
+            if forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any():
+                factor = np.where(still, factor, forms.matrix[0])
+                atoms = (
+                    forms.labels
+                    if forms.rows[0] is None
+                    else self.seen(forms.rows[0], forms.labels)
+                )
+            else:
+                leaders, position = np.unique(leader, return_inverse=True)
+                atoms = self.new(len(leaders))[position]
+            scales = scales * factor
+            names.append(np.where(still, ONE, atoms))
+        atoms = [
+            tuple(sorted(a for a in channel if a != ONE))
+            for channel in zip(*(n.tolist() for n in names))
+        ]
+        ids = np.array(
+            [ONE if not a else a[0] if len(a) == 1 else self.atom(("product", *a)) for a in atoms],
+            dtype=int,
+        )
+        return self.monomials(ids, np.where(ids == ONE, 0.0, scales), constants)
+
+    def concat(self, op, *inputs):
+        reads = [self.reading(tensor, x) for tensor, x in zip(op.inputs, inputs)]
+        own = [self.on_their_own(read) for read in reads]
+        return self.monomials(
+            np.concatenate([atoms for atoms, _ in own]),
+            np.concatenate([scales for _, scales in own]),
+            np.concatenate([read.constants for read in reads]),
+            np.concatenate([read.terms for read in reads]),
+        )
+
+    def spread(self, op, x):
+        read = self.reading(op.inputs[0], x)
+        atoms, scales = self.on_their_own(read)
+        pairs = zip(op.place.tolist(), atoms[op.channel].tolist())
+        if op.place.any():
+            atoms = np.array([self.atom((op.tag, place, a)) for place, a in pairs], dtype=int)
+        else:
+            atoms = atoms[op.channel]
+        return self.monomials(
+            atoms, scales[op.channel], read.constants[op.channel], read.terms[op.channel]
+        )
+
 
 def _dependence(columns, free, bound):
     """Columns that are combinations of others: pivoted Gram-Schmidt on unit columns, those that
@@ -352,220 +531,3 @@ def _dependence(columns, free, bound):
     others, mix = others[good], mix[:, good]
     mix[np.abs(mix) <= threshold] = 0.0
     return np.array(pivots), others, mix * norms[others] / norms[pivots][:, None]
-
-
-# ---- the operations of the graph
-
-
-@functools.singledispatch
-def _value(op, values, *inputs):
-    raise TypeError(op)
-
-
-@_value.register
-def _(op: g.Source, values, *inputs):
-    count = len(op.out.units)
-    return values.monomials(values.new(count), np.ones(count))
-
-
-@_value.register
-def _(op: g.Linear, values, x):
-    kernel = op.kernel()
-    bias = None if op.bias is None else op.bias()
-    if op.reader is None:  # an embedding: one atom a token
-        rows = values.seen(op.geometry, np.arange(kernel.shape[1]))
-        reading = Reading(
-            rows,
-            np.ones(len(rows)),
-            *np.zeros((2, len(rows))),
-            rows[:0],
-            rows[:0],
-            np.zeros((0, 0)),
-        )
-        return values.applied(kernel, reading, None, True, None)
-    return values.applied(kernel, values.reading(x), op.geometry, op.folds, bias)
-
-
-@_value.register
-def _(op: g.Depthwise, values, x):
-    kernel, read = op.kernel(), values.reading(x)
-    taps, channels, multiplier = kernel.shape
-    atoms, scales = _on_their_own(values, read)
-    source = np.repeat(np.arange(channels), multiplier)
-    flat = kernel.reshape(taps, -1)
-    matrix, ways = flat * scales[source], [(op.geometry, tap) for tap in range(taps)]
-    constant, shift = flat * read.constants[source], np.abs(flat) * read.terms[source]
-    if not op.folds and read.constants.any():
-        matrix = np.concatenate([matrix, constant])
-        ways += [("one", op.geometry, tap) for tap in range(taps)]
-        constant = shift = np.zeros((1, len(source)))
-    bias = np.zeros(len(source)) if op.bias is None else op.bias()
-    size = np.linalg.norm(matrix, axis=0)
-    return Forms(
-        ways,
-        matrix,
-        constant.sum(axis=0) + bias,
-        size,
-        shift.sum(axis=0) + np.abs(bias),
-        atoms[source],
-    )
-
-
-def _on_their_own(values, read):
-    """Atoms and scales of a reading, combinations taken for something new."""
-    atoms, scales = read.atoms.copy(), read.scales.copy()
-    atoms[read.dependents], scales[read.dependents] = values.new(len(read.dependents)), 1.0
-    return atoms, scales
-
-
-@_value.register
-def _(op: g.Affine, values, x):
-    forms = values.forms(x)
-    scale, shift, terms = op.coefficients()
-    return replace(
-        forms,
-        matrix=forms.matrix * scale,
-        constant=forms.constant * scale + shift,
-        size=forms.size * np.abs(scale),
-        shift=forms.shift * np.abs(scale) + terms,
-    )
-
-
-@_value.register
-def _(op: g.Map, values, *inputs):
-    forms = values.forms(inputs[0])
-    if (
-        len(inputs) > 1
-    ):  # channels are the same if they are so in every argument, by the same factor
-        parts = [values.joint(values.forms(tensor)) for tensor in inputs]
-        ways = [values.seen((op.tag, "argument", n), [ONE, *p.rows]) for n, p in enumerate(parts)]
-        matrix = np.concatenate([m for p in parts for m in (p.constant[None], p.matrix)])
-        size = np.sqrt(sum(p.size**2 + p.shift**2 for p in parts))
-        forms = Forms(
-            np.concatenate(ways), matrix, np.zeros(parts[0].count), size, np.zeros(parts[0].count)
-        )
-    leader, factor = values.classes(forms, op.scaling, op.labels)
-    atoms, scales, constants = np.full(forms.count, ONE), factor.copy(), np.zeros(forms.count)
-    still = leader < 0
-    scales[still] = 0.0
-    known = still & (op.function is not None)
-    if known.any():
-        constants[known] = op.function(factor[known])
-    unknown = still & ~known
-    if op.labels is not None:  # a slope by channel: the positive side is the same for all
-        constants[unknown & (factor >= 0)] = factor[unknown & (factor >= 0)]
-        unknown &= factor < 0
-    atoms[unknown], scales[unknown] = values.new(unknown.sum()), 1.0
-    leaders, position = np.unique(leader[~still], return_inverse=True)
-    plain = forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any()
-    if plain and op.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
-        # the same function of the same atom is the same atom, on whatever branch it is computed
-        base, label = (
-            forms.matrix[0],
-            np.zeros(forms.count, dtype=int) if op.labels is None else op.labels,
-        )
-        names = [
-            values.atom(
-                (op.tag, forms.rows[0], int(forms.labels[k]), int(label[k]), bool(base[k] > 0))
-            )
-            for k in leaders.tolist()
-        ]
-        atoms[~still], scales[~still] = np.array(names, dtype=int)[position], np.abs(base[~still])
-    else:
-        atoms[~still] = values.new(len(leaders))[position]
-    return values.monomials(atoms, scales, constants)
-
-
-@_value.register
-def _(op: g.Pass, values, x):
-    forms = values.forms(x)
-    if op.tag is None:
-        return forms
-    lost = not op.constants and forms.constant.any()
-    if forms.labels is None:
-        rows = values.seen(op.tag, forms.rows)
-        extra = values.seen(op.tag, [ONE])
-    else:
-        rows, extra = [(op.tag, way) for way in forms.rows], [("one", op.tag)]
-    if not lost:
-        return replace(forms, rows=rows)
-    return Forms(
-        [*rows, *extra] if forms.labels is not None else np.concatenate([rows, extra]),
-        np.concatenate([forms.matrix, forms.constant[None]]),
-        np.zeros(forms.count),
-        np.hypot(forms.size, forms.shift),
-        np.zeros(forms.count),
-        forms.labels,
-    )
-
-
-@_value.register
-def _(op: g.Sum, values, *inputs):
-    parts = [values.joint(values.forms(tensor)) for tensor in inputs]
-    rows = functools.reduce(np.union1d, [p.rows for p in parts])
-    matrix = np.zeros((len(rows), parts[0].count))
-    for weight, part in zip(op.weights, parts):
-        matrix[np.searchsorted(rows, np.sort(part.rows))] += (
-            weight * part.matrix[np.argsort(part.rows)]
-        )
-
-    def total(name, sign=abs):
-        return sum(sign(w) * getattr(p, name) for w, p in zip(op.weights, parts))
-
-    return Forms(rows, matrix, total("constant", float), total("size"), total("shift"))
-
-
-@_value.register
-def _(op: g.Product, values, *inputs):
-    count = len(op.out.units)
-    names, scales, constants = [], np.ones(count), np.ones(count)
-    for tensor in inputs:
-        forms = values.forms(tensor)
-        leader, factor = values.classes(forms, Scaling.LINEAR)
-        still = leader < 0
-        constants = constants * np.where(still, factor, 0.0)
-        if forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any():
-            factor = np.where(still, factor, forms.matrix[0])
-            atoms = (
-                forms.labels if forms.rows[0] is None else values.seen(forms.rows[0], forms.labels)
-            )
-        else:
-            leaders, position = np.unique(leader, return_inverse=True)
-            atoms = values.new(len(leaders))[position]
-        scales = scales * factor
-        names.append(np.where(still, ONE, atoms))
-    atoms = [
-        tuple(sorted(a for a in channel if a != ONE))
-        for channel in zip(*(n.tolist() for n in names))
-    ]
-    ids = np.array(
-        [ONE if not a else a[0] if len(a) == 1 else values.atom(("product", *a)) for a in atoms],
-        dtype=int,
-    )
-    return values.monomials(ids, np.where(ids == ONE, 0.0, scales), constants)
-
-
-@_value.register
-def _(op: g.Concat, values, *inputs):
-    reads = [values.reading(tensor) for tensor in inputs]
-    own = [_on_their_own(values, read) for read in reads]
-    return values.monomials(
-        np.concatenate([atoms for atoms, _ in own]),
-        np.concatenate([scales for _, scales in own]),
-        np.concatenate([read.constants for read in reads]),
-        np.concatenate([read.terms for read in reads]),
-    )
-
-
-@_value.register
-def _(op: g.Spread, values, x):
-    read = values.reading(x)
-    atoms, scales = _on_their_own(values, read)
-    pairs = zip(op.place.tolist(), atoms[op.channel].tolist())
-    if op.place.any():
-        atoms = np.array([values.atom((op.tag, place, a)) for place, a in pairs], dtype=int)
-    else:
-        atoms = atoms[op.channel]
-    return values.monomials(
-        atoms, scales[op.channel], read.constants[op.channel], read.terms[op.channel]
-    )

@@ -1,0 +1,94 @@
+"""One walk over a channel graph for every question that is asked of it.
+
+What a tensor's channels are worth (their values up to a factor, the interval that they stay in, how
+far rounding may move them) is a `Semantics`: one method for each kind of operation, from the values
+of its inputs to the value of its output. `interpret` applies it to a whole graph, each operation
+once, inputs first.
+"""
+
+import abc
+
+from keras_l2feat.pruning.channels import graph as g
+
+__all__ = ["Semantics", "interpret", "visit"]
+
+
+class Semantics(abc.ABC):
+    """What each operation does to some kind of value; a new operation has to be given a meaning in
+    all of them.
+
+    Every method takes the operation and the values of its inputs, and returns that of its output.
+    """
+
+    @abc.abstractmethod
+    def source(self, op: g.Source, *inputs): ...
+
+    @abc.abstractmethod
+    def linear(self, op: g.Linear, x): ...
+
+    @abc.abstractmethod
+    def depthwise(self, op: g.Depthwise, x): ...
+
+    @abc.abstractmethod
+    def affine(self, op: g.Affine, x): ...
+
+    @abc.abstractmethod
+    def map(self, op: g.Map, *inputs): ...
+
+    @abc.abstractmethod
+    def passed(self, op: g.Pass, x): ...
+
+    @abc.abstractmethod
+    def sum(self, op: g.Sum, *inputs): ...
+
+    @abc.abstractmethod
+    def product(self, op: g.Product, *inputs): ...
+
+    @abc.abstractmethod
+    def concat(self, op: g.Concat, *inputs): ...
+
+    @abc.abstractmethod
+    def spread(self, op: g.Spread, x): ...
+
+
+METHODS = {
+    g.Source: "source",
+    g.Linear: "linear",
+    g.Depthwise: "depthwise",
+    g.Affine: "affine",
+    g.Map: "map",
+    g.Pass: "passed",
+    g.Sum: "sum",
+    g.Product: "product",
+    g.Concat: "concat",
+    g.Spread: "spread",
+}
+
+
+def visit(semantics, op, *values):
+    """What a semantics says of one operation."""
+    return getattr(semantics, METHODS[type(op)])(op, *values)
+
+
+def interpret(graph, semantics, known=None, *, forget=False) -> dict:
+    """The value of every tensor of a graph.
+
+    Args:
+        graph: a finished `Graph`.
+        semantics: a `Semantics`.
+        known: tensor number → value, where it is given (the model's inputs); filled in place, so a
+            semantics that holds it too sees all that came before.
+        forget: drop a value once its last reader has seen it: large ones need not all be held.
+
+    Returns: tensor number → value.
+    """
+    values = {} if known is None else known
+    last = {tensor.number: op for op in graph.ops for tensor in op.inputs}
+    for op in graph.ops:
+        if op.out.number not in values:
+            inputs = [values[tensor.number] for tensor in op.inputs]
+            values[op.out.number] = visit(semantics, op, *inputs)
+        if forget:
+            for number in {t.number for t in op.inputs if last[t.number] is op}:
+                del values[number]
+    return values
