@@ -117,22 +117,24 @@ def load_source(source: str):
 
 
 def load_trained(source: str, data, lam):
-    """The dense network that SOURCE names, in array form, and its λ: `lam`, or by default the one
-    the model carries.
+    """The dense network that SOURCE names, in array form, its λ (`lam`, or by default the one the
+    model carries), and its data term on Z_L.
 
     Raises:
-        InputError: λ is not positive, or the network does not fit the `data.Dataset` `data`.
+        InputError: λ is not positive, the network does not fit the `data.Dataset` `data`, or its
+            loss is no function of Z_L.
     """
     model = load_source(source)
     from keras_l2feat import regularizers
     from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.objectives.data_term import chain_cost
 
     lam = regularizers.amount(model) if lam is None else lam
     if not lam > 0:
         raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
     network = DenseNetwork.from_model(model)
     data.check_widths(network.widths, f"the widths of {source!r}")
-    return network, lam
+    return network, lam, chain_cost(model, data)
 
 
 def write_json_result(value, path) -> None:

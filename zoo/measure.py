@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_l2feat import data as datasets
 from keras_l2feat.costs import cost_with_gradient
+from keras_l2feat.errors import InputError
 
 __all__ = ["metrics", "outputs", "probe"]
 
@@ -31,13 +32,22 @@ def metrics(model, data, lam, cost=None) -> dict:
         lam: λ of the loss C + λ Σ‖W‖².
         cost: "crossentropy" or "squared"; default: the data set's own.
 
+    Raises:
+        InputError: the cost is not one of the model's outputs as they are.
+
     Returns: `train_loss`, `train_cost`, `squared_norm`; with a test set `test_cost`; for classes
     also `train_accuracy` and `test_accuracy`.
     """
     import keras
 
+    from keras_l2feat.objectives.data_term import data_term, head
+
     data = datasets.load(data)
     cost = cost or data.cost
+    if data_term(model, data, cost).outputs != cost:
+        raise InputError(
+            f"Model {model.name!r} ends in {head(model)}; linear outputs are expected."
+        )
     squared_norm = math.fsum(
         float(np.sum(np.square(keras.ops.convert_to_numpy(weight).astype(np.float64))))
         for weight in model.trainable_weights

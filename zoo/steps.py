@@ -116,7 +116,7 @@ def fit(making, **options):
         making.model,
         making.data,
         lam=making.recipe.lam,
-        cost=making.recipe.cost,
+        cost=making.recipe.cost or making.data.cost,  # whatever `minibatch` compiled it with
         quiet=making.quiet,
         **options,
     )

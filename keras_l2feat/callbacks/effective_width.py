@@ -5,6 +5,7 @@ import keras
 from keras_l2feat import regularizers
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.training.rays import rays
 
 __all__ = ["EffectiveWidth"]
@@ -59,5 +60,6 @@ class EffectiveWidth(keras.callbacks.Callback):
             from keras_l2feat.plateau.insertion import certify
 
             lam = regularizers.amount(self.model)
-            certificate = certify(network, self.data, lam, starts=self.starts)
+            cost = chain_cost(self.model, self.data)
+            certificate = certify(network, self.data, lam, cost=cost, starts=self.starts)
             self._measured |= {f"gap_{layer.layer}": layer.gap for layer in certificate.layers}

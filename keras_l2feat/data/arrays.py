@@ -9,7 +9,7 @@ import numpy as np
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
 
-__all__ = ["as_inputs", "from_npz", "read_npz"]
+__all__ = ["as_inputs", "from_npz", "from_pair", "read_npz"]
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -41,41 +41,7 @@ def read_npz(path) -> dict:
         raise InputError(
             f"Cannot read data from {str(path)!r}: not an .npz file of plain arrays ({' '.join(str(error).split())})."
         ) from error
-    needed = ["x_train", "y_train"] + (
-        ["x_test", "y_test"] if {"x_test", "y_test"} & set(arrays) else []
-    )
-    missing = [key for key in needed if key not in arrays]
-    if missing:
-        raise InputError(
-            f"Data file {str(path)!r} lacks {', '.join(missing)}; it holds {', '.join(found) or 'nothing'}."
-        )
-    for key, array in arrays.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(
-            array
-        ):
-            raise InputError(
-                f"Data file {str(path)!r}: {key} must hold real numbers. Received: dtype {array.dtype}."
-            )
-        if array.ndim == 0 or len(array) == 0:
-            raise InputError(f"Data file {str(path)!r}: {key} is empty.")
-        if not np.isfinite(array).all():
-            raise InputError(f"Data file {str(path)!r}: {key} holds values that are not finite.")
-    for part in ("train", "test"):
-        if f"x_{part}" in arrays and len(arrays[f"x_{part}"]) != len(arrays[f"y_{part}"]):
-            raise InputError(
-                f"Data file {str(path)!r}: x_{part} has {len(arrays[f'x_{part}'])} points, "
-                f"y_{part} {len(arrays[f'y_{part}'])}."
-            )
-    for kind in ("x", "y"):
-        if (
-            "x_test" in arrays
-            and arrays[f"{kind}_train"].shape[1:] != arrays[f"{kind}_test"].shape[1:]
-        ):
-            raise InputError(
-                f"Data file {str(path)!r}: points of {kind}_train have shape {arrays[f'{kind}_train'].shape[1:]}, "
-                f"of {kind}_test {arrays[f'{kind}_test'].shape[1:]}."
-            )
-    return arrays
+    return _checked(arrays, f"Data file {str(path)!r}", found)
 
 
 def as_inputs(x, scale) -> np.ndarray:
@@ -100,7 +66,65 @@ def from_npz(path, *, scale=Fraction(1)) -> Dataset:
     Integer `y` of shape `(N,)` or `(N, 1)` are class labels 0 … k − 1; anything else is a
     regression target. Inputs are fed as they are, whatever their dtype, times `scale`.
     """
-    arrays = read_npz(path)
+    suffix = "" if scale == 1 else f":scale={scale}"
+    return _dataset(
+        read_npz(path),
+        f"Data file {str(path)!r}",
+        scale,
+        name=Path(path).name + suffix,
+        reference=str(path) + suffix,
+        source=str(path),
+    )
+
+
+def from_pair(x, y, *, scale=Fraction(1)) -> Dataset:
+    """A data set of training points alone, from arrays `x (N, …)` and `y`, read as in a file."""
+    arrays = {"x_train": np.asarray(x), "y_train": np.asarray(y)}
+    arrays = _checked(arrays, "Argument 'data'", list(arrays))
+    return _dataset(arrays, "Argument 'data'", scale, name="given arrays")
+
+
+def _checked(arrays, what, found) -> dict:
+    """The arrays themselves, if they are a data set; `what` they are begins the message if not."""
+    needed = ["x_train", "y_train"] + (
+        ["x_test", "y_test"] if {"x_test", "y_test"} & set(arrays) else []
+    )
+    missing = [key for key in needed if key not in arrays]
+    if missing:
+        raise InputError(
+            f"{what} lacks {', '.join(missing)}; it holds {', '.join(found) or 'nothing'}."
+        )
+    for key, array in arrays.items():
+        if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(
+            array
+        ):
+            raise InputError(
+                f"{what}: {key} must hold real numbers. Received: dtype {array.dtype}."
+            )
+        if array.ndim == 0 or len(array) == 0:
+            raise InputError(f"{what}: {key} is empty.")
+        if not np.isfinite(array).all():
+            raise InputError(f"{what}: {key} holds values that are not finite.")
+    for part in ("train", "test"):
+        if f"x_{part}" in arrays and len(arrays[f"x_{part}"]) != len(arrays[f"y_{part}"]):
+            raise InputError(
+                f"{what}: x_{part} has {len(arrays[f'x_{part}'])} points, "
+                f"y_{part} {len(arrays[f'y_{part}'])}."
+            )
+    for kind in ("x", "y"):
+        if (
+            "x_test" in arrays
+            and arrays[f"{kind}_train"].shape[1:] != arrays[f"{kind}_test"].shape[1:]
+        ):
+            raise InputError(
+                f"{what}: points of {kind}_train have shape {arrays[f'{kind}_train'].shape[1:]}, "
+                f"of {kind}_test {arrays[f'{kind}_test'].shape[1:]}."
+            )
+    return arrays
+
+
+def _dataset(arrays, what, scale, **named) -> Dataset:
+    """A `Dataset` of checked arrays."""
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
     fields, classes = {}, None
     labels = all(
@@ -111,9 +135,7 @@ def from_npz(path, *, scale=Fraction(1)) -> Dataset:
     if labels:
         low = min(int(arrays[f"y_{part}"].min()) for part in parts)
         if low < 0:
-            raise InputError(
-                f"Data file {str(path)!r}: class labels must be 0, 1, …. Received: {low}."
-            )
+            raise InputError(f"{what}: class labels must be 0, 1, …. Received: {low}.")
         classes = max(int(arrays[f"y_{part}"].max()) for part in parts) + 1
     for part in parts:
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
@@ -122,13 +144,4 @@ def from_npz(path, *, scale=Fraction(1)) -> Dataset:
             y.reshape(-1).astype("int64") if labels else y.reshape(len(y), -1).astype("float32")
         )
     shape = arrays["x_train"].shape[1:] or (1,)
-    suffix = "" if scale == 1 else f":scale={scale}"
-    return Dataset(
-        name=Path(path).name + suffix,
-        reference=str(path) + suffix,
-        **fields,
-        input_shape=shape,
-        classes=classes,
-        source=str(path),
-        scale=scale,
-    )
+    return Dataset(**named, **fields, input_shape=shape, classes=classes, scale=scale)

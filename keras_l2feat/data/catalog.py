@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_l2feat.data.arrays import from_npz
+from keras_l2feat.data.arrays import from_npz, from_pair
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.data.mnist import PIXEL, mnist
 from keras_l2feat.data.teacher import teacher
@@ -36,13 +36,13 @@ def names() -> tuple:
 
 
 def load(name, *, scale=None) -> Dataset:
-    """The data set behind a name, an `.npz` path, or a `Dataset` itself.
+    """The data set behind a name, an `.npz` path, a pair `(x, y)` of arrays, or a `Dataset` itself.
 
     A name may carry options, `NAME:key=value,…`: `mnist:digits=789,n=42`, `teacher:width=5,seed=3`,
     `mine.npz:scale=1/255`.
 
     Args:
-        name: the name, the path or the data set.
+        name: the name, the path, the pair or the data set.
         scale: by what the stored inputs are multiplied, as text or number ("1/255"); the same as
             the option of the name. By default arrays in files are fed as they are, and MNIST's
             pixels are divided by 255.
@@ -54,6 +54,12 @@ def load(name, *, scale=None) -> Dataset:
         if scale is not None:
             raise bad_argument("scale", "left out where a Dataset is given", scale)
         return name
+    if isinstance(name, tuple) and len(name) == 2:
+        return from_pair(*name, **({} if scale is None else {"scale": Fraction(scale)}))
+    if not isinstance(name, (str, Path)):
+        raise bad_argument(
+            "data", "a name, the path of an .npz file, a pair (x, y) or a Dataset", type(name)
+        )
     text = str(name)
     if scale is not None:
         text = f"{text}{',' if _FILE.sub('', text).count(':') else ':'}scale={scale}"

@@ -94,17 +94,21 @@ class Dataset:
 
     def check_widths(self, widths, what="the network's widths") -> None:
         """Raise an `InputError` unless widths n_0 … n_L begin with the inputs and end with the
-        outputs of the data.
+        outputs of the data; of classes there may be more than the labels show.
 
         Args:
             widths: tuple of widths.
             what: what they are called in the message.
         """
         inputs = self.x_train.shape[1]
-        if (widths[0], widths[-1]) != (inputs, self.outputs):
+        if widths[0] != inputs or not self.fits(widths[-1]):
             raise InputError(
                 f"Data set {self.name!r} has {inputs} inputs and {self.outputs} outputs; {what} are {widths}."
             )
+
+    def fits(self, outputs) -> bool:
+        """Whether a network of so many outputs can be trained on the data."""
+        return outputs == self.outputs or (self.classes or outputs) < outputs
 
     def inputs(self, model, split: str = "train"):
         """`x_train` (or `x_test`) in the shape that `model`'s single input has.

@@ -53,7 +53,7 @@ def covariance(
         InputError: as for `weight_space`, a negative ridge, or an activation that is not positively
             homogeneous.
     """
-    network, activation, beta = read_network(subject, activation, beta)
+    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     require_homogeneous(activation)
     if network is not None:
         subject = covariances_of(representations_of(network, data), activation, beta)

@@ -104,7 +104,7 @@ def forces(
     """
     if not lam > 0:
         raise bad_argument("lam", "positive", lam)
-    network, activation, beta = read_network(subject, activation, beta)
+    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     if network is None:
         return _free_forces(subject, data, lam, ridge, activation, beta, cost)
     if not ridge > 0:

@@ -10,6 +10,7 @@ from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.data_term import chain_cost
 
 __all__ = [
     "ACTIVATIONS",
@@ -81,22 +82,24 @@ def require_homogeneous(activation):
         )
 
 
-def read_network(subject, activation, beta):
-    """`(network, activation, beta)`: a Keras model or a `DenseNetwork` brings its own σ and β,
-    arrays take the given.
+def read_network(subject, data, activation, beta, cost):
+    """`(network, activation, beta, cost)`: a Keras model or a `DenseNetwork` brings its own σ and
+    β, a model its data term too; arrays take the given.
 
     `network` is a `DenseNetwork`, or `None` when `subject` is arrays. A σ or β that contradicts the
     model's is an `InputError`; where neither says anything they are "relu" and 1.
     """
     if hasattr(subject, "layers"):
+        cost = chain_cost(subject, data, cost)
         subject = DenseNetwork.from_model(subject)
     if not isinstance(subject, DenseNetwork):
-        return None, "relu" if activation is None else activation, 1.0 if beta is None else beta
+        own = "relu" if activation is None else activation, 1.0 if beta is None else beta
+        return None, *own, cost
     if activation not in (None, subject.activation):
         raise bad_argument("activation", f"that of the network, {subject.activation!r}", activation)
     if beta not in (None, subject.beta):
         raise bad_argument("beta", f"that of the network, {subject.beta}", beta)
-    return subject, subject.activation, subject.beta
+    return subject, subject.activation, subject.beta, cost
 
 
 def read_data(data, cost, dtype):

@@ -33,7 +33,7 @@ def representation(
     Raises:
         InputError: as for `weight_space`, or a negative ridge.
     """
-    network, activation, beta = read_network(subject, activation, beta)
+    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     if network is None:
         representations = [tf.convert_to_tensor(z) for z in subject]
     else:

@@ -29,7 +29,7 @@ def weight_space(
     Raises:
         InputError: a model without array form, unknown names, or data of no use.
     """
-    network, activation, beta = read_network(subject, activation, beta)
+    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     weights = [
         tf.convert_to_tensor(weight) for weight in (subject if network is None else network.weights)
     ]

@@ -32,7 +32,7 @@ class Picture:
     table: pd.DataFrame
 
 
-def measure(network, data, lam, *, ridge=1e-4, angle=1e-2, planes=None) -> Picture:
+def measure(network, data, lam, *, cost=None, ridge=1e-4, angle=1e-2, planes=None) -> Picture:
     """The forces in a `DenseNetwork` on the training points of a `data.Dataset`; arguments as for
     `forces`.
 
@@ -40,7 +40,7 @@ def measure(network, data, lam, *, ridge=1e-4, angle=1e-2, planes=None) -> Pictu
         angle: radians within which neurons share a ray.
         planes: as for `plots.forces.force_table`.
     """
-    found = forces(network, data, lam, ridge)
+    found = forces(network, data, lam, ridge, cost=cost)
     labels = [
         ray_labels(lower, upper[: lower.shape[1]], angle, NEGLIGIBLE)
         for lower, upper in zip(network.weights, network.weights[1:])

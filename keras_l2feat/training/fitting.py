@@ -10,6 +10,7 @@ from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.data import Dataset, load
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.data_term import data_term
 from keras_l2feat.training import first_order, lbfgs
 from keras_l2feat.training.balance import balance
 from keras_l2feat.training.gradient import Objective
@@ -66,11 +67,12 @@ def fit(
 
     Args:
         network: a Keras model, trained in place, or a `DenseNetwork`, which stays as it is.
-        data: a `data.Dataset` or its name, or a `tf.data.Dataset` of finite batches `(x, y)` (one
-            evaluation is one pass, memory that of a batch).
+        data: a `data.Dataset`, its name, a pair of arrays `(x, y)`, or a `tf.data.Dataset` of
+            finite batches `(x, y)` (one evaluation is one pass, memory that of a batch).
         lam: λ ≥ 0, put on every layer of a Keras model; `None` takes the λ that its layers carry.
-        cost: "crossentropy" (logits), "squared" or a function `(z, y) -> scalar`; the data set's
-            own by default.
+        cost: "crossentropy" (a model that ends in softmax or sigmoid gives probabilities, one that
+            ends linearly their logits), "squared" or a function `(outputs, y) -> scalar`. By
+            default the loss that the model is compiled with, and else the data set's usual one.
         method: "lbfgs", or "adam" for the paper's Adam followed by gradient descent.
         max_iterations: at most so many iterations, each one full batch.
         tolerance: stop when the loss fell by less than this share of itself over 20 iterations.
@@ -90,7 +92,8 @@ def fit(
     Returns: a `Fit`. Ctrl-C ends training and returns the best so far.
 
     Raises:
-        InputError: an argument out of range, data that do not fit the network, or λ missing.
+        InputError: an argument out of range, data that do not fit the network, λ missing, or a
+            model of which it is not clear whether its outputs are logits or probabilities.
 
     Example:
     >>> from keras_l2feat import models
@@ -102,17 +105,16 @@ def fit(
     keras = require_tensorflow()
     if method not in METHODS:
         raise bad_argument("method", f"one of {sorted(METHODS)}", method)
-    if isinstance(data, (str, Dataset)):
+    import tensorflow as tf
+
+    if not isinstance(data, tf.data.Dataset):
         data = load(data)
-        cost = cost or data.cost
-    if cost is None:
-        raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
     model = network
     if isinstance(network, DenseNetwork):
         if lam is None:
             raise bad_argument("lam", "given with a DenseNetwork", lam)
         if not callbacks:
-            problem = _Arrays(network, data, lam, cost, dtype, batch_size)
+            problem = _Arrays(network, data, lam, _own_cost(data, cost), dtype, batch_size)
             return _fit(
                 problem,
                 None,
@@ -124,12 +126,12 @@ def fit(
                 quiet,
                 options,
             )
-        model = network.to_model(dtype=dtype, lam=lam)
+        model, cost = network.to_model(dtype=dtype, lam=lam), _own_cost(data, cost)
     elif not isinstance(network, keras.Model):
         raise bad_argument("network", "a Keras model or a DenseNetwork", network)
     if lam is not None:
         regularizers.regularize(model, lam)
-    problem = _problem(model, data, cost, dtype, batch_size)
+    problem = _problem(model, data, data_term(model, data, cost), dtype, batch_size)
     fitted = _fit(
         problem,
         model,
@@ -149,7 +151,7 @@ class _Arrays:
     """A dense network, as the compiled step that all widths share sees it."""
 
     def __init__(self, network, data, lam, cost, dtype, batch_size):
-        if isinstance(data, Dataset):
+        if isinstance(data, Dataset) and isinstance(cost, str):
             data.check_widths(network.widths)
         self.objective = Objective(
             data,
@@ -203,17 +205,25 @@ class _AnyModel:
         return self.objective.arrays()
 
 
-def _problem(model, data, cost, dtype, batch_size):
-    """The fast form where the model is a chain of dense layers that all train, the general one
-    elsewhere."""
+def _own_cost(data, cost):
+    """The cost for a network as arrays: the given, or the data set's own."""
+    if cost is None and not isinstance(data, Dataset):
+        raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
+    return cost or data.cost
+
+
+def _problem(model, data, term, dtype, batch_size):
+    """The fast form where the model is a chain of dense layers that all train and its data term is
+    one of Z_L, the general one elsewhere."""
     try:
         network = DenseNetwork.from_model(model)
         lam = regularizers.amount(model)
     except InputError:
         network = None
-    if network is None or not all(weight.trainable for weight in model.weights):
-        return _AnyModel(model, data, cost, batch_size)
-    return _DenseModel(model, network, data, lam, cost, dtype, batch_size)
+    trains = all(weight.trainable for weight in model.weights)
+    if network is None or term.chain is None or not trains:
+        return _AnyModel(model, data, term.outputs, batch_size)
+    return _DenseModel(model, network, data, lam, term.chain, dtype, batch_size)
 
 
 def _fit(problem, model, callbacks, minimize, max_iterations, tolerance, seconds, quiet, options):

@@ -13,6 +13,7 @@ from keras_l2feat import regularizers
 from keras_l2feat.data import load
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.training import first_order, lbfgs
 from keras_l2feat.training.balance import balance
 from keras_l2feat.training.fitting import Fit
@@ -89,6 +90,7 @@ def fit(
     model = None if isinstance(network, DenseNetwork) else network
     if model is not None:
         lam = regularizers.amount(model) if lam is None else lam
+        cost = chain_cost(model, data, cost)
         network = DenseNetwork.from_model(model)
     if lam is None:
         raise bad_argument("lam", "given with a DenseNetwork", lam)

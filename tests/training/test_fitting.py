@@ -115,6 +115,6 @@ def test_mistakes_are_named():
     with pytest.raises(InputError, match="'method' must be one of"):
         training.fit(network, DATA, lam=1e-2, method="sgd")
     with pytest.raises(InputError, match="784 inputs and 3 outputs"):
-        training.fit(DenseNetwork.random((784, 5, 4)), DATA, lam=1e-2)
+        training.fit(DenseNetwork.random((784, 5, 2)), DATA, lam=1e-2)
     with pytest.raises(InputError, match="'network' must be a Keras model"):
         training.fit([1, 2], DATA)

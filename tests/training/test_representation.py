@@ -138,4 +138,4 @@ def test_bad_input_is_named(digits):
         with pytest.raises(InputError, match=message):
             representation.fit(network, digits, quiet=True, **options)
     with pytest.raises(InputError, match="784 inputs and 3 outputs"):
-        representation.fit(DenseNetwork.random((784, 5, 10)), digits, lam=LAM)
+        representation.fit(DenseNetwork.random((784, 5, 2)), digits, lam=LAM)

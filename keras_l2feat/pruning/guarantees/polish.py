@@ -112,6 +112,8 @@ def _accuracy(record):
 
 
 def _record(graph, loss, data, *, kept):
+    from keras_l2feat.objectives.data_term import predictions
+
     shares = {"accuracy": None, "test_accuracy": None}
     if data.classes is not None:
         for name, split, labels in (
@@ -120,6 +122,6 @@ def _record(graph, loss, data, *, kept):
         ):
             if labels is not None:
                 scores = outputs(graph.model, [data.inputs(graph.model, split)])
-                shares[name] = float(np.mean(scores.argmax(axis=1) == labels))
+                shares[name] = float(np.mean(predictions(graph.model, scores) == labels))
     units = {layer: len(units) for layer, units in graph.writers.items()}
     return {"units": units, "loss": float(loss), **shares, "kept": kept}

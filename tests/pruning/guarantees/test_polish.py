@@ -54,6 +54,28 @@ def test_the_accuracy_is_kept(trained):
     assert any(layer["units_after"] < layer["units_before"] for layer in certificate.layers)
 
 
+@pytest.mark.slow
+def test_a_network_that_ends_in_softmax_keeps_its_loss_and_its_accuracy(trained):
+    """Probabilities were taken for logits: the network shrank until it was wrong on a third."""
+    points = trained[1]
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense
+    scaled = keras.layers.Rescaling(1.0)  # with it the model is no chain of dense layers
+    model = keras.Sequential(
+        [keras.Input((784,)), scaled, dense(20, "relu", name="hidden"), dense(3, "softmax")]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    training.fit(model, points, lam=1e-2, max_iterations=100, quiet=True)
+    before = model.evaluate(points.x_train, points.y_train, batch_size=1000, verbose=0)
+    pruned, certificate = prune(model, "bounded", points, polish=True, keep_loss="5%")
+    records = certificate.facts["polish"]
+    assert records[0]["loss"] == pytest.approx(before, rel=1e-4)
+    after = pruned.evaluate(points.x_train, points.y_train, batch_size=1000, verbose=0)
+    assert after <= 1.05 * before * (1 + 1e-4)
+    assert records[-1]["accuracy"] >= records[0]["accuracy"] - 0.1
+    assert pruned.count_params() < model.count_params()
+
+
 def test_percentages():
     assert [percentage(text) for text in ("0.1%", "5%", 0.001, "0.25")] == [
         0.001,
