@@ -3,17 +3,17 @@ call."""
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph, Source
-from keras_l2feat.pruning.channels.rules import RULES, Call, channel, linear, merge  # noqa: F401  (they register their rules)
+from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register their rules)
+    ANY_ARGUMENTS,
+    RULES,
+    Call,
+    channel,
+    linear,
+    merge,
+    ops,
+)
 
 __all__ = ["functional", "read"]
-
-ANY_ARGUMENTS = {"MultiHeadAttention", "LSTM", "GRU", "SimpleRNN", "Bidirectional"} | {
-    "Add",
-    "Subtract",
-    "Multiply",
-    "Maximum",
-    "Minimum",
-}
 
 
 def read(model) -> Graph:
@@ -103,40 +103,38 @@ def _call(graph, node, inputs, prefix):
         return graph.barrier(
             name, "a nested model called with more than its inputs", inputs, shapes
         )
-    function = _rule_of(layer)
-    if function is None:
+    rule = _rule_of(layer)
+    if rule is None:
         return graph.barrier(name, f"{type(layer).__name__} is not understood", inputs, shapes)
     if isinstance(layer, keras.layers.Layer):
         graph.layers[name] = layer
         odd = _unusual(layer)
         if odd:
             return graph.barrier(name, odd, inputs, shapes)
-    if not plain and type(layer).__name__ not in ANY_ARGUMENTS:
+    if not plain and rule not in ANY_ARGUMENTS:
         return graph.barrier(
             name, f"{type(layer).__name__} called with more than its input", inputs, shapes
         )
-    if len(shapes) != 1 and type(layer).__name__ not in ANY_ARGUMENTS:
+    if len(shapes) != 1 and rule not in ANY_ARGUMENTS:
         return graph.barrier(name, "several outputs", inputs, shapes)
     call = Call(graph, layer, name, inputs, shapes[0])
     call.shapes = shapes
     call.arguments = node.arguments
-    out = function(call)
+    out = RULES[rule](call)
     return out if isinstance(out, list) else [out]
 
 
 def _rule_of(layer):
-    """The rule for exactly this class: a subclass may do anything."""
+    """The name of the rule for exactly this class, `None` for none: a subclass may do anything."""
     import keras
 
-    if type(layer).__module__.startswith("keras_l2feat.layers"):
-        return RULES.get(type(layer).__name__)
-    if type(layer).__module__.startswith(("keras.src.layers", "keras.layers")):
-        return RULES.get(type(layer).__name__)
-    if type(layer).__module__.startswith("keras.src.ops") and not isinstance(
-        layer, keras.layers.Layer
-    ):
-        return RULES.get(f"ops.{type(layer).__name__}")
-    return None
+    kind, module = type(layer).__name__, type(layer).__module__
+    if not isinstance(layer, keras.layers.Layer):
+        kind = f"ops.{kind}"
+        own = module.startswith("keras.src.ops")
+    else:
+        own = module.startswith(("keras.src.layers", "keras.layers", "keras_l2feat.layers"))
+    return kind if own and kind in RULES else None
 
 
 def _unusual(layer):

@@ -192,7 +192,7 @@ def slopes(op, channels):
     operations."""
     if not isinstance(op, Map) or op.function is None or op.scaling is not Scaling.POSITIVE:
         return None
-    if op.tag[0] not in {"activation", "ReLU", "LeakyReLU", "relu op"}:  # pooling mixes places
+    if op.tag[0] not in {"activation", "ReLU", "LeakyReLU", "LeakyRelu"}:  # pooling mixes places
         return None
     return -op.function(-np.ones(channels)), op.function(np.ones(channels))
 

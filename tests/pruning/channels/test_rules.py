@@ -11,6 +11,7 @@ from keras_l2feat.files import load_model
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs
+from keras_l2feat.pruning.guarantees.exact import exact_plan
 
 
 def filled(model, seed=0):
@@ -338,13 +339,68 @@ def test_a_model_on_tokens():
     np.testing.assert_allclose(outputs(pruned, x), outputs(model, x), rtol=1e-5)
 
 
+ARITHMETIC = {
+    "x + 3": lambda x: x + 3,
+    "3 + x": lambda x: 3 + x,
+    "x - 0.5": lambda x: x - 0.5,
+    "6 - x": lambda x: 6 - x,
+    "-x": lambda x: -x,
+    "x * (1 / 6)": lambda x: x * (1 / 6),
+    "2 * x": lambda x: 2 * x,
+    "x / 6": lambda x: x / 6,
+    "an array": lambda x: x * np.array([[0.5]], "float32") + np.float32(1),
+    "a tensor": lambda x: keras.ops.convert_to_tensor(2.0) * x,
+    "nothing": lambda x: x * 0,
+    "relu": lambda x: keras.ops.maximum(x, 0.0),
+    "a cap": lambda x: keras.ops.minimum(4.0, x),
+    "clip": lambda x: keras.ops.clip(x, -0.5, 0.5),
+    "leaky": lambda x: keras.ops.leaky_relu(x - 0.1),
+    "gelu": keras.ops.gelu,
+    "exp": lambda x: keras.ops.exp(-keras.ops.square(x)),
+}
+
+
+@pytest.mark.parametrize("kind", ARITHMETIC)
+@pytest.mark.parametrize("input_range", [None, (-1.0, 1.0)])
+def test_arithmetic_with_numbers_is_understood(kind, input_range):
+    """One unit of an identical pair goes, and a constant one where its value can be told."""
+    inputs = keras.Input((3,))
+    x = layers.Dense(6, activation="relu", name="hidden")(inputs)
+    x = ARITHMETIC[kind](x)
+    model = filled(keras.Model(inputs, layers.Dense(2)(layers.ReLU()(x))))
+    hidden = model.get_layer("hidden")
+    aligned_pair(hidden, 1.0)
+    constant_channel(hidden, 3)
+    level = {"guarantee": "domain", "input_range": input_range} if input_range else {}
+    pruned, certificate = prune(model, **level)
+    assert widths(pruned)["hidden"] <= (5 if kind == "exp" else 4)
+    assert certificate.verified
+    assert not certificate.barriers
+
+
+def test_what_arithmetic_does_not_keep_is_not_merged():
+    inputs = keras.Input((3,))
+    for change, left in (
+        (lambda x: x + 3, 6),  # a multiple and a shift: no multiple any more
+        (lambda x: x * 0.5, 5),
+        (lambda x: x + np.arange(6, dtype="float32"), 6),  # nothing of it goes with a unit
+        (lambda x: 6 / (1 + x), 6),
+        (lambda x: x + np.ones((4, 6), "float32"), 6),  # a value for each point of a batch
+        (lambda x: x / 0.0, 6),
+    ):
+        x = layers.Dense(6, activation="relu", name="hidden")(inputs)
+        model = filled(keras.Model(inputs, layers.Dense(2)(layers.ReLU()(change(x)))))
+        aligned_pair(model.get_layer("hidden"))
+        assert widths(read(model).model)["hidden"] == 6
+        plan = exact_plan(read(model))
+        assert len(plan.removed) == 6 - left
+
+
 def test_operations_of_keras_ops():
     inputs = keras.Input((3,))
     x = layers.Dense(4, activation="relu", name="hidden")(inputs)
     x = keras.ops.relu(x + layers.Dense(4, name="other")(inputs))
-    x = layers.Dense(5, activation="relu", name="free")(
-        x * 2.0
-    )  # a factor that is no tensor: a barrier
+    x = layers.Dense(5, activation="relu", name="free")(keras.ops.cumsum(x, axis=1))
     model = filled(keras.Model(inputs, layers.Dense(2)(x)))
     for name in ("hidden", "other", "free"):
         aligned_pair(model.get_layer(name))

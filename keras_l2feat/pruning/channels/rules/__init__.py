@@ -8,9 +8,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["RULES", "Call", "key", "of_constants", "rule", "softmax"]
+from keras_l2feat.activations import Scaling
+from keras_l2feat.pruning.channels.graph import Affine, Map
+
+__all__ = [
+    "ANY_ARGUMENTS",
+    "RULES",
+    "Call",
+    "activation",
+    "affine",
+    "elementwise",
+    "key",
+    "of_constants",
+    "rule",
+    "softmax",
+]
 
 RULES = {}
+ANY_ARGUMENTS = set()  # the rules that look at the arguments themselves, and at several outputs
 
 
 @dataclass
@@ -58,15 +73,60 @@ class Call:
         return self.graph.barrier(self.name, reason, self.inputs, [self.shape])[0]
 
 
-def rule(*names):
+def rule(*names, any_arguments=False):
+    """Register a function as the rule of layers, or `"ops.Name"` of operations, by class name; it is
+    asked only where the call is on one tensor, or one list of tensors, unless `any_arguments`."""
+
     def register(function):
         RULES.update(dict.fromkeys(names, function))
+        ANY_ARGUMENTS.update(names if any_arguments else ())
         return function
 
     return register
 
 
 # ---- what several rules need
+
+
+def affine(call, x, scale, shift):
+    """scale · x + shift for constants that broadcast against `x`, (...) float64 each.
+
+    Nothing of them can be left out with a unit: where they differ by channel, all channels stay.
+    """
+    scale, shift = (_by_channel(value, x) for value in (scale, shift))
+    if scale is None or shift is None or tuple(call.shape) != tuple(x.shape):
+        return call.barrier("a constant that is not the same at every place")
+    if len(scale) > 1 or len(shift) > 1:
+        call.graph.pin(x.units)
+    if shift.any():
+        call.graph.stiffen(x.units)
+    count = len(x.units)
+    scale, shift = (np.broadcast_to(value, count) for value in (scale, shift))
+    return call.emit(Affine, [x], call.same(x), lambda: (scale, shift, np.abs(shift)))
+
+
+def _by_channel(value, x):
+    """A constant's value by channel, or one for all, (channels or 1,); `None` if places differ."""
+    value = np.asarray(value, dtype=np.float64)
+    if value.ndim > len(x.shape):
+        return None
+    value = value.reshape([1] * (len(x.shape) - value.ndim) + list(value.shape))
+    value = np.moveaxis(value, x.axis, -1).reshape(-1, value.shape[x.axis])
+    if len(value[0]) not in (1, len(x.units)) or (value != value[0]).any():
+        return None
+    return value[0] if (value[0] != value[0, 0]).any() else value[0, :1]
+
+
+def elementwise(call, kind, tag, function=None):
+    """A function of each channel by itself, of the call's input."""
+    if kind is not Scaling.POSITIVE:
+        call.graph.stiffen(call.input.units)
+    return call.emit(Map, [call.input], call.same(call.input), kind, tag, function=function)
+
+
+def activation(call, function, kind):
+    """An activation function of Keras, or of the user's."""
+    return elementwise(call, kind, ("activation", key(function)), of_constants(function))
 
 
 def softmax(call, tensor):

@@ -4,7 +4,14 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.pruning.channels.graph import Affine, Map, Pass, Spread
-from keras_l2feat.pruning.channels.rules import key, of_constants, rule, softmax
+from keras_l2feat.pruning.channels.rules import (
+    activation,
+    affine,
+    elementwise,
+    of_constants,
+    rule,
+    softmax,
+)
 
 PLACES_LIMIT = (
     1 << 24
@@ -38,21 +45,7 @@ def _batch_norm(call):
 
 @rule("Rescaling")
 def _rescaling(call):
-    count = len(call.input.units)
-    scale, offset = (np.asarray(v, dtype=np.float64) for v in (call.layer.scale, call.layer.offset))
-    if scale.ndim or offset.ndim:
-        return call.barrier("a rescaling by channel")
-    if offset:
-        call.graph.stiffen(call.input.units)
-
-    def coefficients():
-        return (
-            np.full(count, float(scale)),
-            np.full(count, float(offset)),
-            np.full(count, abs(float(offset))),
-        )
-
-    return call.emit(Affine, [call.input], call.same(call.input), coefficients)
+    return affine(call, call.input, call.layer.scale, call.layer.offset)
 
 
 @rule("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")
@@ -68,18 +61,9 @@ def _activation(call):
             if "softmax" in name or type(layer).__name__ == "Softmax"
             else call.barrier("couples channels")
         )
-    if kind is not Scaling.POSITIVE:
-        call.graph.stiffen(x.units)
     if type(layer).__name__ == "Activation":
-        tag, function = ("activation", key(layer.activation)), of_constants(layer.activation)
-    else:
-        settings = sorted(
-            (k, repr(v))
-            for k, v in layer.get_config().items()
-            if k not in {"name", "dtype", "trainable"}
-        )
-        tag, function = (type(layer).__name__, *settings), of_constants(_on_anything(layer))
-    return call.emit(Map, [x], call.same(x), kind, tag, function=function)
+        return activation(call, layer.activation, kind)
+    return elementwise(call, kind, _settings(layer), of_constants(_on_anything(layer)))
 
 
 def _on_anything(layer):

@@ -289,7 +289,7 @@ def _read_only(call, x, reader, kernel, inward, bias):
     )
 
 
-@rule("LSTM", "GRU", "SimpleRNN")
+@rule("LSTM", "GRU", "SimpleRNN", any_arguments=True)
 def _recurrent(call):
     layer = call.layer
     x = call.turned(-1)
@@ -300,7 +300,7 @@ def _recurrent(call):
     return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
 
 
-@rule("Bidirectional")
+@rule("Bidirectional", any_arguments=True)
 def _bidirectional(call):
     x = call.turned(-1)
     for side in (call.layer.forward_layer, call.layer.backward_layer):
@@ -317,7 +317,7 @@ def _bidirectional(call):
     return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
 
 
-@rule("MultiHeadAttention")
+@rule("MultiHeadAttention", any_arguments=True)
 def _attention(call):
     layer, graph = call.layer, call.graph
     named = [*zip(("query", "value", "key"), call.arguments.args), *call.arguments.kwargs.items()]

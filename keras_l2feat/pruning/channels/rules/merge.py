@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.graph import Concat, Map, Product, Spread, Sum
-from keras_l2feat.pruning.channels.rules import rule
+from keras_l2feat.pruning.channels.rules import activation, affine, elementwise, rule
 
 
 def _aligned_inputs(call):
@@ -52,42 +52,99 @@ def _merged(call, kind, *arguments, rigid=True, **options):
     return call.emit(kind, tensors, out, *arguments, **options)
 
 
-@rule("Add", "ops.Add")
+@rule("Add", "ops.Add", any_arguments=True)
 def _add(call):
-    return (
-        _merged(call, Sum, tuple([1.0] * len(call.inputs)), rigid=_narrow(call))
-        if _tensors(call)
-        else _unclear(call)
-    )
+    if not _tensors(call):
+        return _with_constant(call, lambda c: (1.0, c), lambda c: (1.0, c))
+    return _merged(call, Sum, tuple([1.0] * len(call.inputs)), rigid=_narrow(call))
 
 
-@rule("Subtract", "ops.Subtract")
+@rule("Subtract", "ops.Subtract", any_arguments=True)
 def _subtract(call):
-    return (
-        _merged(call, Sum, (1.0, -1.0), rigid=_narrow(call)) if _tensors(call) else _unclear(call)
-    )
+    if not _tensors(call):
+        return _with_constant(call, lambda c: (1.0, -c), lambda c: (-1.0, c))
+    return _merged(call, Sum, (1.0, -1.0), rigid=_narrow(call))
 
 
 @rule("Average")
 def _average(call):
-    count = len(call.inputs)
-    return (
-        _merged(call, Sum, tuple([1.0 / count] * count), rigid=_narrow(call))
-        if _tensors(call)
-        else _unclear(call)
-    )
-
-
-@rule("Multiply", "ops.Multiply")
-def _multiply(call):
-    return _merged(call, Product) if _tensors(call) else _unclear(call)
-
-
-@rule("Maximum", "Minimum", "ops.Maximum", "ops.Minimum")
-def _extremum(call):
     if not _tensors(call):
         return _unclear(call)
-    return _merged(call, Map, Scaling.POSITIVE, (type(call.layer).__name__,), rigid=_narrow(call))
+    count = len(call.inputs)
+    return _merged(call, Sum, tuple([1.0 / count] * count), rigid=_narrow(call))
+
+
+@rule("Multiply", "ops.Multiply", any_arguments=True)
+def _multiply(call):
+    if not _tensors(call):
+        return _with_constant(call, lambda c: (c, 0.0), lambda c: (c, 0.0))
+    return _merged(call, Product)
+
+
+@rule("ops.Negative")
+def _negative(call):
+    return affine(call, call.input, -1.0, 0.0)
+
+
+@rule("ops.Divide", "ops.TrueDivide", any_arguments=True)
+def _divide(call):
+    return _with_constant(call, lambda c: (1.0 / c, 0.0), None)
+
+
+@rule("Maximum", "Minimum", "ops.Maximum", "ops.Minimum", any_arguments=True)
+def _extremum(call):
+    import keras
+
+    name = type(call.layer).__name__
+    if _tensors(call):
+        return _merged(call, Map, Scaling.POSITIVE, (name,), rigid=_narrow(call))
+    known = _operands(call)
+    constant = None if known is None else known[1 if known[0] is None else 0]
+    if constant is None or constant.ndim:
+        return _unclear(call)
+    if name == "Maximum" and constant == 0:
+        return activation(call, keras.activations.relu, Scaling.POSITIVE)
+    extreme = getattr(np, name.lower())
+    kind = Scaling.IDENTITY if constant else Scaling.POSITIVE
+    return elementwise(call, kind, (f"{name} of", float(constant)), lambda v: extreme(v, constant))
+
+
+def _with_constant(call, right, left):
+    """x ∘ c, or c ∘ x, as a multiple of x and a shift.
+
+    Args:
+        right, left: c → (scale, shift) of x ∘ c and of c ∘ x; `None` where that is not affine.
+    """
+    known = _operands(call)
+    if known is None:
+        return _unclear(call)
+    first, second = known
+    rule, constant = (right, second) if first is None else (left, first)
+    if rule is None:
+        return _unclear(call)
+    with np.errstate(divide="ignore"):
+        scale, shift = rule(constant)
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        return _unclear(call)
+    return affine(call, call.input, scale, shift)
+
+
+def _operands(call):
+    """The two arguments of an operation: `None` for the tensor, and the constant in float64;
+    `None` if they are anything else."""
+    import keras
+
+    arguments = call.arguments.args
+    if call.arguments.kwargs or len(arguments) != 2 or len(call.inputs) != 1:
+        return None
+    constants = [a for a in arguments if not isinstance(a, keras.KerasTensor)]
+    if len(constants) != 1 or isinstance(constants[0], (keras.Variable, str)):
+        return None
+    try:
+        constant = np.asarray(keras.ops.convert_to_numpy(constants[0]), dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return tuple(None if isinstance(a, keras.KerasTensor) else constant for a in arguments)
 
 
 def _narrow(call):
@@ -122,18 +179,6 @@ def _concatenate(call):
     tensors, out = ready
     sizes = tuple(t.shape[axis] for t in call.inputs)
     return call.emit(Map, tensors, out, Scaling.POSITIVE, ("concatenate", axis, sizes))
-
-
-@rule("ops.Relu")
-def _relu_op(call):
-    return call.emit(
-        Map,
-        [call.input],
-        call.same(call.input),
-        Scaling.POSITIVE,
-        ("relu op",),
-        function=lambda v: np.maximum(v, 0),
-    )
 
 
 @rule(
