@@ -8,7 +8,8 @@ import sys
 import click
 
 from keras_l2feat.cli.hush import hush_tensorflow
-from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.cli.signals import Signals
+from keras_l2feat.errors import CheckFailed, InputError, Interrupted
 from keras_l2feat.version import __version__
 
 __all__ = ["LazyGroup", "main"]
@@ -74,24 +75,47 @@ def cli():
     """Find the neurons that weight decay made redundant, and leave them out.
 
     Exit codes: 0 done; 1 a check failed and nothing was written; 2 the call or its input cannot be
-    used.
+    used; 130 interrupted by Ctrl-C (143 by SIGTERM), and what was not finished was not written.
     """
 
 
 def main(args=None):
     """Run the command line; a user's mistake ends in one line on stderr, not in a traceback."""
     hush_tensorflow()
-    try:
-        sys.exit(cli.main(args=args, standalone_mode=True))
-    except InputError as error:
+    with Signals() as signals:
+        try:
+            code = cli.main(args=args, standalone_mode=False) or 0
+            sys.stdout.flush()
+        except BaseException as error:
+            # Whatever a library made of the interrupt, it was one.
+            code = _interrupted(error, signals) if signals.received else _ended(error)
+    sys.exit(code)
+
+
+def _ended(error) -> int:
+    """Say in one sentence why a command ended, and return the exit code. A bug is raised."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, InputError):
         click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except CheckFailed as error:
+        return 2
+    if isinstance(error, CheckFailed):
         click.echo(f"Check failed: {error}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        return 1
+    if isinstance(error, BrokenPipeError):  # the reader of a pipe went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        return 141
+    raise error
+
+
+def _interrupted(error, signals) -> int:
+    """Say what an interrupt left and how to go on, and return the exit code of the signal."""
+    while error is not None and not (isinstance(error, Interrupted) and str(error)):
+        error = error.__cause__ or error.__context__
+    said = error or "What was not finished was not written."
+    click.echo(f"Interrupted. {said}", err=True)
+    return 128 + signals.received
 
 
 if __name__ == "__main__":

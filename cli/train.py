@@ -11,7 +11,7 @@ from keras_l2feat.cli.options import (
     seed_option,
     write_json_result,
 )
-from keras_l2feat.errors import InputError
+from keras_l2feat.errors import InputError, Interrupted
 
 # form: module of keras_l2feat.training whose
 # `fit(network, data, *, lam, max_iterations, seconds, seed, quiet)` returns a `training.Fit`
@@ -112,7 +112,8 @@ def command(
     """Train a fully connected network on DATA and write it to OUT.keras.
 
     DATA is a name (mnist-1k, mnist-789-42, mnist, teacher) or an .npz file with x_train, y_train[,
-    x_test, y_test]. Ctrl-C ends training; the best network so far is written.
+    x_test, y_test]. Ctrl-C ends training; the best network so far is written, and the
+    exit code is 130.
     """
     if not out.endswith(".keras"):
         raise InputError(f"Option '-o' must name a file that ends in .keras. Received: {out!r}.")
@@ -133,20 +134,26 @@ def command(
         dtype=dtype,
         seed=seed,
     )
-    if form == "weights":
-        fitted = fit(
-            model,
-            data,
-            method=method,
-            max_iterations=iterations,
-            tolerance=tolerance,
-            seconds=seconds,
-            batch_size=batch_size,
-            callbacks=_callbacks(align),
-            quiet=quiet,
-        )
-    else:
-        fitted = _fit_form(form, model, data, lam, iterations, seconds, seed, quiet)
+    try:
+        if form == "weights":
+            fitted = fit(
+                model,
+                data,
+                method=method,
+                max_iterations=iterations,
+                tolerance=tolerance,
+                seconds=seconds,
+                batch_size=batch_size,
+                callbacks=_callbacks(align),
+                quiet=quiet,
+            )
+        else:
+            fitted = _fit_form(form, model, data, lam, iterations, seconds, seed, quiet)
+    except Interrupted as stop:
+        fitted = stop.best
+        if not fitted.iterations:  # there is nothing yet
+            raise
+    if form != "weights":
         model = _holding(fitted.network, model, dtype, lam)
     trial = measure(
         DenseNetwork.from_model(model), data, lam, method=form, seed=seed, seconds=fitted.seconds
@@ -177,6 +184,8 @@ def command(
         click.echo(
             f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), written to {out}"
         )
+    if fitted.reason == "interrupted":
+        raise Interrupted(f"The best of {fitted.iterations} iterations is in {out}.")
 
 
 def _callbacks(align):

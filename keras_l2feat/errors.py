@@ -1,6 +1,8 @@
-"""The two ways an operation can fail on purpose."""
+"""The ways an operation can end on purpose before it is done."""
 
-__all__ = ["CheckFailed", "InputError", "bad_argument"]
+import contextlib
+
+__all__ = ["CheckFailed", "InputError", "Interrupted", "bad_argument", "keeping"]
 
 
 class InputError(ValueError):
@@ -10,6 +12,34 @@ class InputError(ValueError):
 class CheckFailed(RuntimeError):
     """A result did not pass its own check, so nothing was written. The command line turns it into
     exit code 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, where something is worth telling or keeping.
+
+    It goes on to the caller like any `KeyboardInterrupt`, so that nobody takes what was cut short
+    for a result; who can use the best so far catches this class.
+
+    Args:
+        message: a sentence that says what was kept and how to go on, or nothing.
+        best: what would have been returned, as far as it had come; `None` if nothing is worth
+            keeping.
+    """
+
+    def __init__(self, message="", best=None):
+        super().__init__(message)
+        self.best = best
+
+
+@contextlib.contextmanager
+def keeping(best, message=""):
+    """Turn a `KeyboardInterrupt` inside into `Interrupted` with `best`, whose `reason` becomes
+    "interrupted"."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        best.reason = "interrupted"
+        raise Interrupted(message, best) from interrupt
 
 
 def bad_argument(name: str, expected: str, received: object) -> InputError:

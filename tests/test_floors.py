@@ -10,6 +10,7 @@ FLOORS = (  # lowest first
         "version",
         "backend",
         "progress",
+        "workers",
         "archive",
         "files",
         "costs",

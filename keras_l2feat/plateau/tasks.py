@@ -6,16 +6,16 @@ come back to the caller, which alone writes, each file whole or not at all. A ta
 all there is not run again.
 """
 
+import functools
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from keras_l2feat import progress
-from keras_l2feat.errors import InputError
+from keras_l2feat import progress, workers
+from keras_l2feat.errors import InputError, Interrupted
 from keras_l2feat.files import atomic_path, output_folder
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau.trial import Trial
@@ -96,6 +96,9 @@ def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> li
         quiet: no progress bar.
 
     Returns: for each task the list of its `Trial`s, in the order of `tasks`.
+
+    Raises:
+        Interrupted: by Ctrl-C; the tasks that were finished are stored.
     """
     folder = output_folder(folder)
     for leftover in folder.glob(".*.npz"):  # of a run that was killed while it wrote
@@ -103,15 +106,24 @@ def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> li
     names = [task.key(data) for task in tasks]
     pending = [(task, name) for task, name in zip(tasks, names) if _stored(folder, name) is None]
     best = {}
-    with progress.bar(total=len(pending), description="tasks", quiet=quiet, unit="task") as bar:
-        for (task, name), trials in _results(pending, data, jobs, scheduler):
-            _store(folder, name, trials)
-            least = min(trial.loss for trial in trials)
-            best[task.lam] = min(least, best.get(task.lam, np.inf))
-            bar.set_postfix(
-                {f"best at λ={lam:g}": f"{loss:.5g}" for lam, loss in best.items()}, refresh=False
-            )
-            bar.update()
+    left = len(pending)
+    try:
+        with progress.bar(total=left, description="tasks", quiet=quiet, unit="task") as bar:
+            for (task, name), trials in _results(pending, data, jobs, scheduler):
+                _store(folder, name, trials)
+                left -= 1
+                least = min(trial.loss for trial in trials)
+                best[task.lam] = min(least, best.get(task.lam, np.inf))
+                bar.set_postfix(
+                    {f"best at λ={lam:g}": f"{loss:.5g}" for lam, loss in best.items()},
+                    refresh=False,
+                )
+                bar.update()
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            f"{len(tasks) - left} of {len(tasks)} tasks are finished and kept in "
+            f"{str(folder)!r}; the same call goes on from there."
+        ) from interrupt
     return [_stored(folder, name) for name in names]
 
 
@@ -125,21 +137,9 @@ def _results(pending, data, jobs, scheduler):
         for task, name in pending:
             yield (task, name), run_task(task, data)
     else:
-        import joblib
-
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # the processes inherit it
-        with joblib.parallel_config("loky", inner_max_num_threads=threads):
-            work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-                joblib.delayed(_indexed)(index, task, data)
-                for index, (task, _) in enumerate(pending)
-            )
-            for index, trials in work:
-                yield pending[index], trials
-
-
-def _indexed(index, task, data):
-    return index, run_task(task, data)
+        work = functools.partial(run_task, data=data)
+        for index, trials in workers.unordered(work, [task for task, _ in pending], jobs):
+            yield pending[index], trials
 
 
 def _on_cluster(pending, data, scheduler):

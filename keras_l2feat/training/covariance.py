@@ -29,7 +29,7 @@ from scipy import optimize
 from keras_l2feat import progress
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.data import training_arrays
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, keeping
 from keras_l2feat.kernels.arrangement import row_space
 from keras_l2feat.kernels.insertion import Enumeration, enumerable, insertion_maximum, slopes
 from keras_l2feat.network import DenseNetwork
@@ -94,6 +94,7 @@ def fit(
         "stalled" (the oracle's neurons no longer lower the loss) or "interrupted".
 
     Raises:
+        Interrupted: by Ctrl-C; its `best` is the `Fit` so far.
         InputError: an argument is out of range, or σ is not homogeneous.
     """
     depth, beta = network.depth, network.beta
@@ -123,51 +124,53 @@ def fit(
         total=max_iterations, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round"
     )
     try:
-        for round_ in range(max_iterations + 1):
-            value, a, gradients = problem.backward(network)
-            loss = value + lam * network.squared_norm
-            answers = [
-                problem.oracle(network, layer, a[layer - 1], gradients[layer], ENTERING, round_)
-                for layer in range(1, depth)
-            ]
-            gap = max(answer.score for answer in answers) / (2 * lam) - 1
-            if depth == 2:
-                bound = max(
-                    bound,
-                    dual_bound(problem.cost, gradients[1], problem.y, answers[0].score, lam, beta),
-                )
-                gap = (loss - bound) / loss if loss > 0 else 0.0
-                result.history.setdefault("lower_bound", []).append(bound)
-            moment = time.monotonic() - began
-            for key, number in zip(
-                ("loss", "seconds", "gap", "neurons"), (loss, moment, gap, sum(network.hidden))
-            ):
-                result.history[key].append(number)
-            if loss < result.loss:
-                result.loss, result.network = loss, network
-            result.iterations = round_
-            bar.set_postfix(loss=f"{loss:.6g}", gap=f"{gap:.2g}", refresh=False)
-            bar.update()
-            if gap <= tolerance:
-                result.reason = "converged"
-                break
-            if seconds is not None and moment > seconds:
-                result.reason = "seconds"
-                break
-            if round_ == max_iterations:
-                break
-            if method == "plain":
-                network = problem.plain_step(network, answers[0], gradients[1])
-            else:
-                network = problem.corrective_step(network, answers, a, gradients, slide)
-            if not problem.loss(network) < loss:
-                result.reason = "stalled"
-                break
-    except KeyboardInterrupt:
-        result.reason = "interrupted"
-    bar.close()
-    result.network = problem.decode(result.network)
-    result.seconds = time.monotonic() - began
+        with keeping(result):
+            for round_ in range(max_iterations + 1):
+                value, a, gradients = problem.backward(network)
+                loss = value + lam * network.squared_norm
+                answers = [
+                    problem.oracle(network, layer, a[layer - 1], gradients[layer], ENTERING, round_)
+                    for layer in range(1, depth)
+                ]
+                gap = max(answer.score for answer in answers) / (2 * lam) - 1
+                if depth == 2:
+                    bound = max(
+                        bound,
+                        dual_bound(
+                            problem.cost, gradients[1], problem.y, answers[0].score, lam, beta
+                        ),
+                    )
+                    gap = (loss - bound) / loss if loss > 0 else 0.0
+                    result.history.setdefault("lower_bound", []).append(bound)
+                moment = time.monotonic() - began
+                for key, number in zip(
+                    ("loss", "seconds", "gap", "neurons"), (loss, moment, gap, sum(network.hidden))
+                ):
+                    result.history[key].append(number)
+                if loss < result.loss:
+                    result.loss, result.network = loss, network
+                result.iterations = round_
+                bar.set_postfix(loss=f"{loss:.6g}", gap=f"{gap:.2g}", refresh=False)
+                bar.update()
+                if gap <= tolerance:
+                    result.reason = "converged"
+                    break
+                if seconds is not None and moment > seconds:
+                    result.reason = "seconds"
+                    break
+                if round_ == max_iterations:
+                    break
+                if method == "plain":
+                    network = problem.plain_step(network, answers[0], gradients[1])
+                else:
+                    network = problem.corrective_step(network, answers, a, gradients, slide)
+                if not problem.loss(network) < loss:
+                    result.reason = "stalled"
+                    break
+    finally:
+        bar.close()
+        result.network = problem.decode(result.network)
+        result.seconds = time.monotonic() - began
     return result
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat.backend import require_tensorflow
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import Interrupted, bad_argument, keeping
 from keras_l2feat.training.run import WINDOW, Result, Run
 
 __all__ = ["minimize"]
@@ -42,13 +42,16 @@ def minimize(
             the first part always runs its share, as its loss is not monotone.
 
     Returns: a `Result`.
+
+    Raises:
+        Interrupted: by Ctrl-C; its `best` is the `Result` so far.
     """
     if not 0 <= adam_share <= 1:
         raise bad_argument("adam_share", "between 0 and 1", adam_share)
     adam_steps = round(adam_share * max_iterations)
     options = {"seconds": seconds, "callback": callback, "quiet": quiet}
     first = Run(start, max_iterations=adam_steps, description="Adam", **options)
-    with first:
+    with keeping(first.result), first:
         _adam(first, value_and_gradient, optimizer, adam_steps)
     if first.result.reason != "max_iterations":
         return first.result
@@ -62,8 +65,11 @@ def minimize(
         description="descent",
         **options,
     )
-    with second:
-        _gradient_descent(second, value_and_gradient)
+    try:
+        with keeping(second.result), second:
+            _gradient_descent(second, value_and_gradient)
+    except Interrupted as stop:
+        raise Interrupted(best=_joined(first.result, stop.best)) from stop
     return _joined(first.result, second.result)
 
 

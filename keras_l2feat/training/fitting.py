@@ -8,7 +8,7 @@ import numpy as np
 from keras_l2feat import regularizers
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.data import Dataset, load
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, Interrupted, bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import data_term
 from keras_l2feat.training import first_order, lbfgs
@@ -40,6 +40,12 @@ class Fit:
     seconds: float = 0.0
     reason: str = "max_iterations"
     history: dict = field(default_factory=lambda: {"loss": [], "seconds": []})
+
+    def unless_interrupted(self) -> "Fit":
+        """The fit itself; where Ctrl-C ended it, `Interrupted` with it as `best`."""
+        if self.reason == "interrupted":
+            raise Interrupted(best=self)
+        return self
 
 
 def fit(
@@ -89,11 +95,12 @@ def fit(
         **options: of the method: `window`; for "adam" also `optimizer` (any Keras optimizer) and
             `adam_share`.
 
-    Returns: a `Fit`. Ctrl-C ends training and returns the best so far.
+    Returns: a `Fit`.
 
     Raises:
         InputError: an argument out of range, data that do not fit the network, λ missing, or a
             model of which it is not clear whether its outputs are logits or probabilities.
+        Interrupted: by Ctrl-C; its `best` is the `Fit` so far, and a Keras model holds its weights.
 
     Example:
     >>> from keras_l2feat import models
@@ -125,7 +132,7 @@ def fit(
                 seconds,
                 quiet,
                 options,
-            )
+            ).unless_interrupted()
         model, cost = network.to_model(dtype=dtype, lam=lam), _own_cost(data, cost)
     elif not isinstance(network, keras.Model):
         raise bad_argument("network", "a Keras model or a DenseNetwork", network)
@@ -144,7 +151,7 @@ def fit(
         options,
     )
     fitted.network = model if model is network else DenseNetwork.from_model(model)
-    return fitted
+    return fitted.unless_interrupted()
 
 
 class _Arrays:
@@ -227,29 +234,33 @@ def _problem(model, data, term, dtype, batch_size):
 
 
 def _fit(problem, model, callbacks, minimize, max_iterations, tolerance, seconds, quiet, options):
-    """Run the optimizer, again from wherever callbacks move the model."""
+    """Run the optimizer, again from wherever callbacks move the model; what Ctrl-C cuts short is
+    told by the reason."""
     fitted, began = Fit(model), time.monotonic()
     watcher = _Watcher(problem, model, callbacks, fitted.history) if callbacks else None
     start = problem.start
     while True:
         offset = time.monotonic() - began
-        result = minimize(
-            problem.objective,
-            start,
-            max_iterations=max_iterations - fitted.iterations,
-            tolerance=tolerance,
-            seconds=None if seconds is None else max(0.0, seconds - offset),
-            callback=watcher,
-            quiet=quiet,
-            **options,
-        )
+        try:
+            result = minimize(
+                problem.objective,
+                start,
+                max_iterations=max_iterations - fitted.iterations,
+                tolerance=tolerance,
+                seconds=None if seconds is None else max(0.0, seconds - offset),
+                callback=watcher,
+                quiet=quiet,
+                **options,
+            )
+        except Interrupted as stop:
+            result = stop.best
         first = 1 if fitted.history["loss"] else 0
         fitted.history["loss"] += result.values[first:]
         fitted.history["seconds"] += [offset + moment for moment in result.times[first:]]
         fitted.iterations += result.iterations
         fitted.evaluations += result.evaluations
         fitted.reason = result.reason
-        if watcher is None or watcher.moved is None:
+        if watcher is None or watcher.moved is None or fitted.reason == "interrupted":
             break
         start, watcher.moved = watcher.moved, None
     arrays = problem.balanced(result.arrays)

@@ -12,6 +12,7 @@ from collections import deque
 
 import numpy as np
 
+from keras_l2feat.errors import keeping
 from keras_l2feat.training.run import WINDOW, Result, Run
 
 __all__ = ["Result", "minimize", "minimize_many"]
@@ -55,9 +56,10 @@ def minimize(
         quiet: no progress bar.
         description: the bar's title.
 
-    Returns: a `Result`; Ctrl-C ends the run and returns the best point so far.
+    Returns: a `Result`.
 
     Raises:
+        Interrupted: by Ctrl-C; its `best` is the `Result` so far.
         InputError: the value at the start is not finite, or an argument is out of range.
     """
     run = Run(
@@ -70,7 +72,8 @@ def minimize(
         quiet=quiet,
         description=description,
     )
-    return _answered([run], lambda points: [value_and_gradient(points[0])])[0]
+    with keeping(run.result):
+        return _answered([run], lambda points: [value_and_gradient(points[0])])[0]
 
 
 def minimize_many(
@@ -87,8 +90,7 @@ def minimize_many(
         starts: S lists of arrays, all of the same shapes.
         max_iterations, tolerance, **options: of `minimize`; no bar is shown.
 
-    Returns: S `Result`s in the order of the starts. Ctrl-C ends all runs with the best each has
-        seen.
+    Returns: S `Result`s in the order of the starts.
     """
 
     def evaluate(points):
@@ -108,27 +110,22 @@ def _answered(runs, evaluate):
             each.
     """
     searches = [_search(run) for run in runs]
-    asked = {search: next(search) for search in searches}
-    while asked:
-        try:
-            if any(
-                run.result.reason == "interrupted" for run in runs
-            ):  # in the middle of its own step
-                raise KeyboardInterrupt
+    try:
+        asked = {search: next(search) for search in searches}
+        while asked:
             answers = evaluate(list(asked.values()))
-        except KeyboardInterrupt as interrupt:
-            answers = [interrupt] * len(asked)
-        points = [(search, _next(search, answer)) for search, answer in zip(asked, answers)]
-        asked = {search: point for search, point in points if point is not None}
+            points = [(search, _next(search, answer)) for search, answer in zip(asked, answers)]
+            asked = {search: point for search, point in points if point is not None}
+    finally:
+        for search in searches:  # each ends its run
+            search.close()
     return [run.result for run in runs]
 
 
 def _next(search, answer):
     """The next point that a search asks for; None at its end."""
     try:
-        return (
-            search.throw(answer) if isinstance(answer, KeyboardInterrupt) else search.send(answer)
-        )
+        return search.send(answer)
     except StopIteration:
         return None
 

@@ -5,13 +5,14 @@ from keras_l2feat.training import representation
 fitted = representation.fit(network, "mnist-789-42", lam=1e-2)
 """
 
+import contextlib
 import time
 
 import numpy as np
 
 from keras_l2feat import regularizers
 from keras_l2feat.data import load
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import Interrupted, bad_argument, keeping
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.training import first_order, lbfgs
@@ -83,6 +84,7 @@ def fit(
 
     Raises:
         InputError: an argument out of range, or a network without array form.
+        Interrupted: by Ctrl-C; its `best` is the `Fit` so far.
 
     Reference: [Jacot et al. 2022, §3.1, eq. 3.3].
     """
@@ -124,7 +126,12 @@ def fit(
                 stage == 0 or form != "tikhonov"
             ):  # free representations go on as they are, whatever the ridge
                 start = objective.encode(network)
-            result = minimize(objective, start, description=f"ridge {ridge:g}", **limits, **options)
+            try:
+                result = minimize(
+                    objective, start, description=f"ridge {ridge:g}", **limits, **options
+                )
+            except Interrupted as stop:
+                result = stop.best
             start, network = result.arrays, objective.decode(result.arrays)
         fitted.history["loss"] += result.values
         fitted.history["seconds"] += [spent + moment for moment in result.times]
@@ -141,7 +148,7 @@ def fit(
     if model is not None:
         network.into_model(model)
         fitted.network = model
-    return fitted
+    return fitted.unless_interrupted()
 
 
 def data_start(data, hidden, *, activation="relu", beta=1.0, seed=0) -> DenseNetwork:
@@ -201,7 +208,7 @@ def _projected_descent(network, data, lam, problem, limits):
     run = Run(
         project([tf.constant(z, x.dtype) for z in network.forward(data.x_train)[0]]), **limits
     )
-    with run:
+    with contextlib.suppress(Interrupted), keeping(run.result), run:
         point, rate = [tf.constant(z) for z in run.result.arrays], 1.0
         value, slopes = run.evaluate(gradient, point)
         while run.result.iterations < run.max_iterations and rate > 1e-15:

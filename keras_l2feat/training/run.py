@@ -48,7 +48,9 @@ class Stop(Exception):
 
 
 class Run:
-    """One minimization in progress, as a context that turns `Stop` and Ctrl-C into a reason.
+    """One minimization in progress, as a context that turns `Stop` into a reason.
+
+    Ctrl-C goes on to the caller, as `errors.keeping` says.
 
     Args: as for `lbfgs.minimize`; `start` is a list of arrays.
     """
@@ -83,13 +85,11 @@ class Run:
     def __exit__(self, kind, error, traceback):
         self._bar.close()
         self.result.seconds = time.monotonic() - self._began
-        if kind is KeyboardInterrupt:
-            self.result.reason = "interrupted"
-        elif kind is Stop:
+        if kind is Stop:
             self.result.reason = error.args[0]
         elif kind is None and self.result.iterations >= self.max_iterations:
             self.result.reason = "max_iterations"
-        return kind in (Stop, KeyboardInterrupt)
+        return kind is Stop
 
     def evaluate(self, value_and_gradient, arrays):
         """`(value, gradients)` of the function at a point, which is kept if it is the best yet."""

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from keras_l2feat.errors import InputError
+from keras_l2feat.errors import InputError, Interrupted
 from keras_l2feat.training import first_order, lbfgs
 
 
@@ -79,9 +79,11 @@ def interrupted(function, call):
     return wrapped
 
 
-def test_interrupt_returns_the_best_so_far():
+def test_interrupt_goes_on_with_the_best_so_far():
     assert threading.current_thread() is threading.main_thread()
-    result = lbfgs.minimize(interrupted(rosenbrock, 7), START, quiet=True)
+    with pytest.raises(Interrupted) as stopped:
+        lbfgs.minimize(interrupted(rosenbrock, 7), START, quiet=True)
+    result = stopped.value.best
     assert result.reason == "interrupted"
     assert result.value == min(result.values[: result.iterations + 1] + [result.value])
     assert result.value < rosenbrock(START)[0]
@@ -134,9 +136,19 @@ def test_an_error_reaches_the_caller_and_nobody_waits_forever():
         lbfgs.minimize_many(broken, [[np.zeros(2)], [np.full(2, 9.0)]])
 
 
-def test_an_interrupt_ends_all_runs_with_the_best_of_each():
+def test_an_interrupt_ends_many_runs_and_passes_for_no_result():
     starts = [[np.zeros(2)], [np.full(2, 9.0)]]
-    results = lbfgs.minimize_many(interrupted(quartic, 5), starts)
-    assert [result.reason for result in results] == ["interrupted"] * 2
-    for start, result in zip(starts, results):
-        assert result.value == min(result.values) < quartic(start)[0]
+    with pytest.raises(KeyboardInterrupt):
+        lbfgs.minimize_many(interrupted(quartic, 5), starts)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.1], ids=["Adam", "descent"])
+def test_adam_and_descent_are_interrupted_likewise(share):
+    with pytest.raises(Interrupted) as stopped:
+        first_order.minimize(
+            interrupted(rosenbrock, 9), START, max_iterations=20, adam_share=share, quiet=True
+        )
+    result = stopped.value.best
+    assert result.reason == "interrupted"
+    assert len(result.values) == result.iterations + 1
+    assert result.value == min(result.values)
