@@ -92,12 +92,10 @@ def prune(
         if plan or plan.facts:
             done.append(plan)
     if options.get("polish"):
-        current, rounds, records = _polished(current, data, quiet=quiet, **options)
+        current, rounds, facts = _polished(current, data, quiet=quiet, **options)
         for before, plan in rounds:
             _note(before, plan, reasons)
-        done += [plan for _, plan in rounds] + [
-            Plan(guarantee, facts={"only": "data", "polish": records})
-        ]
+        done += [plan for _, plan in rounds] + [Plan(guarantee, facts={"only": "data", **facts})]
     pruned = current.model
     if any(plan.removed for plan in done) and balance:
         balance_units(current)
@@ -116,8 +114,8 @@ def prune(
         for key, value in costs(g.model, g).items()
     }
     report.plans = done
-    if not report.verified:
-        failed = next(e for e in report.evaluations if not e.passed)
+    failed = next((e for e in report.evaluations if not e.passed), None)
+    if failed is not None:
         error = CheckFailed(
             f"the pruned model deviates by {failed.max_abs:.3g} ({failed.inputs}), "
             f"more than the bound {failed.bound:.3g}."
@@ -156,11 +154,11 @@ def _asked(level, options):
 
 
 def _polished(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, quiet=True, **_):
-    from keras_l2feat.pruning.guarantees.polish import polish
+    from keras_l2feat.pruning.guarantees.polish import kept, polish
 
-    return polish(
-        graph, data, keep_loss=keep_loss, keep_accuracy=keep_accuracy, lam=lam, quiet=quiet
-    )
+    targets = {"keep_loss": keep_loss, "keep_accuracy": keep_accuracy}
+    polished, rounds, records = polish(graph, data, lam=lam, quiet=quiet, **targets)
+    return polished, rounds, {"polish": records, "kept": kept(records, data, **targets)}
 
 
 def _loaded(data):

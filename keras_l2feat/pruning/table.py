@@ -1,5 +1,9 @@
 """A certificate as a text table."""
 
+import math
+
+from keras_l2feat.pruning.guarantees.polish import kept_in_words
+
 __all__ = ["columns", "table"]
 
 SHOWN_LAYERS = 60  # of a model with more, those that lost nothing are left out
@@ -35,8 +39,9 @@ def table(certificate) -> str:
         lines.append(f"Left alone around {name}: {reason}.")
     checks = [("compared on", "max |Δ|", "relative", "bound", "")]
     for e in certificate.evaluations:
-        verdict = "ok" if e.passed else "FAILED"
-        bound = f"{e.bound:.2g} ({e.bound_kind})"
+        bounded = e.bound < math.inf
+        verdict = ("ok" if bounded else "") if e.passed else "FAILED"
+        bound = f"{e.bound:.2g} ({e.bound_kind})" if bounded else f"none ({e.bound_kind})"
         checks.append(
             (f"{e.inputs} ({e.count})", f"{e.max_abs:.2g}", f"{e.max_rel:.2g}", bound, verdict)
         )
@@ -50,8 +55,13 @@ def table(certificate) -> str:
     lines.append("")
     if not lost:
         lines.append(_nothing(certificate))
-    verdict = "verified" if certificate.verified else "NOT verified"
-    lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
+    if "kept" in certificate.facts:
+        lines.append(
+            f"Trained on, no output is bounded: {kept_in_words(certificate.facts['kept'])[1]}."
+        )
+    else:
+        verdict = "verified" if certificate.verified else "NOT verified"
+        lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from keras_l2feat.pruning.guarantees.polish import kept_in_words
 from keras_l2feat.report import directions
 from keras_l2feat.report.drawing import histogram, rays, stacked_bar
 
@@ -24,6 +25,7 @@ h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
 p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
 .badge { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; color: var(--paper); background: var(--good);
   font-weight: 600; } .badge.bad { background: var(--bad); }
+.badge.kept { background: var(--kept); } .badge.fell { background: var(--gone); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; margin: 1rem 0; }
 .card { background: var(--panel); border-radius: .5rem; padding: .6rem .8rem; }
 .card b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
@@ -155,9 +157,15 @@ def _summary(result):
     deviation = f"largest deviation {_number(result.get('max_abs_deviation'))}"
     bound = result.get("bound")
     bound = f", bound {_number(bound)}" if isinstance(bound, (int, float)) else ""
+    colour, verdict = ("", "verified") if verified else (" bad", "not verified")
+    promise = f"guarantee <b>{escape(str(result.get('guarantee', '–')))}</b>; {deviation}{bound}"
+    kept = (result.get("facts") or {}).get("kept")
+    if kept:  # trained on: no output is bounded, so nothing is green
+        fine, words = kept_in_words(kept)
+        colour, verdict = (" kept", "loss kept") if fine else (" fell", "accuracy fell")
+        promise = f"trained on, no output is bounded: {escape(words)}; {deviation}"
     return (
-        f'<p><span class="badge{"" if verified else " bad"}">{"verified" if verified else "not verified"}</span> '
-        f"guarantee <b>{escape(str(result.get('guarantee', '–')))}</b>; {deviation}{bound}.</p>"
+        f'<p><span class="badge{colour}">{verdict}</span> {promise}.</p>'
         f'<div class="cards">{shown}</div>'
     )
 
@@ -252,6 +260,9 @@ def _certificate(result):
     rows = {k: v for k, v in result.items() if k not in skip and not k.startswith(tuple(UNITS))}
     facts = dict(result.get("facts") or {})
     polish = facts.pop("polish", None)
+    facts.pop("kept", None)
+    if polish:
+        rows.pop("verified", None)
     rows.update(facts)
     lines = "".join(
         f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(_fact(value))}</td></tr>"

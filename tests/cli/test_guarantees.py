@@ -1,6 +1,7 @@
 """`l2feat prune` at every guarantee: what it writes, says and refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -83,13 +84,21 @@ def test_polishing_reports_every_width(capsys, folder, tmp_path):
         "50%",
         "-o",
         out,
+        "--report",
+        tmp_path / "page.html",
     )
     result = run(capsys, folder, *options)
     records = result["facts"]["polish"]
     assert records[0]["units"]["hidden_1"] == 60
     assert result["layers"][0]["units_after"] < 60
     assert result["bound"] is None
+    assert result["verified"] is False  # no output is bounded
+    assert result["facts"]["kept"]["loss"][1] <= 1.5 * result["facts"]["kept"]["loss"][0]
     assert out.exists()
+    page = (tmp_path / "page.html").read_text()
+    body = page[page.index("<body") :].partition("<pre>")[0]
+    assert "verified" not in body
+    assert re.search(r'class="badge (kept|fell)">(loss kept|accuracy fell)<', body)
 
 
 @pytest.mark.parametrize(

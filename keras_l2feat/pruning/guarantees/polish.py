@@ -21,7 +21,7 @@ from keras_l2feat.pruning.guarantees.bounded import cheapest_plan
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 
-__all__ = ["percentage", "polish"]
+__all__ = ["kept", "kept_in_words", "percentage", "polish"]
 
 SHARE = 0.25  # of the units that are left, in the first round
 ITERATIONS = 200  # of training after each round
@@ -71,17 +71,17 @@ def polish(
         raise InputError(
             f"Argument 'keep_accuracy' needs classes. Data set {data.name!r} has regression targets."
         )
-    room = percentage(keep_loss) if keep_loss is not None else math.inf if keep_accuracy else 0.001
+    room = _room(keep_loss, keep_accuracy)
     loss = _train(rewrite(graph, Plan()), data, lam, 1).history["loss"][0]
     records = [_record(graph, loss, data, kept=True)]
-    kept, rounds, share = graph, [], SHARE
+    best, rounds, share = graph, [], SHARE
     inputs = [data.inputs(graph.model)]
     with bar(description="polish", quiet=quiet, unit="round") as progress:
         while True:
-            plan = cheapest_plan(kept, inputs, share)
+            plan = cheapest_plan(best, inputs, share)
             if not plan:
                 break
-            model = rewrite(kept, plan)
+            model = rewrite(best, plan)
             fitted = _train(model, data, lam, iterations)
             tried = read(model)
             record = _record(tried, fitted.loss, data, kept=False)
@@ -92,13 +92,53 @@ def polish(
             )
             records.append(record)
             if record["kept"]:
-                rounds.append((kept, plan))
-                kept = tried
+                rounds.append((best, plan))
+                best = tried
             elif len(plan.removed) == 1:
                 break
             else:
                 share *= len(plan.removed) // 2 / len(plan.removed)
-    return kept, rounds, records
+    return best, rounds, records
+
+
+def kept(records, data, keep_loss, keep_accuracy) -> dict:
+    """What stayed in place of a bound on single outputs, of which training leaves none.
+
+    Args:
+        records: from `polish`; data, keep_loss, keep_accuracy: as there.
+
+    Returns: `data` (its name), `points`, `loss` [before, after], `asked` (what was to stay), and
+        `accuracy` [before, after] with `accuracy_on`, where there are classes.
+    """
+    ends = records[0], [record for record in records if record["kept"]][-1]
+    asked = ["accuracy"] if keep_accuracy else []
+    if keep_loss is not None or not keep_accuracy:
+        asked.insert(0, f"loss up to {_room(keep_loss, keep_accuracy):.3g} of itself")
+    test = records[0]["test_accuracy"] is not None
+    return {
+        "data": data.name,
+        "points": len(data.x_train),
+        "asked": asked,
+        "loss": [record["loss"] for record in ends],
+        "accuracy": None if data.classes is None else [_accuracy(record) for record in ends],
+        "accuracy_on": f"{len(data.y_test)} test points" if test else "the same points",
+    }
+
+
+def kept_in_words(kept) -> tuple:
+    """`(whether the accuracy did not fall, a sentence)` of what `kept` returns."""
+    (loss, now), accuracy = kept["loss"], kept["accuracy"]
+    text = f"loss {loss:.6g} → {now:.6g} on the {kept['points']} training points of {kept['data']}"
+    if accuracy is not None:
+        text += f", accuracy {accuracy[0]:.2%} → {accuracy[1]:.2%} on {kept['accuracy_on']}"
+    fine = accuracy is None or accuracy[1] >= accuracy[0]
+    return fine, f"{text} (to be kept: {' and '.join(kept['asked'])})"
+
+
+def _room(keep_loss, keep_accuracy):
+    if keep_loss is None:
+        return math.inf if keep_accuracy else 0.001
+    return percentage(keep_loss)
 
 
 def _train(model, data, lam, iterations):

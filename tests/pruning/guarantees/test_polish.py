@@ -8,7 +8,10 @@ keras = pytest.importorskip("keras")
 from keras_l2feat import data, models, training  # noqa: E402
 from keras_l2feat.errors import InputError  # noqa: E402
 from keras_l2feat.pruning import prune  # noqa: E402
-from keras_l2feat.pruning.guarantees.polish import percentage  # noqa: E402
+from keras_l2feat.pruning.certificate import Certificate, Evaluation  # noqa: E402
+from keras_l2feat.pruning.guarantees.polish import kept, percentage  # noqa: E402
+from keras_l2feat.pruning.table import table  # noqa: E402
+from keras_l2feat.report.page import pruning_page  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,30 @@ def test_a_network_that_ends_in_softmax_keeps_its_loss_and_its_accuracy(trained)
     assert after <= 1.05 * before * (1 + 1e-4)
     assert records[-1]["accuracy"] >= records[0]["accuracy"] - 0.1
     assert pruned.count_params() < model.count_params()
+
+
+@pytest.mark.parametrize("fell", [False, True])
+def test_a_polished_certificate_says_what_was_kept_and_claims_no_bound(fell):
+    points = data.load("mnist-789-42")
+    records = [
+        {"units": {"a": units}, "loss": loss, "accuracy": 1.0, "test_accuracy": share, "kept": True}
+        for units, loss, share in ((9, 0.1, 0.8), (4, 0.101, 0.7 if fell else 0.9))
+    ]
+    records.append({**records[0], "loss": 9.0, "kept": False})
+    facts = {"polish": records, "kept": kept(records, points, "5%", False)}
+    assert facts["kept"]["loss"] == [0.1, 0.101]
+    comparison = Evaluation("data mnist-789-42", 324, 1.0, 0.1, np.inf, "trained on", np.inf, 7)
+    layers = [{"name": "a", "units_before": 9, "units_after": 4, "removed": {"near-aligned": 5}}]
+    certificate = Certificate("bounded", layers, [], {}, [comparison], facts=facts)
+    assert certificate.verified is False
+    text = table(certificate)
+    assert not {"verified", "inf", "ok"} & set(text.replace(".", " ").split())
+    assert "loss 0.1 → 0.101 on the 42 training points of mnist-789-42" in text
+    assert f"accuracy 80.00% → {70 if fell else 90}.00% on 282 test points" in text
+    model = models.mlp(4, (3,), 2)
+    page = pruning_page(certificate.to_json(), model, model)
+    badge = 'class="badge fell">accuracy fell' if fell else 'class="badge kept">loss kept'
+    assert badge in page
 
 
 def test_percentages():
