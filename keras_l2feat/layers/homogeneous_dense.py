@@ -31,7 +31,7 @@ class HomogeneousDense(keras.layers.Dense):
 
     Example:
     >>> layer = HomogeneousDense(3, beta=0.5, bias_initializer="ones", kernel_initializer="zeros")
-    >>> layer(keras.ops.ones((2, 4))).shape
+    >>> tuple(layer(keras.ops.ones((2, 4))).shape)
     (2, 3)
     """
 

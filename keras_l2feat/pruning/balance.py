@@ -2,9 +2,9 @@
 Σ‖W‖² never grows.
 
 At a stationary point of the L2-regularized loss ‖w_in‖ = ‖v_out‖ for every unit of a homogeneous
-activation [Jacot et al. 2022; theory §5], so a merged unit is brought there. A layer's balance
-moves that of the next ones, so the factors are found by sweeps over the squared weights, which
-contract; the weights are touched once.
+activation [Jacot et al. 2022; docs/theory.md §5.1], so a merged unit is brought there. A layer's
+balance moves that of the next ones, so the factors are found by sweeps over the squared weights,
+which contract; the weights are touched once.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
 """The inverse of pruning: an equivalent wider model, by splitting units into aligned copies.
 
 Unit (w, v) becomes copies (√α_i w, √α_i v) with α_i > 0, Σ α_i = 1: the outputs stay, and so does Σ
-‖W‖² when w and v are balanced [Simsek et al. 2021; theory §7]. Where a unit cannot be rescaled
-(tanh, batch normalization) the copies are equal, and only what reads them is divided: (w, α_i v).
+‖W‖² when w and v are balanced [Simsek et al. 2021; docs/theory.md §7.1]. Where a unit cannot be
+rescaled (tanh, batch normalization) the copies are equal, and only what reads them is divided:
+(w, α_i v).
 """
 
 import itertools

@@ -104,7 +104,7 @@ def fit(
 
     Example:
     >>> from keras_l2feat import models
-    >>> model = models.mlp(784, (20, 20), 10, lam=1e-3)
+    >>> model = models.mlp(784, (20, 20), 3, lam=1e-3)
     >>> fitted = fit(model, "mnist-789-42", max_iterations=5, quiet=True)
     >>> len(fitted.history["loss"])
     6

@@ -1,5 +1,5 @@
-"""The plan that keeps every output for every input: exact reductions of theory §6.1, for any
-channel graph.
+"""The plan that keeps every output for every input: exact reductions of docs/theory.md §6.1, for
+any channel graph.
 
 A unit may go if each of its readers either ignores it, or can be told its value otherwise: as a
 multiple of a unit that stays, as a constant in the bias, or as a combination of units that stay.
