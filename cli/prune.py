@@ -175,6 +175,12 @@ def command(
     if not quiet and json_path != "-":
         click.echo(table(certificate))
         click.echo(f"Written: {written}." if written else "Nothing written.")
+        if "export" in result:
+            made = result["export"]
+            click.echo(
+                f"Exported: {made['path']} ({made['format']}), run there: deviates by "
+                f"{made['max_rel_deviation']:.2g} of the largest output."
+            )
 
 
 def _check_paths(source, output, export_format, dry_run):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.pruning.evaluate import arranged, input_shapes
 
 __all__ = ["FORMATS", "export"]
 
@@ -39,8 +40,8 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
         largest output).
 
     Raises:
-        InputError: unknown format, a package is missing, the path is taken, or the runtime has no
-            such operation.
+        InputError: unknown format, a package is missing, the path is taken, the runtime has no such
+            operation, or no size does for what the inputs' shapes leave open.
         CheckFailed: the export's outputs differ by more than 1e-4 of the largest; nothing was
             written.
     """
@@ -61,9 +62,7 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
         try:
             with _quiet():
                 write(model, temporary)
-                outputs = run(
-                    temporary, dict(zip((tensor.name for tensor in model.inputs), inputs))
-                )
+                outputs = run(temporary, model, inputs)
         except ImportError as error:
             raise InputError(
                 f"Export to {format} needs a package: {error}. pip install 'keras-l2feat[export]'"
@@ -80,7 +79,8 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
                 f"({relative:.3g} of the largest output; {TOLERANCE:g} is allowed). Nothing was written."
             )
         os.replace(temporary, path)
-    size = sum(f.stat().st_size for f in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
+    size = sum(f.stat().st_size for f in files)
     return {
         "format": format,
         "path": str(path),
@@ -99,8 +99,8 @@ def _samples(model, samples, seed):
         ]
     random = np.random.default_rng(seed)
     inputs = []
-    for tensor in model.inputs:
-        shape = (SAMPLES, *(size or 8 for size in tensor.shape[1:]))
+    for tensor, shape in zip(model.inputs, input_shapes(model)):
+        shape = (tensor.shape[0] or SAMPLES, *shape)
         values = (
             random.standard_normal(shape)
             if "float" in tensor.dtype
@@ -113,7 +113,7 @@ def _samples(model, samples, seed):
 def _outputs(model, inputs):
     import keras
 
-    outputs = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+    outputs = model.predict_on_batch(arranged(model, inputs))
     return [np.asarray(y, np.float64) for y in keras.tree.flatten(outputs)]
 
 
@@ -152,29 +152,24 @@ def _write_onnx(model, path):
     model.export(path, format="onnx", verbose=False)
 
 
-def _run_onnx(path, inputs):
+def _run_onnx(path, model, inputs):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(
-        None,
-        {given.name: x for given, x in zip(session.get_inputs(), inputs.values(), strict=True)},
-    )
+    given = [i.name for i in session.get_inputs()]
+    return session.run(None, dict(zip(given, inputs, strict=True)))
 
 
 def _write_saved_model(model, path):
     model.export(path, format="tf_saved_model", verbose=False)
 
 
-def _run_saved_model(path, inputs):
+def _run_saved_model(path, model, inputs):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)  # holds the variables, so it has to live as long as the call
-    tensors = [tf.constant(x) for x in inputs.values()]
-    return [
-        y.numpy()
-        for y in tf.nest.flatten(loaded.serve(tensors if len(tensors) > 1 else tensors[0]))
-    ]
+    outputs = loaded.serve(arranged(model, [tf.constant(x) for x in inputs]))
+    return [y.numpy() for y in tf.nest.flatten(outputs)]
 
 
 def _write_tflite(model, path):
@@ -185,17 +180,13 @@ def _write_tflite(model, path):
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
 
 
-def _run_tflite(path, inputs):
+def _run_tflite(path, model, inputs):
     import tensorflow as tf
 
     runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
-    names = list(runner.get_input_details())
-    given = (
-        inputs
-        if set(names) == set(inputs)
-        else dict(zip(sorted(names), inputs.values(), strict=True))
-    )
-    return list(runner(**given).values())
+    names, own = list(runner.get_input_details()), [tensor.name for tensor in model.inputs]
+    own = own if set(names) == set(own) else sorted(names)
+    return list(runner(**dict(zip(own, inputs, strict=True))).values())
 
 
 FORMATS = {

@@ -4,15 +4,15 @@ import contextlib
 
 import numpy as np
 
+from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.rewrite import clone, from_config, unbuilt
 
-__all__ = ["arranged", "batches", "outputs", "precise", "random_inputs"]
+__all__ = ["arranged", "batches", "input_shapes", "outputs", "precise", "random_inputs"]
 
-UNKNOWN_SIZES = {
-    1: 7,
-    2: 32,
-    3: 8,
-}  # what stands for `None`, by the number of axes between batch and channels
+# what stands for `None`, by the number of axes between batch and channels; where a model needs more
+# (it crops, or halves often), the least of SIZES that it takes
+UNKNOWN_SIZES = {1: 7, 2: 32, 3: 8}
+SIZES = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 ENTRIES = 1 << 20  # numbers in one batch of random inputs, at most
 
 
@@ -125,7 +125,7 @@ def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
     Returns: list of arrays, one per input of the model, float32 (exact in float64) or int32.
     """
     generator = np.random.default_rng(seed)
-    shapes = [_filled(tensor.shape[1:]) for tensor in graph.model.inputs]
+    shapes = input_shapes(graph.model)
     count = max(2, min(count, ENTRIES // max(int(np.prod(s)) for s in shapes)))
     inputs = []
     for symbolic, tensor, shape in zip(graph.model.inputs, graph.inputs, shapes):
@@ -142,9 +142,40 @@ def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
     return inputs
 
 
-def _filled(shape):
-    size = UNKNOWN_SIZES.get(len(shape) - 1, 8)
-    return tuple(size if s is None else s for s in shape)
+def input_shapes(model) -> list:
+    """Shapes of one point of each of a model's inputs, unknown sizes filled in so that it can be
+    called.
+
+    Raises:
+        InputError: no size that was tried does.
+    """
+    import keras
+
+    known = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    if not any(None in shape for shape in known):
+        return known
+    usual = [tuple(UNKNOWN_SIZES.get(len(s) - 1, 8) if n is None else n for n in s) for s in known]
+    least = max(
+        size for shape, old in zip(usual, known) for size, n in zip(shape, old) if n is None
+    )
+    tried = [
+        tuple(size if n is None else n for n in s) for size in SIZES if size > least for s in known
+    ]
+    tried = [usual, *(tried[k : k + len(known)] for k in range(0, len(tried), len(known)))]
+    for shapes in tried:
+        tensors = [
+            keras.KerasTensor((t.shape[0], *shape), dtype=t.dtype)
+            for t, shape in zip(model.inputs, shapes)
+        ]
+        try:
+            model.compute_output_spec(arranged(model, tensors))
+            return shapes
+        except Exception as error:  # layers raise whatever they like
+            reason = error
+    raise InputError(
+        f"Model {model.name!r} takes inputs of shapes {known}, and no size up to {SIZES[-1]} does "
+        f"for what is unknown. Give its inputs a shape. ({' '.join(str(reason).split())[:200]})"
+    )
 
 
 def _is_float(array):

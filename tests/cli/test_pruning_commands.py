@@ -39,6 +39,19 @@ def run(capsys, *arguments):
     return ended.value.code or 0, said.out, said.err
 
 
+@pytest.mark.slow
+def test_an_export_says_where_it_is_and_how_near(folder, capsys):
+    code, out, _ = run(
+        capsys, "prune", folder / "wide.keras", "-o", folder / "out.keras",
+        "--export", "saved_model", "--no-latency",
+    )  # fmt: skip
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("Exported:"))
+    assert str(folder / "out") in line
+    assert "of the largest output" in line
+    assert (folder / "out" / "saved_model.pb").exists()
+
+
 def test_prune_writes_a_model_a_plan_and_json(folder, capsys):
     code, out, _ = run(
         capsys, "prune", folder / "wide.keras", "-o", folder / "small.keras", "--data", folder / "points.npz",
