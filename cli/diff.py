@@ -2,6 +2,7 @@
 
 import click
 
+from keras_l2feat import files
 from keras_l2feat.cli.options import (
     data_option,
     json_option,
@@ -11,6 +12,7 @@ from keras_l2feat.cli.options import (
     seed_option,
     write_json_result,
 )
+from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed
 
 
@@ -18,8 +20,8 @@ from keras_l2feat.errors import CheckFailed
     epilog="Example: l2feat diff zoo:mnist-1k-wide small.keras --data mnist-1k",
     short_help="Compare two models.",
 )
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", type=InputFile())
+@click.argument("second", metavar="B", type=InputFile())
 @data_option(text="Compare them on this data set too: a name such as mnist-1k, or an .npz file.")
 @json_option
 @seed_option
@@ -38,9 +40,9 @@ def command(first, second, data, json_path, seed, quiet):
     from keras_l2feat.pruning.table import columns
 
     result = diff(*models, named_inputs(models[0], data), seed=seed)
-    write_json_result(
-        {"sources": [first, second], **({} if data is None else data.facts), **result}, json_path
-    )
+    facts = {} if data is None else data.facts
+    with files.separately():  # the answer, whatever it is
+        write_json_result({"sources": [first, second], **facts, **result}, json_path)
     if not quiet and json_path != "-":
         rows = [("layer", "A", "B", "largest weight difference")]
         for layer in result["layers"]:

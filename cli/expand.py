@@ -6,12 +6,13 @@ from keras_l2feat.cli.options import (
     Widths,
     json_option,
     load_source,
+    output_option,
     quiet_option,
     seed_option,
     source_argument,
     write_json_result,
 )
-from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.errors import CheckFailed
 
 
 @click.command(
@@ -19,9 +20,7 @@ from keras_l2feat.errors import CheckFailed, InputError
     short_help="Write an equivalent wider model by splitting neurons.",
 )
 @source_argument
-@click.option(
-    "-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model."
-)
+@output_option("Where to write the wider model.", required=True)
 @click.option(
     "--widths", type=Widths(), help="New widths of the layers that can be widened, in order."
 )
@@ -35,8 +34,6 @@ def command(source, output, widths, factor, json_path, seed, quiet):
 
     Where neurons can be rescaled, the copies keep the balance and the norm of the weights.
     """
-    if not output.endswith(".keras"):
-        raise InputError(f"Option '-o' takes the name of a '.keras' file. Received: {output!r}.")
     model = load_source(source)
 
     from keras_l2feat.files import save_model

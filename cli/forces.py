@@ -1,11 +1,10 @@
 """`l2feat forces`: attraction and repulsion on the hidden representations of a trained network."""
 
-from pathlib import Path
-
 import click
 
 from keras_l2feat.cli.options import (
     data_option,
+    folder_option,
     json_option,
     lam_option,
     load_data,
@@ -38,16 +37,10 @@ from keras_l2feat.errors import InputError
     show_default=True,
     help="Radians within which neurons share a ray.",
 )
-@click.option(
-    "-o",
-    "--out",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder for picture and CSV.",
-)
+@folder_option("Folder for picture and CSV.")
 @json_option
 @quiet_option
-def command(source, data, lam, ridge, angle, out, json_path, quiet):
+def command(source, data, lam, ridge, angle, output, json_path, quiet):
     """Print how well attraction and repulsion balance in SOURCE, and draw them.
 
     SOURCE is a .keras file of Dense layers, or zoo:NAME. With -o, DIR receives forces.png,
@@ -62,15 +55,15 @@ def command(source, data, lam, ridge, angle, out, json_path, quiet):
     from keras_l2feat.report.forces import measure, write
 
     picture = measure(network, data, lam, cost=cost, ridge=ridge, angle=angle)
-    if out is not None:
+    if output is not None:
         from keras_l2feat.files import output_folder
 
-        write(picture, output_folder(out))
+        write(picture, output_folder(output))
     write_json_result({"source": source, **data.facts, **picture.summary}, json_path)
     if not quiet and json_path != "-":
         click.echo(_table(picture.summary))
-        if out is not None:
-            click.echo(f"Written to {out}/: forces.png, forces.svg, forces.csv")
+        if output is not None:
+            click.echo(f"Written to {output}/: forces.png, forces.svg, forces.csv")
 
 
 def _table(summary) -> str:

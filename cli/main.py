@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from keras_l2feat import files
+from keras_l2feat.cli import paths
 from keras_l2feat.cli.hush import hush_tensorflow
 from keras_l2feat.cli.signals import Signals
 from keras_l2feat.errors import CheckFailed, InputError, Interrupted
@@ -54,6 +56,10 @@ class LazyGroup(click.Group):
             return None
         return importlib.import_module(f"{self.package}.{self.rows[name][0]}").command
 
+    def invoke(self, ctx):
+        with files.together(paths.inputs(ctx)):  # all outputs of a command appear, or none
+            return super().invoke(ctx)
+
     def resolve_command(self, ctx, args):
         if args and args[0] not in self.rows:
             ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(sorted(self.rows))}.")
@@ -74,7 +80,7 @@ class LazyGroup(click.Group):
 def cli():
     """Find the neurons that weight decay made redundant, and leave them out.
 
-    Exit codes: 0 done; 1 a check failed and nothing was written; 2 the call or its input cannot be
+    Exit codes: 0 done; 1 a check failed and no model was written; 2 the call or its input cannot be
     used; 130 interrupted by Ctrl-C (143 by SIGTERM), and what was not finished was not written.
     """
 

@@ -5,16 +5,19 @@ import sys
 
 import click
 
+from keras_l2feat.cli.paths import InputFile, OutputFile, OutputFolder
 from keras_l2feat.errors import InputError
 
 __all__ = [
     "Widths",
     "data_option",
+    "folder_option",
     "json_option",
     "lam_option",
     "load_data",
     "load_source",
     "load_trained",
+    "output_option",
     "quiet_option",
     "scale_option",
     "seed_option",
@@ -22,7 +25,7 @@ __all__ = [
     "write_json_result",
 ]
 
-source_argument = click.argument("source", metavar="SOURCE")
+source_argument = click.argument("source", metavar="SOURCE", type=InputFile())
 seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw."
 )
@@ -30,6 +33,7 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="No tables and n
 json_option = click.option(
     "--json",
     "json_path",
+    type=OutputFile(stdout=True),
     metavar="FILE|-",
     help="Write the result as JSON to a file, or to stdout with '-'.",
 )
@@ -40,6 +44,30 @@ lam_option = click.option(
     metavar="X",
     help="Amount λ of the L2 penalty; by default the one the model carries.",
 )
+
+
+def output_option(help, *, required=False):
+    """`-o, --output OUT.keras`: where a model goes."""
+    return click.option(
+        *("-o", "--output"),
+        type=OutputFile(".keras"),
+        metavar="OUT.keras",
+        required=required,
+        help=help,
+    )
+
+
+def folder_option(help, *, required=False, default=None):
+    """`-o, --output DIR`: where files go."""
+    return click.option(
+        *("-o", "--output"),
+        type=OutputFolder(),
+        metavar="DIR",
+        required=required,
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
 
 
 SCALE = f"{__name__}.scale"  # where `scale_option` leaves its value for `load_data`
@@ -63,7 +91,9 @@ def data_option(
     required=False, text="Data set: a name such as mnist-1k, or the path of an .npz file."
 ):
     """`--data NAME|FILE.npz`, handed on as text, with `scale_option`; see `load_data`."""
-    named = click.option("--data", metavar="NAME|FILE.npz", required=required, help=text)
+    named = click.option(
+        "--data", type=InputFile(), metavar="NAME|FILE.npz", required=required, help=text
+    )
     return lambda command: named(scale_option(command))
 
 

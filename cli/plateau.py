@@ -5,6 +5,7 @@ import math
 import click
 
 from keras_l2feat.cli.options import (
+    folder_option,
     json_option,
     load_data,
     quiet_option,
@@ -12,6 +13,7 @@ from keras_l2feat.cli.options import (
     seed_option,
     write_json_result,
 )
+from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 
 COUNT = 12  # widths between the two ends of a range
@@ -65,7 +67,7 @@ class Numbers(click.ParamType):
     epilog="Example: l2feat plateau mnist-1k --lam 1e-3,1e-4 --widths 2:100 --certify -o results/mine",
     short_help="Find the width from which the regularized loss no longer falls.",
 )
-@click.argument("data", metavar="DATA")
+@click.argument("data", metavar="DATA", type=InputFile())
 @scale_option
 @click.option(
     "--lam", type=Numbers(float), default="1e-3", show_default=True, help="λ, one or several."
@@ -136,12 +138,7 @@ class Numbers(click.ParamType):
     type=Numbers(int),
     help="N for --sweep-lam; by default a quarter, half and all of the data.",
 )
-@click.option(
-    "-o",
-    "--out",
-    metavar="DIR",
-    help="Folder for the tables, the pictures and the best model with its card.",
-)
+@folder_option("Folder for the tables, the pictures and the best model with its card.")
 @json_option
 @seed_option
 @quiet_option
@@ -164,7 +161,7 @@ def command(
     dry_run,
     sweep_lam,
     points,
-    out,
+    output,
     json_path,
     seed,
     quiet,
@@ -175,7 +172,7 @@ def command(
     A run that was stopped, however it was, goes on where it was when it is started again with the
     same arguments.
     """
-    if out is None and not dry_run:
+    if output is None and not dry_run:
         raise InputError("Option '-o DIR' is needed: the folder for the results.")
     for option, value in {
         "--per-layer": per_layer,
@@ -225,21 +222,21 @@ def command(
     found = study.run(
         tasks,
         dataset,
-        out,
+        output,
         epsilon=epsilon,
         sweep_lam=sweep_lam,
         jobs=jobs,
         scheduler=scheduler,
         quiet=quiet,
     )
-    _draw(found, out, dataset.name, epsilon)
-    _keep(found, out, dataset)
+    _draw(found, output, dataset.name, epsilon)
+    _keep(found, output, dataset)
     result = found.result
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
         for line in study.summary(result):
             click.echo(line)
-        click.echo(f"Written to {out}/")
+        click.echo(f"Written to {output}/")
 
 
 def _draw(found, out, name, epsilon):

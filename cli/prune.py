@@ -1,21 +1,28 @@
 """`l2feat prune`: an equivalent smaller model, with its certificate."""
 
+from pathlib import Path
+
 import click
 
+from keras_l2feat import files
 from keras_l2feat.cli.options import (
     data_option,
     json_option,
     load_data,
     load_source,
+    output_option,
     quiet_option,
     seed_option,
     source_argument,
     write_json_result,
 )
+from keras_l2feat.cli.paths import InputFile, OutputFile
 from keras_l2feat.errors import InputError
 
+EXPORTS = {"onnx": ".onnx", "saved_model": "", "tflite": ".tflite"}  # suffix by format
 
-class Range(click.ParamType):
+
+class Range(InputFile):
     """`0,1`: the least and the largest value of an input; or an `.npz` with `low` and `high`, by
     feature."""
 
@@ -25,6 +32,7 @@ class Range(click.ParamType):
         if isinstance(value, tuple):
             return value
         if value.endswith(".npz"):
+            super().convert(value, param, ctx)
             import numpy as np
 
             try:
@@ -50,7 +58,7 @@ class Range(click.ParamType):
     short_help="Write an equivalent smaller model, with a certificate.",
 )
 @source_argument
-@click.option("-o", "--output", metavar="OUT.keras", help="Where to write the pruned model.")
+@output_option("Where to write the pruned model.")
 @data_option(
     text="Compare the models on this data set too: a name such as mnist-1k, or an .npz file."
 )
@@ -80,23 +88,39 @@ class Range(click.ParamType):
     help="With --polish: amount of L2; by default what the layers carry.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would go, write no model.")
-@click.option("--plan", "plan_path", metavar="FILE.json", help="Write what was removed as a plan.")
 @click.option(
-    "--apply-plan", metavar="FILE.json", help="Carry out a plan instead of looking for one."
+    "--plan",
+    "plan_path",
+    type=OutputFile(),
+    metavar="FILE.json",
+    help="Write what was removed as a plan.",
+)
+@click.option(
+    "--apply-plan",
+    type=InputFile(),
+    metavar="FILE.json",
+    help="Carry out a plan instead of looking for one.",
 )
 @click.option("--no-balance", is_flag=True, help="Leave the scale of the remaining units as it is.")
-@click.option("--report", "report_path", metavar="FILE.html", help="Write a page to look at.")
+@click.option(
+    "--report",
+    "report_path",
+    type=OutputFile(),
+    metavar="FILE.html",
+    help="Write a page to look at.",
+)
 @click.option(
     "--rays",
     "rays_path",
+    type=OutputFile(".png", ".svg", ".pdf"),
     metavar="FILE.png",
     help="Write a picture of the neurons' rays before and after.",
 )
 @click.option(
     "--export",
     "export_format",
-    type=click.Choice(["onnx", "saved_model", "tflite"]),
-    help="Export it too.",
+    type=click.Choice(list(EXPORTS)),
+    help="Write the pruned model in this format too, beside OUT.keras.",
 )
 @click.option("--no-latency", is_flag=True, help="Do not time the models.")
 @json_option
@@ -125,7 +149,13 @@ def command(
     SOURCE is a .keras file, or zoo:NAME. Without -o nothing is written. If the smaller model
     deviates by more than the guarantee allows, nothing is written and the exit code is 1.
     """
-    _check_paths(source, output, export_format, dry_run)
+    if export_format:
+        if output is None or dry_run:
+            raise InputError(
+                "Option '--export' needs '-o OUT.keras', beside which the export is written."
+            )
+        exported = Path(output).with_suffix(EXPORTS[export_format])
+        files.check_output(exported)
     options = {name: value for name, value in level.items() if value not in (None, False)}
     _check_level(guarantee, data, options)
     model = load_source(source)
@@ -155,14 +185,9 @@ def command(
         save_plans(certificate.plans, plan_path)
     result = {**certificate.to_json(), "source": source, "output": written}
     if export_format and written:
-        from pathlib import Path
-
         from keras_l2feat.exports import export
 
-        suffix = {"onnx": ".onnx", "tflite": ".tflite", "saved_model": ""}[export_format]
-        result["export"] = export(
-            pruned, str(Path(written).with_suffix(suffix)), export_format, seed=seed
-        )
+        result["export"] = export(pruned, exported, export_format, seed=seed)
     if report_path:
         from keras_l2feat.report.page import write_pruning_page
 
@@ -181,24 +206,6 @@ def command(
                 f"Exported: {made['path']} ({made['format']}), run there: deviates by "
                 f"{made['max_rel_deviation']:.2g} of the largest output."
             )
-
-
-def _check_paths(source, output, export_format, dry_run):
-    import os
-
-    if output is not None:
-        if not output.endswith(".keras"):
-            raise InputError(
-                f"Option '-o' takes the name of a '.keras' file. Received: {output!r}."
-            )
-        if os.path.exists(source) and os.path.exists(output) and os.path.samefile(source, output):
-            raise InputError(
-                f"Option '-o' may not name SOURCE itself: {output!r} would be overwritten."
-            )
-    if export_format and (output is None or dry_run):
-        raise InputError(
-            "Option '--export' needs '-o OUT.keras', beside which the export is written."
-        )
 
 
 def _check_level(guarantee, data, options):

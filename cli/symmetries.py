@@ -5,14 +5,17 @@ import click
 from keras_l2feat.cli.options import (
     Widths,
     data_option,
+    folder_option,
     json_option,
     load_data,
     load_source,
+    output_option,
     quiet_option,
     seed_option,
     source_argument,
     write_json_result,
 )
+from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed, InputError
 
 
@@ -90,9 +93,7 @@ def count(least, width, listed, json_path, quiet):
     epilog="Example: l2feat symmetries expand zoo:bipartite-4-plateau --widths 9 --zero-types 2 -o wide.keras"
 )
 @source_argument
-@click.option(
-    "-o", "--output", required=True, metavar="OUT.keras", help="Where to write the wider model."
-)
+@output_option("Where to write the wider model.", required=True)
 @click.option("--widths", type=Widths(), required=True, help="New hidden widths.")
 @click.option(
     "--sharing",
@@ -119,8 +120,6 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
     """
     import numpy as np
 
-    if not output.endswith(".keras"):
-        raise InputError(f"Option '-o' takes the name of a '.keras' file. Received: {output!r}.")
     model = load_source(source)
     from keras_l2feat import regularizers
     from keras_l2feat.files import save_model
@@ -161,8 +160,8 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
 @command.command(
     epilog="Example: l2feat symmetries connect a.keras b.keras --data teacher --lam 1e-3 -o paths"
 )
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", type=InputFile())
+@click.argument("second", metavar="B", type=InputFile())
 @data_option(required=True)
 @click.option(
     "--lam",
@@ -170,16 +169,11 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
     metavar="X",
     help="Amount λ of the L2 penalty; by default what A carries.",
 )
-@click.option(
-    "-o",
-    "--out",
-    metavar="DIR",
-    help="Write the plot, a CSV of the loss and the waypoints of the best path.",
-)
+@folder_option("Write the plot, a CSV of the loss and the waypoints of the best path.")
 @json_option
 @seed_option
 @quiet_option
-def connect(first, second, data, lam, out, json_path, seed, quiet):
+def connect(first, second, data, lam, output, json_path, seed, quiet):
     """Connect two trained networks A and B (dense, of equal widths) by paths of low loss.
 
     If B is a permutation of A, through one extra neuron a layer at constant loss. Otherwise the
@@ -224,10 +218,10 @@ def connect(first, second, data, lam, out, json_path, seed, quiet):
         "max_deviation": float(connection.profiles[connection.best][3].max()),
     }
     write_json_result(result, json_path)
-    if out is not None:
+    if output is not None:
         from keras_l2feat.files import output_folder
 
-        _write(output_folder(out), connection, rows)
+        _write(output_folder(output), connection, rows)
     if quiet or json_path == "-":
         return
     click.echo(

@@ -6,12 +6,14 @@ from keras_l2feat.cli.options import (
     Widths,
     json_option,
     load_data,
+    output_option,
     quiet_option,
     scale_option,
     seed_option,
     write_json_result,
 )
-from keras_l2feat.errors import InputError, Interrupted
+from keras_l2feat.cli.paths import InputFile
+from keras_l2feat.errors import Interrupted
 
 # form: module of keras_l2feat.training whose
 # `fit(network, data, *, lam, max_iterations, seconds, seed, quiet)` returns a `training.Fit`
@@ -22,7 +24,7 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     epilog="Example: l2feat train mnist-1k --widths 50,50 --lam 1e-3 -o wide.keras",
     short_help="Train an L2-regularized network on full batches.",
 )
-@click.argument("data", metavar="DATA")
+@click.argument("data", metavar="DATA", type=InputFile())
 @scale_option
 @click.option(
     "--widths",
@@ -86,7 +88,7 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     default="float32",
     help="Of the saved model.",
 )
-@click.option("-o", "--out", required=True, metavar="OUT.keras", help="Where the model goes.")
+@output_option("Where the model goes.", required=True)
 @json_option
 @seed_option
 @quiet_option
@@ -104,7 +106,7 @@ def command(
     seconds,
     batch_size,
     dtype,
-    out,
+    output,
     json_path,
     seed,
     quiet,
@@ -115,10 +117,8 @@ def command(
     x_test, y_test]. Ctrl-C ends training; the best network so far is written, and the
     exit code is 130.
     """
-    if not out.endswith(".keras"):
-        raise InputError(f"Option '-o' must name a file that ends in .keras. Received: {out!r}.")
     data = load_data(data)
-    from keras_l2feat.files import save_model
+    from keras_l2feat.files import save_model, separately
     from keras_l2feat.models import mlp
     from keras_l2feat.network import DenseNetwork
     from keras_l2feat.plateau.trial import measure
@@ -158,7 +158,6 @@ def command(
     trial = measure(
         DenseNetwork.from_model(model), data, lam, method=form, seed=seed, seconds=fitted.seconds
     )
-    save_model(model, out)
     result = {
         **data.facts,
         "widths": list(fitted.network.hidden if form != "weights" else widths),
@@ -173,19 +172,21 @@ def command(
         "iterations": fitted.iterations,
         "seconds": fitted.seconds,
         "reason": fitted.reason,
-        "output": out,
+        "output": output,
     }
-    write_json_result(result, json_path)
+    with separately():  # also where training was interrupted
+        save_model(model, output)
+        write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(
             f"loss {trial.loss:.6g} (λ term included), test loss {trial.test_loss:.4g}, "
             f"test accuracy {trial.test_accuracy:.4g}"
         )
         click.echo(
-            f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), written to {out}"
+            f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), written to {output}"
         )
     if fitted.reason == "interrupted":
-        raise Interrupted(f"The best of {fitted.iterations} iterations is in {out}.")
+        raise Interrupted(f"The best of {fitted.iterations} iterations is in {output}.")
 
 
 def _callbacks(align):

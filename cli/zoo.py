@@ -4,10 +4,14 @@ from pathlib import Path
 
 import click
 
-from keras_l2feat.cli.options import json_option, quiet_option, write_json_result
+from keras_l2feat.cli.options import (
+    folder_option,
+    json_option,
+    quiet_option,
+    write_json_result,
+)
+from keras_l2feat.cli.paths import OutputFile, OutputFolder
 from keras_l2feat.errors import CheckFailed, InputError
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group(
@@ -67,12 +71,7 @@ def info(name, json_path):
 
 @command.command(epilog="Example: l2feat zoo download mnist-1k-plateau -o models")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--output",
-    type=FOLDER,
-    help="Folder to copy the files to; without, they stay in the cache.",
-)
+@folder_option("Folder to copy the files to; without, they stay in the cache.")
 @quiet_option
 def download(names, output, quiet):
     """Get the files of models, checked by size and SHA-256, and print where they are."""
@@ -86,7 +85,7 @@ def download(names, output, quiet):
         path = fetch(one, quiet=quiet)
         if output is not None:
             target = files.output_folder(output) / one.file
-            with files.atomic_path(target) as temporary:
+            with files.separately(), files.atomic_path(target) as temporary:
                 shutil.copyfile(path, temporary)
             path = target
         if not quiet:
@@ -103,6 +102,7 @@ def verify(name, everything, json_path, quiet):
     parent."""
     from dataclasses import asdict
 
+    from keras_l2feat import files
     from keras_l2feat.zoo.cards import shown
     from keras_l2feat.zoo.registry import entries, entry
     from keras_l2feat.zoo.verify import verify as check
@@ -124,16 +124,15 @@ def verify(name, everything, json_path, quiet):
             click.echo(
                 f"  {word:<8}{row['what']}: {shown(row['found'])} (stated {shown(row['expected'])})"
             )
-    write_json_result(results, json_path)
+    with files.separately():  # the answer, whatever it is
+        write_json_result(results, json_path)
     if failed:
         raise CheckFailed(f"{len(failed)} checks failed: {'; '.join(failed)}.")
 
 
 @command.command(epilog="Example: l2feat zoo build bipartite-4 --check")
 @click.argument("name")
-@click.option(
-    "-o", "--output", type=FOLDER, help="Folder for models, cards and rows.  [default: zoo-NAME]"
-)
+@folder_option("Folder for models, cards and rows.  [default: zoo-NAME]")
 @click.option("--check", "compare", is_flag=True, help="Compare the figures with the shipped ones.")
 @click.option(
     "--ship", is_flag=True, help="For maintainers: put the result into the package itself."
@@ -159,7 +158,7 @@ def build(name, output, compare, ship, quiet):
 
 
 @command.command(epilog="Example: l2feat zoo publish mirror")
-@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("folder", metavar="DIR", type=OutputFolder())
 @quiet_option
 def publish(folder, quiet):
     """Write a complete mirror to DIR: models, cards, registry and the gallery, for any web
@@ -177,9 +176,11 @@ def publish(folder, quiet):
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
+    metavar="FILE.html",
     default="zoo.html",
     show_default=True,
+    help="Where the page goes.",
 )
 @quiet_option
 def gallery(output, quiet):

@@ -7,7 +7,6 @@ tflite       one file, run by the TensorFlow Lite interpreter
 """
 
 import contextlib
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.files import atomic_path, check_output
 from keras_l2feat.pruning.evaluate import arranged, input_shapes
 
 __all__ = ["FORMATS", "export"]
@@ -48,17 +48,11 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
     if format not in FORMATS:
         raise bad_argument("format", f"one of {sorted(FORMATS)}", format)
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(
-            f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist."
-        )
-    if path.is_dir():
-        raise InputError(f"Cannot write {str(path)!r}: the folder exists already.")
+    check_output(path)
     inputs = _samples(model, samples, seed)
     expected = _outputs(model, inputs)  # the call also traces the model, which some exports need
     write, run = FORMATS[format]
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        temporary = Path(folder) / ("model" + path.suffix)
+    with atomic_path(path) as temporary:
         try:
             with _quiet():
                 write(model, temporary)
@@ -78,9 +72,7 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
                 f"The {format} export of {model.name!r} differs from the model by {deviation:.3g} "
                 f"({relative:.3g} of the largest output; {TOLERANCE:g} is allowed). Nothing was written."
             )
-        os.replace(temporary, path)
-    files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
-    size = sum(f.stat().st_size for f in files)
+        size = sum(f.stat().st_size for f in (temporary, *temporary.rglob("*")) if f.is_file())
     return {
         "format": format,
         "path": str(path),
@@ -175,7 +167,7 @@ def _run_saved_model(path, model, inputs):
 def _write_tflite(model, path):
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         _write_saved_model(model, folder)
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
 

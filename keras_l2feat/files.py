@@ -4,61 +4,128 @@ Nothing here imports TensorFlow or Keras until a model is read or written.
 """
 
 import contextlib
+import contextvars
 import hashlib
 import json
 import os
+import platform
+import secrets
+import shutil
 import tempfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 from keras_l2feat.errors import InputError
 
 __all__ = [
     "atomic_path",
+    "check_output",
+    "current",
+    "is_stream",
     "load_model",
     "output_folder",
+    "same_file",
     "save_model",
+    "separately",
     "sha256",
+    "together",
     "write_json",
     "write_text",
 ]
 
 READ_CHUNK = 1 << 20
+# Temporary files are named after the machine and the process that they belong to, so that what a
+# killed process left can be told from what another one is writing.
+OURS = f".l2feat-{zlib.crc32(platform.node().encode()):08x}-"
+LONGEST_SUFFIX = 20
+STREAMS = {("dev", "stdin"), ("dev", "stdout"), ("dev", "stderr"), ("dev", "fd")}
+
+_transaction = contextvars.ContextVar("transaction", default=None)
+
+
+@contextlib.contextmanager
+def together(inputs=()):
+    """All files that are written inside appear at the end, or none does.
+
+    Inside another `together` this one is a part of it.
+
+    Args:
+        inputs: paths that none of them may name, by another name or through links either; the
+            list may grow while it is used.
+    """
+    if _transaction.get() is not None:
+        yield
+        return
+    with _started(_Transaction(inputs)):
+        yield
+
+
+@contextlib.contextmanager
+def separately():
+    """What is written inside appears at its end, whatever becomes of the `together` around it."""
+    around = _transaction.get()
+    with _started(_Transaction(() if around is None else around.inputs)):
+        yield
 
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Yield a temporary path beside `path`, with its suffix; on success it is moved onto `path`, on
-    failure removed.
+    """Yield a temporary path with the suffix of `path`, where a file or a folder is to be made; on
+    success it is moved onto `path`, on failure removed.
 
-    So `path` always holds either what it held before or the complete new content.
+    So `path` always holds either what it held before or the complete new content. A link is
+    followed. A device or a pipe gets the content written into it.
+
+    Raises:
+        InputError: the path cannot be written, or is an input or another output of the same
+            `together`.
+    """
+    with together():
+        transaction = _transaction.get()
+        with _writing(path):
+            target, temporary = transaction.claim(path)
+        try:
+            with _writing(path):
+                yield temporary
+                if is_stream(target):
+                    with open(temporary, "rb") as content, open(target, "wb") as stream:
+                        shutil.copyfileobj(content, stream)
+                    transaction.drop(target)
+        except BaseException:
+            transaction.drop(target)
+            raise
+
+
+def check_output(path) -> None:
+    """Refuse a path that `atomic_path` could not write, before the work for its content is done.
+
+    Raises:
+        InputError: it is a directory, its folder is missing, or writing is not permitted.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"Cannot write {str(path)!r}: it is a directory, a file name is expected.")
-    if not path.parent.is_dir():
-        raise InputError(
-            f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist."
-        )
-    try:
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from error
-    os.close(handle)
-    try:
-        yield Path(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(
-            temporary, 0o666 & ~umask
-        )  # mkstemp makes private files; a result is an ordinary one
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    with _writing(path):
+        if path.is_dir():
+            raise InputError(
+                f"Cannot write {str(path)!r}: a directory of that name exists already."
+            )
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            raise InputError(
+                f"Cannot write {str(path)!r}: the folder {str(folder)!r} does not exist."
+            )
+        path.exists()  # too long a name is an error here
+        if not os.access(path if is_stream(path) else folder, os.W_OK):
+            raise InputError(f"Cannot write {str(path)!r}: permission denied.")
+
+
+def current(path) -> Path:
+    """Where the content of `path` is: in a temporary file, if it was written in the `together`
+    around."""
+    transaction = _transaction.get()
+    target = Path(os.path.realpath(path))
+    return Path(path) if transaction is None else transaction.moves.get(target, Path(path))
 
 
 def output_folder(path) -> Path:
@@ -156,3 +223,113 @@ def _check_kind(path: Path) -> None:
         raise InputError(
             f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file)."
         )
+
+
+def is_stream(path) -> bool:
+    """Whether `path` is a device or a pipe, into which one writes; a file, there or not, is
+    replaced."""
+    path = Path(path).absolute()
+    if path.parts[1] == "proc" or path.parts[1:3] in STREAMS:
+        return True  # of this process, whatever is behind it
+    return path.exists() and not path.is_file()
+
+
+def same_file(path, other) -> bool:
+    """Whether two paths, of files that are there or not, lead to the same place."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one is not there
+        return os.path.realpath(path) == os.path.realpath(other)
+
+
+class _Transaction:
+    """The temporary files of some outputs, until all are complete.
+
+    Attributes:
+        inputs: paths that are not to be written.
+        moves: temporary path by the path that it is for.
+    """
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+        self.moves = {}
+
+    def claim(self, path):
+        """The place that `path` leads to, and a temporary path for its content."""
+        check_output(path)
+        path = Path(path)
+        target = path.absolute() if is_stream(path) else Path(os.path.realpath(path))
+        if any(same_file(target, other) for other in self.inputs):
+            raise InputError(f"Cannot write {str(path)!r}: it is an input, which stays as it is.")
+        if target in self.moves:
+            raise InputError(f"Cannot write {str(path)!r}: another output has the same name.")
+        folder = Path(tempfile.gettempdir()) if is_stream(target) else target.parent
+        _sweep(folder)
+        name = f"{OURS}{os.getpid()}-{secrets.token_hex(4)}{target.suffix[:LONGEST_SUFFIX]}"
+        self.moves[target] = folder / name
+        return target, folder / name
+
+    def drop(self, target):
+        if target in self.moves:
+            _remove(self.moves.pop(target))
+
+    def finish(self):
+        """Move all into place; first those that replace something, as these may still fail."""
+        for target in sorted(self.moves, key=lambda target: not target.exists()):
+            with _writing(target):
+                os.replace(self.moves[target], target)
+            del self.moves[target]
+
+    def abandon(self):
+        for target in list(self.moves):
+            self.drop(target)
+
+
+@contextlib.contextmanager
+def _started(transaction):
+    token = _transaction.set(transaction)
+    try:
+        yield
+        transaction.finish()
+    finally:
+        _transaction.reset(token)
+        transaction.abandon()
+
+
+@contextlib.contextmanager
+def _writing(path):
+    """What the system refuses, as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+
+
+def _sweep(folder) -> None:
+    """Remove what processes of this machine that were killed left in a folder."""
+    with os.scandir(folder) as entries:
+        left = [entry.name for entry in entries if entry.name.startswith(OURS)]
+    for name in left:
+        owner = name.removeprefix(OURS).split("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            with contextlib.suppress(OSError):
+                _remove(folder / name)
+
+
+def _alive(process) -> bool:
+    if os.name != "posix":  # elsewhere the question itself ends the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
+
+
+def _remove(path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -94,7 +94,7 @@ def ship(built, folder) -> None:
     """
     rows = {one.name: one.as_row() for one in registry.read(registry.FOLDER / "registry.json")}
     for one in built:
-        source = Path(folder) / one.file
+        source = files.current(Path(folder) / one.file)
         if files.sha256(source) != one.sha256:
             raise CheckFailed(f"{str(source)!r} has changed since it was built.")
         shipped = registry.Entry(**one.as_row() | {"shipped": True})

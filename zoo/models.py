@@ -96,8 +96,8 @@ def save(model, card: dict, path, *, name=None, version="1") -> Entry:
     one = Entry(
         name or path.stem,
         path.name,
-        files.sha256(path),
-        path.stat().st_size,
+        files.sha256(files.current(path)),
+        files.current(path).stat().st_size,
         version=version,
         facts=facts,
     )

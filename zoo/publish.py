@@ -34,10 +34,11 @@ def publish(folder, *, names=None, quiet=True) -> list:
     chosen = registry.entries() if names is None else [registry.entry(name) for name in names]
     for one in progress.bar(chosen, description="publish", unit="model", quiet=quiet):
         source, target = fetch(one, quiet=quiet), folder / one.file
-        if not (target.is_file() and files.sha256(target) == one.sha256):
-            with files.atomic_path(target) as temporary:
-                shutil.copyfile(source, temporary)
-        files.write_text(folder / f"{one.name}.md", card_text(one))
+        with files.separately():  # what is there need not be copied again after an interrupt
+            if not (target.is_file() and files.sha256(target) == one.sha256):
+                with files.atomic_path(target) as temporary:
+                    shutil.copyfile(source, temporary)
+            files.write_text(folder / f"{one.name}.md", card_text(one))
     write_gallery(folder / "index.html", chosen)
     # Last, so that a registry never promises what is not there yet.
     rows = [one.as_row() | {"shipped": False, "url": None} for one in chosen]

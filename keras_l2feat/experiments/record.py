@@ -31,7 +31,8 @@ def figure(name: str, *options, summary: str = ""):
         )
         @click.option(
             "-o",
-            "--out",
+            "--output",
+            "out",
             default=f"results/{name}",
             show_default=True,
             type=click.Path(path_type=Path),

@@ -9,14 +9,14 @@ all there is not run again.
 import functools
 import hashlib
 import json
+import zipfile
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat import progress, workers
 from keras_l2feat.errors import InputError, Interrupted
-from keras_l2feat.files import atomic_path, output_folder
+from keras_l2feat.files import atomic_path, output_folder, separately
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau.trial import Trial
 
@@ -101,8 +101,6 @@ def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> li
         Interrupted: by Ctrl-C; the tasks that were finished are stored.
     """
     folder = output_folder(folder)
-    for leftover in folder.glob(".*.npz"):  # of a run that was killed while it wrote
-        leftover.unlink()
     names = [task.key(data) for task in tasks]
     pending = [(task, name) for task, name in zip(tasks, names) if _stored(folder, name) is None]
     best = {}
@@ -110,7 +108,8 @@ def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> li
     try:
         with progress.bar(total=left, description="tasks", quiet=quiet, unit="task") as bar:
             for (task, name), trials in _results(pending, data, jobs, scheduler):
-                _store(folder, name, trials)
+                with separately():
+                    _store(folder, name, trials)
                 left -= 1
                 least = min(trial.loss for trial in trials)
                 best[task.lam] = min(least, best.get(task.lam, np.inf))
@@ -174,13 +173,12 @@ def _store(folder, name, trials):
 
 
 def _stored(folder, name):
-    """The trials of a finished task, or None."""
-    first = folder / f"{name}.0.npz"
-    if not first.exists():
+    """The trials of a finished task, or None; also where a file is damaged."""
+    try:
+        count = int(_arrays(folder / f"{name}.0.npz")["count"])
+        return [read_trial(folder / f"{name}.{index}.npz") for index in range(count)]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
-    with np.load(first, allow_pickle=False) as archive:
-        count = int(archive["count"])
-    return [read_trial(folder / f"{name}.{index}.npz") for index in range(count)]
 
 
 def write_trial(path, trial, *, count=1) -> None:
@@ -191,19 +189,23 @@ def write_trial(path, trial, *, count=1) -> None:
     network = trial.network
     description = {**values, "activation": network.activation, "beta": network.beta}
     weights = {f"weight_{layer}": weight for layer, weight in enumerate(network.weights, start=1)}
-    with atomic_path(Path(path)) as temporary:
-        try:
-            np.savez(temporary, description=json.dumps(description), count=count, **weights)
-        except OSError as error:
-            raise InputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+    with atomic_path(path) as temporary:
+        np.savez(temporary, description=json.dumps(description), count=count, **weights)
 
 
 def read_trial(path) -> Trial:
     """Read what `write_trial` wrote."""
-    with np.load(path, allow_pickle=False) as archive:
-        description = json.loads(str(archive["description"]))
-        count = sum(name.startswith("weight_") for name in archive.files)
-        weights = [archive[f"weight_{layer}"] for layer in range(1, count + 1)]
+    arrays = _arrays(path)
+    description = json.loads(str(arrays["description"]))
+    count = sum(name.startswith("weight_") for name in arrays)
+    weights = [arrays[f"weight_{layer}"] for layer in range(1, count + 1)]
     network = DenseNetwork(tuple(weights), description.pop("activation"), description.pop("beta"))
     description["widths"] = tuple(description["widths"])
     return Trial(**description, network=network)
+
+
+def _arrays(path):
+    """All arrays of an `.npz` file by name."""
+    # NumPy leaves a file that it opened itself open where it is damaged
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        return dict(archive)

@@ -10,6 +10,7 @@ import pytest
 
 from keras_l2feat.data import load
 from keras_l2feat.errors import InputError
+from keras_l2feat.files import OURS
 from keras_l2feat.plateau import table
 from keras_l2feat.plateau.study import plan
 from keras_l2feat.plateau.tasks import read_trial, run_tasks, write_trial
@@ -48,14 +49,26 @@ def test_trials_survive_their_files(tmp_path, expected):
     )
 
 
-def test_what_is_done_is_not_done_again_and_leftovers_go(tmp_path, expected):
+def test_what_is_done_is_not_done_again_and_only_our_leftovers_go(tmp_path, expected):
     run_tasks(TASKS[:2], DATA, tmp_path, quiet=True)
     done = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    (tmp_path / ".half-written.npz").write_bytes(b"half")
+    (tmp_path / ".mine.npz").write_bytes(b"of the user")
+    (tmp_path / f"{OURS}{2**23}-1.npz").write_bytes(b"half")  # no process has so high a number
     assert frame(run_tasks(TASKS, DATA, tmp_path, quiet=True)).equals(expected)
     for name, moment in done.items():
         assert (tmp_path / name).stat().st_mtime_ns == moment
-    assert not list(tmp_path.glob(".*"))
+    assert [path.name for path in tmp_path.glob(".*")] == [".mine.npz"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive", None, 300], ids=str)
+def test_a_damaged_result_is_computed_again(tmp_path, expected, damage):
+    run_tasks(TASKS, DATA, tmp_path, quiet=True)
+    for path in sorted(tmp_path.iterdir())[:3]:
+        content = path.read_bytes()
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage if isinstance(damage, bytes) else content[:damage])
+    assert frame(run_tasks(TASKS, DATA, tmp_path, quiet=True)).equals(expected)
 
 
 @pytest.mark.slow
