@@ -34,8 +34,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 demo: $(VENV)/.installed
-	@mkdir -p results/demo
-	@$(BIN)/l2feat prune zoo:mnist-1k-wide --data mnist-1k -o results/demo/mnist-1k-small.keras --rays results/demo/rays.png
+	@mkdir -p demo
+	@$(BIN)/l2feat prune zoo:mnist-1k-wide --data mnist-1k -o demo/mnist-1k-small.keras \
+	  --rays demo/rays.png --report demo/report.html
 
 test: $(VENV)/.installed-test
 	$(PYTEST) -n $(WORKERS) --dist worksteal --durations 15

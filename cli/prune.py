@@ -194,8 +194,10 @@ def command(
         write_pruning_page(report_path, result, model, pruned, certificate.plans)
     if rays_path:
         from keras_l2feat.plots.rays import rays_before_after
+        from keras_l2feat.pruning.plan import removed_units
 
-        rays_before_after(model, pruned, rays_path, data=data, seed=seed)
+        gone = removed_units(certificate.plans)
+        rays_before_after(model, pruned, rays_path, data=data, gone=gone, seed=seed)
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(table(certificate))

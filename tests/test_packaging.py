@@ -2,6 +2,7 @@
 example."""
 
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,11 @@ def test_unknown_command_names_the_known_ones():
     outcome = CliRunner().invoke(cli, ["shrink"])
     assert outcome.exit_code == 2
     assert "prune" in outcome.output
+
+
+def test_the_demo_writes_only_where_git_does_not_look():
+    recipe = (ROOT / "Makefile").read_text().split("\ndemo:")[1].split("\n\n")[0]
+    written = re.findall(r"(?:-o|--rays|--report) (\S+)", recipe)
+    assert len(written) == 3
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {path.split("/")[0] + "/" for path in written} <= set(ignored)

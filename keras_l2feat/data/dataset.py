@@ -22,6 +22,7 @@ class Dataset:
         x_test, y_test: the same, or `None`.
         input_shape: shape of one input before flattening, for example `(28, 28)`.
         classes: number of classes, `None` for regression.
+        class_names: of the classes, in the order of their labels; by default the labels.
         licence, source: of the data.
         scale: by what the stored inputs were multiplied.
         reference: what `data.load` takes to load it again; by default the name.
@@ -34,6 +35,7 @@ class Dataset:
     y_test: np.ndarray | None = None
     input_shape: tuple = ()
     classes: int | None = None
+    class_names: tuple = ()
     licence: str = ""
     source: str = ""
     scale: Fraction = Fraction(1)
@@ -42,6 +44,8 @@ class Dataset:
     def __post_init__(self):
         if not self.input_shape:
             object.__setattr__(self, "input_shape", self.x_train.shape[1:])
+        if not self.class_names and self.classes is not None:
+            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
         if not self.reference:
             object.__setattr__(self, "reference", self.name)
 

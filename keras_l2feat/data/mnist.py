@@ -41,12 +41,12 @@ def mnist(*, full=False, digits=None, n=None, scale=PIXEL, name=None) -> Dataset
             set.
     """
     arrays = _full() if full else read_npz(SUBSET)
-    classes = 10
+    names = range(10)
     if digits is not None:
         digits = sorted({int(digit) for digit in digits})
         if not digits or not set(digits) <= set(range(10)):
             raise bad_argument("digits", "a choice of 0 … 9", digits)
-        classes = len(digits)
+        names = digits
         for part in ("train", "test"):
             kept = np.isin(arrays[f"y_{part}"], digits)
             arrays[f"x_{part}"] = arrays[f"x_{part}"][kept]
@@ -64,7 +64,8 @@ def mnist(*, full=False, digits=None, n=None, scale=PIXEL, name=None) -> Dataset
         **pixels,
         **labels,
         input_shape=(28, 28),
-        classes=classes,
+        classes=len(names),
+        class_names=tuple(map(str, names)),
         licence=LICENCE,
         source=SOURCE,
         scale=scale,

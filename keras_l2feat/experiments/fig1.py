@@ -6,7 +6,7 @@ import numpy as np
 from keras_l2feat.experiments.record import figure
 from keras_l2feat.files import atomic_path
 
-DATA, WIDTHS, DIGITS = "mnist-789-42", (50, 50), ("7", "8", "9")
+DATA, WIDTHS = "mnist-789-42", (50, 50)
 ITERATIONS, TOLERANCE, WINDOW = 15000, 1e-9, 300
 FRAMES = 40  # of the animation, spaced geometrically over the iterations
 
@@ -52,7 +52,7 @@ def command(out, *, seed, quiet, lam, animate):
     )
     network = objective.decode(result.arrays)
     picture = measure(network, digits, lam)
-    write(picture, out, DIGITS, f"Attraction (green) and repulsion (red), λ = {lam:g}")
+    write(picture, out, f"Attraction (green) and repulsion (red), λ = {lam:g}")
     if animate:
         _animate([*course, (result.iterations, network)], digits, lam, out / "forces.gif", quiet)
     layers = picture.summary["layers"]
@@ -91,7 +91,7 @@ def _animate(course, digits, lam, path, quiet):
         for iteration, network in frames:
             for panel in axes.flat:
                 panel.clear()
-            draw_forces(axes, measure(network, digits, lam, planes=planes).table, DIGITS)
+            draw_forces(axes, measure(network, digits, lam, planes=planes).table)
             drawing.suptitle(f"iteration {iteration}")
             writer.grab_frame()
         for _ in range(8):  # the end stands a while

@@ -32,7 +32,7 @@ def force_table(forces, classes=None, rays=None, planes=None) -> pd.DataFrame:
 
     Args:
         forces: `objectives.Forces`.
-        classes: (N,) labels or None.
+        classes: (N,) names or labels, or None.
         rays: for each hidden layer the (n,) ray labels of its neurons (−1 for dead ones), or None.
         planes: what to project on, by default the `principal_planes` of these forces.
 
@@ -57,7 +57,7 @@ def force_table(forces, classes=None, rays=None, planes=None) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def draw_forces(axes, table, names=None):
+def draw_forces(axes, table):
     """Draw a `force_table` into axes of shape (hidden layers, 2): points left, neurons right.
 
     Points are coloured by class, attraction is green, repulsion red, in one scale a panel: all but
@@ -66,7 +66,6 @@ def draw_forces(axes, table, names=None):
 
     Args:
         axes: matplotlib axes, (layers, 2).
-        names: of the classes, a sequence or mapping.
     """
     for (layer, kind), frame in table.groupby(["layer", "kind"]):
         panel = axes[layer - 1, 0 if kind == "point" else 1]
@@ -97,7 +96,7 @@ def draw_forces(axes, table, names=None):
                 **arrow,
             )
         if kind == "point":
-            _points(panel, frame, names)
+            _points(panel, frame)
         else:
             _neurons(panel, frame, extent)
         panel.plot(0, 0, "+", color="0.2", markersize=10, zorder=1)
@@ -111,7 +110,7 @@ def draw_forces(axes, table, names=None):
         panel.tick_params(labelsize=8)
 
 
-def _points(panel, frame, names):
+def _points(panel, frame):
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")
@@ -128,7 +127,6 @@ def _points(panel, frame, names):
     for index, (label, group) in enumerate(
         frame.groupby("class") if frame["class"].notna().any() else [("", frame)]
     ):
-        name = label if names is None or label == "" else names[label]
         panel.scatter(
             group["x"],
             group["y"],
@@ -136,7 +134,7 @@ def _points(panel, frame, names):
             color=colors[index % 8],
             edgecolor="white",
             lw=0.5,
-            label=name,
+            label=label,
             zorder=3,
         )
     if frame["class"].notna().any():

@@ -10,19 +10,20 @@ POINTS = 256  # inputs on which neurons are compared
 PANELS = 6  # layers drawn at most: those that lose most
 
 
-def rays_before_after(model, pruned, path, *, data=None, seed=0) -> None:
+def rays_before_after(model, pruned, path, *, data=None, gone=None, seed=0) -> None:
     """Draw each pruned layer's neurons before and after: many points on few rays become one point a
     ray.
 
     A neuron is the vector of its outputs on up to 256 inputs, of `data` or else Gaussian; both
     panels of a layer show these vectors in the two principal directions (from the origin) of the
     layer before pruning. Colours are the rays of the pruned layer; a neuron that is on none of them
-    is grey. [after Jacot et al. 2022, Fig. 1]
+    is grey. Neurons that are removed are rings. [after Jacot et al. 2022, Fig. 1]
 
     Args:
         model, pruned: the two Keras models, with the same names of layers.
         path: a picture; the suffix says its format.
         data: a `Dataset` that the model takes, or `None`.
+        gone: layer → indices of the neurons that were removed, drawn as rings.
         seed: of Gaussian inputs.
     """
     inputs = _inputs(model, data, seed)
@@ -32,7 +33,8 @@ def rays_before_after(model, pruned, path, *, data=None, seed=0) -> None:
     before, after = _responses(model, layers, inputs), _responses(pruned, layers, inputs)
     with canvas(2, len(layers), squeeze=False) as (figure, axes):
         for column, name in enumerate(layers):
-            _draw_layer(axes[:, column], name, before[name], after[name])
+            lost = np.isin(np.arange(len(before[name])), list((gone or {}).get(name, ())))
+            _draw_layer(axes[:, column], name, before[name], after[name], lost)
         save(figure, path)
 
 
@@ -74,7 +76,7 @@ def _responses(model, layers, inputs):
     }
 
 
-def _draw_layer(axes, name, before, after):
+def _draw_layer(axes, name, before, after, lost):
     import seaborn as sns
 
     _, _, directions = np.linalg.svd(before, full_matrices=False)
@@ -83,19 +85,25 @@ def _draw_layer(axes, name, before, after):
     colours = np.array(sns.color_palette("husl", max(len(after), 1)))
     grey = np.array([0.6, 0.6, 0.6])
     points = before @ basis, after @ basis
-    for panel, (vectors, ray) in enumerate(
-        zip(points, (np.where(cosine > 0.999, nearest, -1), np.arange(len(after))))
+    rays = np.where(cosine > 0.999, nearest, -1), np.arange(len(after))
+    hollow = lost, np.zeros(len(after), bool)
+    for panel, vectors, ray, rings, when in zip(
+        axes, points, rays, hollow, ("before", "after"), strict=True
     ):
-        shown = np.array([grey if k < 0 else colours[k] for k in ray]).reshape(-1, 3)
         for tip, colour in zip(_tips(points, nearest, cosine), colours):
-            axes[panel].plot(
+            panel.plot(
                 *zip((0, 0), tip), linestyle="--", linewidth=0.7, color=colour, alpha=0.7, zorder=1
             )
-        axes[panel].scatter(*vectors.T, c=shown, s=26, edgecolors="white", linewidths=0.4, zorder=2)
-        axes[panel].plot(0, 0, "+", color="black", markersize=8)
-        when = ("before", "after")[panel]
-        axes[panel].set(
-            title=f"{name} {when}: {len(vectors)} neurons", xlabel="principal direction 1"
+        shown = np.array([grey if k < 0 else colours[k] for k in ray]).reshape(-1, 3)
+        for chosen, look in (
+            (rings, {"facecolors": "white", "edgecolors": shown[rings], "linewidths": 1.1}),
+            (~rings, {"c": shown[~rings], "edgecolors": "black", "linewidths": 0.6}),
+        ):
+            panel.scatter(*vectors[chosen].T, s=26, zorder=2, **look)
+        panel.plot(0, 0, "+", color="black", markersize=8)
+        removed = f", {rings.sum()} to go (rings)" if rings.any() else ""
+        panel.set(
+            title=f"{name} {when}: {len(vectors)} neurons{removed}", xlabel="principal direction 1"
         )
     axes[0].set(ylabel="principal direction 2")
     axes[1].set(ylabel="principal direction 2")

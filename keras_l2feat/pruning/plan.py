@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["BIAS", "Plan", "Removal", "load_plans", "save_plans"]
+__all__ = ["BIAS", "Plan", "Removal", "load_plans", "removed_units", "save_plans"]
 
 BIAS = -1
 FORMAT = "keras-l2feat plan 1"
@@ -188,3 +188,26 @@ def load_plans(path) -> list:
     if not isinstance(value, list):
         raise InputError(f"Cannot read the plan {str(path)!r}: a list of plans is expected.")
     return [Plan.from_json(item) for item in value]
+
+
+def removed_units(plans) -> dict:
+    """layer → set of units of the first model that go; each plan counts what the one before
+    left."""
+    gone = {}
+    for plan in plans:
+        step = {}
+        for removal in plan.removed:
+            step.setdefault(removal.layer, set()).add(
+                _original(removal.unit, gone.get(removal.layer, ()))
+            )
+        for layer, units in step.items():
+            gone.setdefault(layer, set()).update(units)
+    return gone
+
+
+def _original(unit, gone):
+    """The index of the `unit`-th of the units that are not gone."""
+    for lost in sorted(gone):
+        if lost <= unit:
+            unit += 1
+    return unit

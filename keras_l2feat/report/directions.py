@@ -7,7 +7,7 @@ import numpy as np
 from keras_l2feat.pruning.channels.graph import Linear
 from keras_l2feat.pruning.channels.read import read
 
-__all__ = ["Directions", "nearest_angles", "of_model", "plane", "project"]
+__all__ = ["Directions", "nearest_angles", "of_model", "plane", "turned"]
 
 LIMIT = 200  # units of a layer that are drawn and compared; more would only blacken the picture
 
@@ -22,21 +22,24 @@ class Directions:
     total: int
 
 
-def of_model(model, seed=0) -> dict:
-    """layer name → `Directions` of at most `LIMIT` units, drawn at random from larger layers."""
+def of_model(model, units=None, seed=0) -> dict:
+    """layer name → `Directions` of at most `LIMIT` units, drawn at random from larger layers, or of
+    the units that `units` names (layer name → indices)."""
     graph = read(model)
     found = {}
     for op in graph.ops:
         if not isinstance(op, Linear) or op.reader not in graph.writers or op.reader in found:
             continue
         kernel, total = op.kernel(), len(op.out.units)
-        units = np.arange(total)
-        if total > LIMIT:
-            units = np.sort(np.random.default_rng(seed).choice(total, LIMIT, replace=False))
-        vectors = kernel[:, :, units].reshape(-1, len(units)).T
+        chosen = np.arange(total)
+        if op.reader in (units or {}):
+            chosen = units[op.reader]
+        elif total > LIMIT:
+            chosen = np.sort(np.random.default_rng(seed).choice(total, LIMIT, replace=False))
+        vectors = kernel[:, :, chosen].reshape(-1, len(chosen)).T
         if op.bias is not None:
-            vectors = np.column_stack([vectors, op.bias()[units]])
-        found[op.reader] = Directions(units, vectors, total)
+            vectors = np.column_stack([vectors, op.bias()[chosen]])
+        found[op.reader] = Directions(chosen, vectors, total)
     return found
 
 
@@ -51,9 +54,18 @@ def plane(vectors):
     return basis, float((values[:2] ** 2).sum()) / total if total else 0.0
 
 
-def project(vectors, basis):
-    """(k, 2) coordinates in a plane; a layer whose inputs were pruned has its own."""
-    return vectors @ basis if vectors.shape[1] == len(basis) else vectors @ plane(vectors)[0]
+def turned(vectors, targets):
+    """Coordinates (k, 2) of vectors (k, inputs), in the plane that brings their directions nearest
+    to those of targets (k, 2): a layer whose inputs were pruned is seen as it was before.
+
+    Solves the orthogonal Procrustes problem: the plane B, BᵀB = I, that maximizes the sum of
+    ⟨v_i B, t_i⟩ / ‖v_i‖ over the vectors v_i and their targets t_i.
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    left, _, right = np.linalg.svd(
+        (vectors / np.where(lengths > 0, lengths, 1.0)).T @ targets, full_matrices=False
+    )
+    return vectors @ (left @ right)
 
 
 def nearest_angles(vectors):

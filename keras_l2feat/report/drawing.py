@@ -35,22 +35,26 @@ def stacked_bar(parts, total, scale, label):
     )
 
 
-def rays(points, kept, label):
-    """Vectors from the origin: kept ones solid, the others dashed.
+def rays(points, kept, label, extent=None):
+    """Vectors from the origin: kept ones solid with a dot at the end, the others dashed with a ring.
 
     Args:
         points: (n, 2) end points; kept: (n,) bool; label: for readers of the screen.
+        extent: the largest coordinate that fits, by default that of the points; pictures to be
+            compared share one.
     """
-    extent = np.abs(points).max(initial=0.0) or 1.0
-    lines = []
-    for order in (False, True):  # what is kept is drawn on top
-        for (x, y), keep in zip(points / extent * 95, kept):
-            if keep == order:
-                style = "kept" if keep else "gone"
-                lines.append(f'<path class="{style}" d="M0 0L{x:.1f} {-y:.1f}"/>')
-                lines.append(f'<circle class="{style}" cx="{x:.1f}" cy="{-y:.1f}" r="1.8"/>')
+    extent = extent or np.abs(points).max(initial=0.0) or 1.0
+    ends = [(f"{x:.1f}", f"{-y:.1f}", keep) for (x, y), keep in zip(points / extent * 95, kept)]
+    lines = "".join(
+        f'<path class="{"kept" if keep else "gone"}" d="M0 0L{x} {y}"/>' for x, y, keep in ends
+    )
+    # what is kept lies on the lines, what is removed around it: neither hides the other
+    dots = "".join(f'<circle class="kept" cx="{x}" cy="{y}" r="2.2"/>' for x, y, k in ends if k)
+    rings = "".join(
+        f'<circle class="gone" cx="{x}" cy="{y}" r="3.6"/>' for x, y, k in ends if not k
+    )
     cross = '<path class="axis" d="M-100 0H100M0 -100V100"/>'
-    return _svg("-100 -100 200 200", label, cross + "".join(lines), 'class="rays"')
+    return _svg("-100 -100 200 200", label, cross + lines + dots + rings, 'class="rays"')
 
 
 def histogram(series, edges, label, ticks):

@@ -67,17 +67,17 @@ def measure(network, data, lam, *, cost=None, ridge=1e-4, angle=1e-2, planes=Non
         "output_stationarity": found.stationarity[-1],
         "layers": layers,
     }
-    classes = None if data.classes is None else data.y_train
+    classes = None if data.classes is None else np.array(data.class_names)[data.y_train]
     return Picture(summary, force_table(found, classes, labels, planes))
 
 
-def write(picture, out, names=None, title=None) -> None:
+def write(picture, out, title=None) -> None:
     """Write `forces.png`, `forces.svg` and `forces.csv` into the folder `out`."""
     with canvas(len(picture.summary["layers"]), 2, width=4.6, height=4.4, squeeze=False) as (
         figure,
         axes,
     ):
-        draw_forces(axes, picture.table, names)
+        draw_forces(axes, picture.table)
         figure.suptitle(title or "attraction (green) and repulsion (red)")
         for suffix in ("png", "svg"):
             save(figure, out / f"forces.{suffix}")

@@ -3,67 +3,26 @@ printable."""
 
 import json
 from html import escape
+from importlib import resources
 
 import numpy as np
 
 from keras_l2feat.pruning.guarantees.polish import kept_in_words
+from keras_l2feat.pruning.plan import removed_units
 from keras_l2feat.report import directions
 from keras_l2feat.report.drawing import histogram, rays, stacked_bar
 
 __all__ = ["pruning_page", "write_pruning_page"]
 
-STYLE = """
-:root { --ink: #1d2433; --soft: #5b6477; --line: #d9dee8; --paper: #fff; --panel: #f5f7fa; --kept: #1f6f8b;
-  --gone: #d1603d; --good: #2e7d4f; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #9aa4b8; --line: #39415a; --paper: #151a26;
-  --panel: #1d2433; --kept: #5db3d0; --gone: #f08f6b; --good: #6cc493; --bad: #ff8a80; } }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
-  max-width: 62rem; padding: 1rem; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
-p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
-.badge { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; color: var(--paper); background: var(--good);
-  font-weight: 600; } .badge.bad { background: var(--bad); }
-.badge.kept { background: var(--kept); } .badge.fell { background: var(--gone); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; margin: 1rem 0; }
-.card { background: var(--panel); border-radius: .5rem; padding: .6rem .8rem; }
-.card b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
-.layer { display: grid; grid-template-columns: minmax(6rem, 12rem) 1fr; gap: .2rem .8rem; align-items: center;
-  padding: .35rem 0; border-top: 1px solid var(--line); }
-.layer .name { overflow-wrap: anywhere; } .layer .why { grid-column: 2; }
-svg text { font: 8px system-ui, sans-serif; fill: var(--soft); }
-.bar { width: 100%; height: .9rem; display: block; } .frame { fill: none; }
-rect.kept, .key.kept { fill: var(--kept); background: var(--kept); }
-rect.gone, .key.gone { fill: var(--gone); background: var(--gone); }
-.key { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem; vertical-align: -.05rem; }
-path.axis { stroke: var(--line); fill: none; stroke-width: .6; }
-.rays path.kept { stroke: var(--kept); stroke-width: 1.1; } circle.kept { fill: var(--kept); }
-.rays path.gone { stroke: var(--gone); stroke-width: .7; stroke-dasharray: 3 2; } circle.gone { fill: var(--gone); }
-.histogram path.kept { fill: var(--kept); fill-opacity: .55; }
-.histogram path.gone { fill: var(--gone); fill-opacity: .45; }
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .8rem; }
-.panel { background: var(--panel); border-radius: .5rem; padding: .6rem .8rem; break-inside: avoid; }
-.panel .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .5rem .3rem 0;
-  border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
-th { font-weight: 600; width: 40%; }
-.scroll { overflow-x: auto; } .grid { font-size: .9rem; } .grid th, .grid td { width: auto; padding-right: .8rem; }
-.grid th { overflow-wrap: normal; } h3 { margin-top: 1rem; } .panel h3 { margin-top: 0; }
-pre { background: var(--panel); padding: .8rem; border-radius: .5rem; overflow-x: auto; font-size: .8rem; }
-@media (max-width: 30rem) { .layer { grid-template-columns: 1fr; } .layer .why { grid-column: 1; } }
-@media print { body { max-width: none; padding: 0; font-size: 11pt; } details { display: none; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  h2 { break-after: avoid; } .layer { break-inside: avoid; } }
-"""
-UNITS = {
-    "parameters": "parameters",
-    "bytes": "bytes in the file",
-    "flops": "FLOPs for one input",
-    "latency": "seconds for one call",
+CARDS = {  # key in the result → what the number counts, and by what it is multiplied
+    "parameters": ("parameters", 1),
+    "bytes": ("bytes in the file", 1),
+    "flops": ("FLOPs for one input", 1),
+    "latency_seconds": ("milliseconds for one call", 1000.0),
 }
 PANELS = 24  # layers that are drawn, those that lost most; a page stays light enough for a phone
 ANGLES = np.linspace(-8, np.log10(np.pi), 29)
+ALIGNED, NEAR = 1e-6, 0.1  # radians: on one ray; so near that a looser guarantee may merge them
 
 
 def pruning_page(result, before, after, plans=(), *, title=None) -> str:
@@ -87,11 +46,13 @@ def pruning_page(result, before, after, plans=(), *, title=None) -> str:
         _barriers(result),
         _certificate(result),
     ]
+    style = resources.files("keras_l2feat.report").joinpath("page.css").read_text("utf-8")
     whole = escape(json.dumps(result, indent=2, default=str))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head><body>'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{style}</style>'
+        "</head><body>"
         f"<header><h1>{escape(title)}</h1></header>"
         + "".join(sections)
         + f"<details><summary>Everything, as JSON</summary><pre>{whole}</pre></details></body></html>\n"
@@ -105,29 +66,6 @@ def write_pruning_page(path, result, before, after, plans=(), *, title=None) -> 
     write_text(path, pruning_page(result, before, after, plans, title=title))
 
 
-def removed_units(plans) -> dict:
-    """layer → set of units of the first model that go; each plan counts what the one before
-    left."""
-    gone = {}
-    for plan in plans:
-        step = {}
-        for removal in plan.removed:
-            step.setdefault(removal.layer, set()).add(
-                _original(removal.unit, gone.get(removal.layer, ()))
-            )
-        for layer, units in step.items():
-            gone.setdefault(layer, set()).update(units)
-    return gone
-
-
-def _original(unit, gone):
-    """The index of the `unit`-th of the units that are not gone."""
-    for lost in sorted(gone):
-        if lost <= unit:
-            unit += 1
-    return unit
-
-
 def _number(value):
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
@@ -138,21 +76,27 @@ def _number(value):
     return str(value)
 
 
+def _ratio(before, after):
+    if before == after:
+        return "as before"
+    ratio = f"{before / after:.2f}" if after else "1.00"
+    return f"{ratio} times less" if float(ratio) > 1 else ""
+
+
 def _summary(result):
     verified = bool(result.get("verified"))
     units = [
         sum(layer[key] for layer in result["layers"]) for key in ("units_before", "units_after")
     ]
-    cards = [("units", units)]
-    for key, text in UNITS.items():
-        for suffix in ("", "_seconds"):
-            pair = [result.get(f"{key}{suffix}_before"), result.get(f"{key}{suffix}_after")]
-            if None not in pair:
-                cards.append((text, pair))
+    cards = [("units", *units)]
+    for key, (text, factor) in CARDS.items():
+        pair = [result.get(f"{key}_{when}") for when in ("before", "after")]
+        if None not in pair:
+            cards.append((text, *(factor * value for value in pair)))
     shown = "".join(
         f'<div class="card"><b>{_number(a)} → {_number(b)}</b>{escape(text)}'
-        f'<div class="soft">{f"{a / b:.2f} times less" if b and a > b else "as before" if a == b else ""}</div></div>'
-        for text, (a, b) in cards
+        f'<div class="soft">{_ratio(a, b)}</div></div>'
+        for text, a, b in cards
     )
     deviation = f"largest deviation {_number(result.get('max_abs_deviation'))}"
     bound = result.get("bound")
@@ -198,49 +142,79 @@ def _layers(result):
 
 
 def _directions(before, after, gone):
-    old, new = directions.of_model(before), directions.of_model(after)
-    shown = [name for name, layer in old.items() if name in new and len(layer.units) > 1]
+    old = {name: layer for name, layer in directions.of_model(before).items() if layer.total > 1}
+    kept = {
+        name: layer.units[~np.isin(layer.units, list(gone.get(name, ())))]
+        for name, layer in old.items()
+    }
+    new = directions.of_model(after, {name: _ranks(kept[name], gone.get(name, ())) for name in old})
+    # it shrank, and no plan says which units went: nothing can be drawn
+    known = [n for n in old if n in new and (n in gone or old[n].total == new[n].total)]
+    shown = [name for name in known if name in gone] or known
     most = set(sorted(shown, key=lambda name: new[name].total - old[name].total)[:PANELS])
-    panels = []
-    for name in (name for name in shown if name in most):
-        layer = old[name]
-        lost = np.isin(layer.units, list(gone.get(name, ())))
-        if name not in gone and layer.total != new[name].total:
-            continue  # it shrank, and no plan says which units went
-        basis, share = directions.plane(layer.vectors)
-        pictures = [
-            rays(directions.project(layer.vectors, basis), ~lost, f"{name} before"),
-            rays(
-                directions.project(new[name].vectors, basis),
-                np.ones(len(new[name].units), dtype=bool),
-                f"{name} after",
-            ),
-        ]
-        counts = [
-            np.histogram(np.log10(directions.nearest_angles(d.vectors)), ANGLES)[0].tolist()
-            for d in (layer, new[name])
-        ]
-        angles = histogram(
-            [("gone", counts[0]), ("kept", counts[1])],
-            ANGLES.tolist(),
-            f"{name}: angles to the nearest other unit",
-            [(-8, "1e-8"), (-6, "1e-6"), (-4, "1e-4"), (-2, "0.01"), (0, "1 rad")],
-        )
-        sample = "" if len(layer.units) == layer.total else f", {len(layer.units)} drawn at random"
-        panels.append(
-            f'<div class="panel"><h3>{escape(name)}</h3><div class="pair">{pictures[0]}{pictures[1]}</div>'
-            f'<p class="soft">{layer.total} units before (left), {new[name].total} after (right){sample}; '
-            f"the plane holds {share:.0%} of their size. Below: angle of each to the nearest other.</p>{angles}</div>"
-        )
+    panels = "".join(
+        _panel(name, old[name], new[name], np.isin(old[name].units, kept[name]))
+        for name in shown
+        if name in most
+    )
     if not panels:
         return ""
     note = (
-        '<p class="soft">Incoming weights, bias included, in the plane of their two principal directions. '
-        '<span class="key kept"></span> kept, after <span class="key gone"></span> removed; in histograms: before.</p>'
+        '<p class="soft">Incoming weights, bias included, in the plane of their two principal '
+        'directions. <span class="key kept"></span> kept, <span class="key gone"></span> removed '
+        "(rings). After pruning, the units that were kept also carry the weight of those that lay "
+        "on their ray.</p>"
     )
     if len(shown) > PANELS:
         note += f'<p class="soft">{len(shown) - PANELS} other layers, which lost less, are not drawn.</p>'
-    return f'<h2>Rays and angles</h2>{note}<div class="panels">{"".join(panels)}</div>'
+    return f'<h2>Rays and angles</h2>{note}<div class="panels">{panels}</div>'
+
+
+def _ranks(units, gone):
+    """What `units` are called once the units `gone` have left."""
+    return units - np.searchsorted(np.sort(np.fromiter(gone, int)), units)
+
+
+def _panel(name, old, new, keep):
+    """One layer: its units before and, where it lost some, after; and how near they are."""
+    basis, share = directions.plane(old.vectors)
+    points = old.vectors @ basis
+    pictures = [(points, keep, f"before: {old.total} units")]
+    if not keep.all():
+        turned = directions.turned(new.vectors, points[keep])
+        pictures.append((turned, np.ones(len(turned), bool), f"after: {new.total} units"))
+    extent = max(np.abs(picture[0]).max(initial=0.0) for picture in pictures)
+    drawn = "".join(
+        f"<figure>{rays(points, kept, f'{name} {caption}', extent)}"
+        f"<figcaption>{caption}</figcaption></figure>"
+        for points, kept, caption in pictures
+    )
+    sample = "" if len(old.units) == old.total else f"{len(old.units)} drawn at random. "
+    return (
+        f'<div class="panel"><h3>{escape(name)}</h3><div class="pair">{drawn}</div>'
+        f'<p class="soft">{sample}The plane holds {share:.0%} of their size.</p>'
+        f"{_angles(name, old, new)}</div>"
+    )
+
+
+def _angles(name, old, new):
+    """How near a layer's units are: in a sentence, and as a histogram where there is a spread."""
+    found = [directions.nearest_angles(layer.vectors) for layer in (old, new)]
+    aligned = found[0] < ALIGNED
+    apart = found[0][~aligned]
+    words = [f"{aligned.sum()} units share their ray with another"] if aligned.any() else []
+    if apart.size:
+        who = "the others" if words else "all units"
+        words.append(f"{who} are at least {apart.min():.2g} rad from the nearest")
+    text = f'<p class="soft">Before: {"; ".join(words)}.</p>' if words else ""
+    if not (apart < NEAR).any():
+        return text
+    counts = [np.histogram(np.log10(angles), ANGLES)[0].tolist() for angles in found]
+    ticks = [(-8, "1e-8"), (-6, "1e-6"), (-4, "1e-4"), (-2, "0.01"), (0, "1 rad")]
+    label = f"{name}: angles to the nearest other unit"
+    drawn = histogram([("gone", counts[0]), ("kept", counts[1])], ANGLES.tolist(), label, ticks)
+    return f"""{text}<p class="soft">Angle of each unit to the nearest other,
+<span class="key gone"></span> before, <span class="key kept"></span> after:</p>{drawn}"""
 
 
 def _barriers(result):
@@ -257,7 +231,7 @@ def _barriers(result):
 
 def _certificate(result):
     skip = {"layers", "barriers", "removals", "evaluations", "facts"}
-    rows = {k: v for k, v in result.items() if k not in skip and not k.startswith(tuple(UNITS))}
+    rows = {k: v for k, v in result.items() if k not in skip and not k.startswith(tuple(CARDS))}
     facts = dict(result.get("facts") or {})
     polish = facts.pop("polish", None)
     facts.pop("kept", None)
@@ -299,7 +273,11 @@ def _grid(title, names, rows):
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(_number(c))}</td>' for c in row)}</tr>" for row in rows
     )
-    return f'<h3>{escape(title)}</h3><div class="scroll"><table class="grid"><tr>{head}</tr>{body}</table></div>'
+    return (
+        f"<h3>{escape(title)}</h3>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f'<table class="grid"><tr>{head}</tr>{body}</table></div>'
+    )
 
 
 def _fact(value):

@@ -54,6 +54,7 @@ def test_rays_are_counted_and_files_written(network, tmp_path):
     picture = measure(network, data.load("mnist-789-42"), 1e-2)
     assert [layer["rays"] for layer in picture.summary["layers"]] == [5, 4]
     write(picture, tmp_path)
+    assert {name for name in picture.table["class"].dropna()} == {"7", "8", "9"}
     assert (tmp_path / "forces.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "forces.svg").read_text()
     frame = pd.read_csv(tmp_path / "forces.csv")
