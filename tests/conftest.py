@@ -32,3 +32,13 @@ def full_mnist():
     from keras_l2feat import data
 
     return data.load("mnist")
+
+
+@pytest.fixture
+def registered():
+    """Forget what a test registers in the zoo."""
+    from keras_l2feat.zoo import registry
+
+    yield
+    registry._registered.clear()
+    registry._known.cache_clear()

@@ -20,7 +20,7 @@ def modules_with_examples():
 
 
 @pytest.mark.parametrize("name", list(modules_with_examples()))
-def test_examples_run_as_written(name, tmp_path, monkeypatch):
+def test_examples_run_as_written(name, tmp_path, monkeypatch, registered):
     monkeypatch.chdir(tmp_path)  # an example that writes, writes there
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0

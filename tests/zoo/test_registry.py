@@ -13,14 +13,6 @@ from keras_l2feat.zoo import registry
 GOOD = {"name": "mine", "file": "mine.keras", "sha256": "0" * 64, "size": 100}
 
 
-@pytest.fixture
-def registered():
-    """Forget what a test registers."""
-    yield
-    registry._registered.clear()
-    registry._known.cache_clear()
-
-
 @pytest.mark.parametrize(
     "field, value",
     [
