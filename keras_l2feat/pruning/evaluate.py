@@ -20,16 +20,22 @@ def precise(model):
     """A copy of a model that computes in float64 with the same weights.
 
     The copy is a model of its own, built from the layers' configs; nothing of the pruner takes part
-    in evaluating it.
+    in evaluating it. A layer that its config does not describe (some of other packages) is called as
+    it is, in its own precision.
     """
 
     def double(layer):
-        return from_config(layer, _in_float64(unbuilt(layer.get_config())))
+        try:
+            return from_config(layer, _in_float64(unbuilt(layer.get_config())))
+        except Exception:  # other people's layers; what they raise is theirs
+            borrowed.add(id(layer))
+            return _borrowed(layer)
 
+    borrowed = set()
     with float64_enabled():
         copy, layers = clone(model, double, compiled=False)
         for old, new in layers:
-            if old.weights:
+            if old.weights and id(old) not in borrowed:
                 new.set_weights(
                     [
                         np.asarray(w).astype("float64") if _is_float(w) else w
@@ -37,6 +43,18 @@ def precise(model):
                     ]
                 )
     return copy
+
+
+def _borrowed(layer):
+    """A layer that calls another one, for which its config does not do: it computes in that one's
+    own precision."""
+    import keras
+
+    class Borrowed(keras.layers.Layer):
+        def call(self, *arguments, **options):
+            return layer(*arguments, **options)
+
+    return Borrowed(name=layer.name, dtype=layer.dtype_policy, autocast=False)
 
 
 @contextlib.contextmanager

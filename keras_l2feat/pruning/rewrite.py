@@ -43,10 +43,17 @@ def rebuild(graph, copies, weights):
 
     def resized(layer):
         name = names.get(id(layer))
-        config = {**unbuilt(layer.get_config()), **graph.fixed.get(name, {})}
-        for path, count in sizes.get(name, ()):
-            _set(config, path, count)
-        return from_config(layer, config)
+        try:
+            config = {**unbuilt(layer.get_config()), **graph.fixed.get(name, {})}
+            for path, count in sizes.get(name, ()):
+                _set(config, path, count)
+            return from_config(layer, config)
+        except Exception as error:  # other people's layers; what they raise is theirs
+            raise InputError(
+                f"Layer {(name or layer.name)!r} of class {type(layer).__name__} cannot be made again "
+                f"from its config, so no smaller model can be built: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
 
     names = {id(layer): name for name, layer in graph.layers.items()}
     model, layers = clone(graph.model, resized)

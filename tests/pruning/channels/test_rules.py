@@ -302,6 +302,39 @@ def test_the_slope_of_a_channel_counts():
     assert widths(prune(model)[0])["hidden"] == 3
 
 
+class ForgetfulLayer(layers.Layer):
+    """As some layers of other packages: its config names what `__init__` does not take."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x, mask=None):
+        return x * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "number": 1}
+
+
+class SilentLayer(ForgetfulLayer):
+    def get_config(self):
+        return {"name": self.unknown}
+
+
+@pytest.mark.parametrize("kind", [ForgetfulLayer, SilentLayer])
+def test_layers_that_their_config_does_not_describe(kind):
+    inputs = keras.Input((3,))
+    hidden = layers.Dense(4, activation="relu", name="hidden")
+    x = layers.Dense(2)(hidden(kind(name="odd")(inputs)))
+    model = filled(keras.Model(inputs, x))
+    pruned, certificate = prune(model)
+    assert pruned is model
+    assert certificate.verified
+    assert model.get_layer("odd").output is not None  # it was not called on anything else
+    aligned_pair(hidden)
+    with pytest.raises(InputError, match=r"Layer 'odd' of class .* cannot be made again"):
+        prune(model)
+
+
 def test_weights_of_other_dtypes():
     for dtype in ("float16", "bfloat16", "mixed_float16"):
         inputs = keras.Input((40,))
