@@ -158,20 +158,21 @@ def sha256(path) -> str:
     return digest.hexdigest()
 
 
-def load_model(path, custom_objects=None):
+def load_model(path, custom_objects=None, *, compile=True):
     """Load a Keras 3 model from an untrusted `.keras` file, without running any code it may carry.
 
     Args:
         path: a `.keras` file.
         custom_objects: classes by name, as for `keras.saving.load_model`; the layers of this
             package are known.
+        compile: compile the model as it was when it was saved, if it was.
 
     Returns: the `keras.Model`.
 
     Raises:
         InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, needs
-            code that is not registered (Keras `safe_mode` stays on), or declares more than it holds
-            (see `keras_l2feat.archive`).
+            code that is neither in the lists of what may be loaded nor registered (Keras
+            `safe_mode` stays on), or declares more than it holds (see `keras_l2feat.archive`).
     """
     path = Path(path)
     _check_kind(path)
@@ -181,13 +182,15 @@ def load_model(path, custom_objects=None):
 
     keras = require_keras()
     try:
-        check_archive(path, custom_objects)
+        check_archive(path, custom_objects, compile)
         with warnings.catch_warnings():
+            # Of weights that it does not find Keras warns, and goes on with fresh ones.
+            warnings.filterwarnings("error", module=r"keras\.src\.saving")
             # A model that was compiled and not yet trained has no optimizer state to restore:
             # nothing to warn of.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             return keras.saving.load_model(
-                path, custom_objects=custom_objects, compile=True, safe_mode=True
+                path, custom_objects=custom_objects, compile=compile, safe_mode=True
             )
     except (
         Exception

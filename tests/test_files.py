@@ -199,7 +199,7 @@ def test_a_huge_input(original, tmp_path):
 def test_a_huge_output(tmp_path):
     path = tmp_path / "m.keras"
     keras.Sequential([keras.Input((2,)), keras.layers.RepeatVector(1 << 30)]).save(path)
-    refused(path, "beyond")
+    refused(path, "the number 1073741824")
 
 
 def array(weights):
