@@ -1,5 +1,7 @@
 """Keep near-aligned neurons aligned while a network trains."""
 
+import hashlib
+
 import keras
 
 from keras_l2feat.errors import bad_argument
@@ -19,6 +21,11 @@ class AlignNeurons(keras.callbacks.Callback):
     drift a little: they are snapped again), so at the end `keras_l2feat.prune` finds them exactly
     redundant: one neuron a ray is left.
 
+    Its place in the list of callbacks does not matter: from the last batch of each epoch, thus
+    before validation, to the first of the next, the model holds the aligned weights, so what
+    `EarlyStopping` restores and `ModelCheckpoint` saves is aligned. In the epochs between two snaps
+    training then goes on from the weights that it had.
+
     The number of rays of each hidden layer goes into the logs as `rays_1`, `rays_2`, …, after each
     epoch.
 
@@ -26,8 +33,8 @@ class AlignNeurons(keras.callbacks.Callback):
         angle: radians up to which a neuron belongs to a ray. The function moves by the order of it
             at a snap, and training goes on from there; a greater angle ends with fewer rays and,
             beyond some point, a higher loss.
-        every: epochs (iterations in `training.fit`) between snaps; one more happens when training
-            ends.
+        every: epochs (iterations in `training.fit`) after which training itself goes on from the
+            aligned weights.
         negligible: share of the layer's largest ‖w‖‖v‖ up to which a neuron is set to zero.
 
     Raises:
@@ -47,22 +54,57 @@ class AlignNeurons(keras.callbacks.Callback):
         if every < 1:
             raise bad_argument("every", "at least 1", every)
         self.angle, self.every, self.negligible = angle, every, negligible
-        self._rays = ()
+        self._rays, self._batches, self._seen = (), None, None
+        self._raw = None  # the weights to go on from, while others see aligned ones
+        self._aligned = set()  # digests of all weights that were shown: a callback may restore them
 
     def on_train_begin(self, logs=None):
         self._rays = rays.snap(DenseNetwork.from_model(self.model), self.angle, self.negligible)[1]
+        self._batches, self._seen = self.params.get("steps"), None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._hide()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._seen = batch + 1
+        if self._batches is not None and self._seen >= self._batches:
+            self._show()
+
+    def on_test_begin(self, logs=None):
+        self._show()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._batches = self._batches or self._seen  # a generator's number shows only now
+        if self._seen or (epoch + 1) % self.every == 0:
+            self._show()
         if (epoch + 1) % self.every == 0:
-            self._snap()
+            self._raw = None  # training goes on from here
         if logs is not None:
             logs.update({f"rays_{layer}": count for layer, count in enumerate(self._rays, start=1)})
 
     def on_train_end(self, logs=None):
-        self._snap()
+        self._show()
+        self._raw = None
 
-    def _snap(self):
+    def _show(self):
+        """Put aligned weights into the model, unless those it has came from here."""
+        raw = self.model.get_weights()
+        if _digest(raw) in self._aligned:
+            return
         snapped, self._rays = rays.snap(
             DenseNetwork.from_model(self.model), self.angle, self.negligible
         )
         snapped.into_model(self.model)
+        self._raw = raw
+        self._aligned.add(_digest(self.model.get_weights()))
+
+    def _hide(self):
+        """Go on from the weights before the last `_show`, unless another callback has put others
+        there."""
+        if self._raw is not None and _digest(self.model.get_weights()) in self._aligned:
+            self.model.set_weights(self._raw)
+        self._raw = None
+
+
+def _digest(arrays) -> bytes:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).digest()

@@ -281,22 +281,29 @@ class _Watcher:
 
         self._problem, self._model, self._history = problem, model, history
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
+        self._callbacks.set_params({"steps": 1})
+        # the end of a batch is where a callback shows the others other weights than it trains on
+        self._watched = len(callbacks) > 1
         self._epoch = 0
         self.moved = None
         model.stop_training = False
         problem.network(problem.start)
         self._callbacks.on_train_begin()
+        self._callbacks.on_epoch_begin(0)
 
     def __call__(self, iteration, value, arrays):
         self._problem.network(arrays)
         before = self._weights()
         logs = {"loss": value}
-        self._callbacks.on_epoch_begin(self._epoch)
+        if self._watched:
+            self._callbacks.on_train_batch_begin(0)
+            self._callbacks.on_train_batch_end(0)
         for (
             callback
         ) in self._callbacks.callbacks:  # one by one: the list would hand them a copy of the logs
             callback.on_epoch_end(self._epoch, logs)
         self._epoch += 1
+        self._callbacks.on_epoch_begin(self._epoch)
         for key in logs.keys() - {"loss"}:
             self._history.setdefault(key, []).append(logs[key])
         if self._changed(before):

@@ -1,12 +1,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_l2feat import models, training
-from keras_l2feat.callbacks import AlignNeurons
+from keras_l2feat.callbacks import AlignNeurons, EffectiveWidth
 from keras_l2feat.data import load
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import weight_space
 from keras_l2feat.training.rays import rays
 
 DATA = load("mnist-789-42")
@@ -55,3 +57,110 @@ def test_models_it_cannot_align_are_refused():
     with pytest.raises(InputError, match="'every' must be at least 1"):
         AlignNeurons(every=0)
     assert np.isfinite(wrong.get_weights()[0]).all()
+
+
+def callbacks_that_keep_weights(folder):
+    keep = keras.callbacks
+    return {
+        "early stopping": keep.EarlyStopping(
+            monitor="val_loss", mode="max", patience=2, restore_best_weights=True
+        ),
+        "checkpoint": keep.ModelCheckpoint(folder / "best.keras", save_best_only=True),
+        "checkpoint of weights": keep.ModelCheckpoint(
+            folder / "last.weights.h5", save_weights_only=True
+        ),
+        "backup": keep.BackupAndRestore(folder / "backup", delete_checkpoint=False),
+        "effective width": EffectiveWidth(),
+    }
+
+
+def on_exact_rays(model):
+    """Whether neurons share rays, each exactly on its own up to the rounding of float32."""
+    network = DenseNetwork.from_model(model)
+    exact = rays(network, 1e-6, 0.0)
+    return exact == rays(network, 1e-2, 0.0) and sum(exact) < sum(network.hidden)
+
+
+def compiled():
+    model = models.mlp(784, (12, 12), 3, lam=1e-2)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # how Keras ends a generator
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("batches", ["arrays", "generator"])
+@pytest.mark.parametrize("validated", [True, False])
+def test_what_other_callbacks_keep_is_aligned_wherever_they_stand(
+    tmp_path, first, batches, validated
+):
+    align, others = AlignNeurons(angle=1.2, every=50), callbacks_that_keep_weights(tmp_path)
+    if not validated:
+        others["early stopping"].monitor = others["checkpoint"].monitor = "loss"
+    x, y = DATA.x_train, DATA.y_train
+    generator = lambda: ((x[i : i + 14], y[i : i + 14]) for i in (0, 14, 28))  # noqa: E731
+    given = tf.data.Dataset.from_generator(
+        generator,
+        output_signature=(tf.TensorSpec((14, 784)), tf.TensorSpec((14,), tf.int64)),
+    )
+    arguments = (x, y) if batches == "arrays" else (given,)
+    model = compiled()
+    seen = [align, *others.values()] if first else [*others.values(), align]
+    model.fit(
+        *arguments,
+        epochs=5,
+        shuffle=False,
+        verbose=0,
+        callbacks=seen,
+        validation_data=(DATA.x_test, DATA.y_test) if validated else None,
+    )
+    assert on_exact_rays(model)
+    assert on_exact_rays(keras.saving.load_model(tmp_path / "best.keras", compile=False))
+    again = models.mlp(784, (12, 12), 3)
+    again.load_weights(tmp_path / "last.weights.h5")
+    assert on_exact_rays(again)
+    # the value that is monitored is that of the weights that are kept
+    if validated:
+        best = keras.saving.load_model(tmp_path / "best.keras")
+        value = best.evaluate(DATA.x_test, DATA.y_test, verbose=0)
+        assert value == pytest.approx(others["checkpoint"].best, rel=1e-4)
+    # a run that goes on from the backup ends aligned as well
+    resumed = compiled()
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    seen = [AlignNeurons(angle=1.2), backup] if first else [backup, AlignNeurons(angle=1.2)]
+    resumed.fit(*arguments, epochs=7, verbose=0, shuffle=False, callbacks=seen)
+    assert on_exact_rays(resumed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [True, False])
+def test_the_order_does_not_matter_in_full_batch_training(tmp_path, first):
+    align, others = AlignNeurons(angle=1.2, every=50), callbacks_that_keep_weights(tmp_path)
+    for name in ("early stopping", "checkpoint"):
+        others[name].monitor = "loss"
+    others["early stopping"].mode = "max"
+    seen = [align, *others.values()] if first else [*others.values(), align]
+    model = compiled()
+    fitted = training.fit(model, DATA, callbacks=seen, max_iterations=8, quiet=True)
+    assert on_exact_rays(model)
+    assert on_exact_rays(keras.saving.load_model(tmp_path / "best.keras", compile=False))
+    network = DenseNetwork.from_model(model)
+    assert fitted.loss == pytest.approx(float(weight_space(model, DATA, lam=1e-2).total), rel=1e-6)
+    assert network.hidden == (12, 12)
+
+
+def test_between_snaps_training_goes_on_from_its_own_weights():
+    """What others see changes no step: with and without an onlooker the same weights come."""
+
+    class Onlooker(keras.callbacks.Callback):
+        pass
+
+    found = []
+    for more in ([], [Onlooker()]):
+        model = models.mlp(784, (12,), 3, lam=1e-2)
+        training.fit(
+            model, DATA, callbacks=[AlignNeurons(1.2, every=5), *more], max_iterations=9, quiet=True
+        )
+        found.append(model.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*found))
