@@ -41,8 +41,9 @@ async function copy(button) {
   say("Copied.");
 }
 
-document.querySelectorAll(".copy").forEach((button) => button.addEventListener("click", () => copy(button)));
-const card = () => document.getElementById(decodeURIComponent(location.hash.slice(1)))?.querySelector("details");
-const unfold = () => card()?.setAttribute("open", "");
+const copies = document.querySelectorAll(".copy");
+copies.forEach((button) => button.addEventListener("click", () => copy(button)));
+const card = () => document.getElementById(decodeURIComponent(location.hash.slice(1)));
+const unfold = () => card()?.querySelector("details").setAttribute("open", "");
 addEventListener("hashchange", unfold);
 unfold();

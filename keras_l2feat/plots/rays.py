@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_l2feat.plots.style import canvas, save
 
-__all__ = ["rays_before_after"]
+__all__ = ["gaussian_inputs", "rays_before_after", "responses"]
 
 POINTS = 256  # inputs on which neurons are compared
 PANELS = 6  # layers drawn at most: those that lose most
@@ -26,11 +26,14 @@ def rays_before_after(model, pruned, path, *, data=None, gone=None, seed=0) -> N
         gone: layer → indices of the neurons that were removed, drawn as rings.
         seed: of Gaussian inputs.
     """
-    inputs = _inputs(model, data, seed)
+    if data is None:
+        inputs = gaussian_inputs(model, seed)
+    else:
+        inputs = [data.inputs(model)[:POINTS].astype("float32")]
     layers = _changed(model, pruned)
     if not layers:  # nothing was pruned: show what there is
         layers = [layer.name for layer in model.layers if layer.get_weights()][:2]
-    before, after = _responses(model, layers, inputs), _responses(pruned, layers, inputs)
+    before, after = responses(model, layers, inputs), responses(pruned, layers, inputs)
     with canvas(2, len(layers), squeeze=False) as (figure, axes):
         for column, name in enumerate(layers):
             lost = np.isin(np.arange(len(before[name])), list((gone or {}).get(name, ())))
@@ -38,9 +41,8 @@ def rays_before_after(model, pruned, path, *, data=None, gone=None, seed=0) -> N
         save(figure, path)
 
 
-def _inputs(model, data, seed):
-    if data is not None:
-        return [data.inputs(model)[:POINTS].astype("float32")]
+def gaussian_inputs(model, seed=0) -> list:
+    """256 Gaussian points for each input of a Keras model, float32; open sizes become 8."""
     generator = np.random.default_rng(seed)
     shapes = [
         [POINTS, *(8 if size is None else size for size in entry.shape[1:])]
@@ -61,17 +63,23 @@ def _changed(model, pruned):
     return [name for name in lost if name in most]
 
 
-def _responses(model, layers, inputs):
-    """layer name → (units, values) float64 outputs of its units on the inputs."""
+def responses(model, layers, inputs) -> dict:
+    """The outputs of layers on inputs.
+
+    Args:
+        model: a Keras model; layers: names of some of its layers.
+        inputs: a list of arrays, one for each input of the model.
+
+    Returns: layer name → `(units, values)` float64, the outputs of its units on all points.
+    """
     import keras
 
     outputs = [model.get_layer(name).output for name in layers]
-    values = keras.Model(model.inputs, outputs).predict_on_batch(
-        inputs if len(inputs) > 1 else inputs[0]
-    )
+    # called, not predicted: a compiled step for each of many small models costs more than it saves
+    values = keras.Model(model.inputs, outputs)(inputs)
     values = values if isinstance(values, list) else [values]
     return {
-        name: np.asarray(v, np.float64).reshape(-1, v.shape[-1]).T
+        name: keras.ops.convert_to_numpy(v).astype(np.float64).reshape(-1, v.shape[-1]).T
         for name, v in zip(layers, values)
     }
 

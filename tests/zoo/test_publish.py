@@ -87,6 +87,18 @@ def test_the_page_refers_to_nothing_outside(mirror):
         assert f'id="{name}"' in page
 
 
+def test_pairs_stand_side_by_side_and_curves_begin_at_zero(mirror):
+    page = (mirror / "index.html").read_text()
+    pairs = re.findall(r'<section class="pair">.*?</section>', page, flags=re.DOTALL)
+    names = [re.findall(r'<article class="card" id="([^"]+)"', pair) for pair in pairs]
+    assert names == [NAMES[:2], NAMES[2:3], NAMES[3:]]
+    row = re.search(r"mnist-789-42-plateau</a>.*?</tr>", page)[0]
+    assert "2\u202f379" in row
+    assert f'data-order="{round(41953 / 2379, 2)}"' in row
+    for curve in re.findall(r'<svg[^>]*class="curve">.*?</svg>', page):
+        assert ">0</text>" in curve
+
+
 def test_text_of_a_card_cannot_become_markup():
     good = zoo.entry("bipartite-4-wide")
     bad = {"title": "<script>alert(1)</script>", "family": '"><img src=x>', "data": "</style>"}
