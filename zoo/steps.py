@@ -77,7 +77,7 @@ def conv(making, *, filters, kernel=5, stride=2):
     """Convolutions of `kernel × kernel` with a stride, then one dense layer of outputs."""
     import keras
 
-    from keras_l2feat.regularizers import weight_space
+    from keras_l2feat.regularizers import layer_arguments
 
     seeds = itertools.count(1000 * making.recipe.seed)
     shape = (*making.data.input_shape, 1)[:3]
@@ -92,7 +92,7 @@ def conv(making, *, filters, kernel=5, stride=2):
                 activation=making.recipe.activation,
                 kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
                 name=f"hidden_{index}",
-                **weight_space(making.recipe.lam),
+                **layer_arguments(making.recipe.lam),
             )
         )
     layers.append(keras.layers.Flatten(name="flatten"))
@@ -102,7 +102,7 @@ def conv(making, *, filters, kernel=5, stride=2):
             making.data.outputs,
             kernel_initializer=initializer,
             name="output",
-            **weight_space(making.recipe.lam),
+            **layer_arguments(making.recipe.lam),
         )
     )
     making.model = keras.Sequential(layers, name="conv")

@@ -5,7 +5,7 @@ import itertools
 import keras
 
 from keras_l2feat.layers import HomogeneousDense, absolute
-from keras_l2feat.regularizers import weight_space
+from keras_l2feat.regularizers import layer_arguments
 
 __all__ = ["mlp"]
 
@@ -59,7 +59,7 @@ def mlp(
             "kernel_initializer": keras.initializers.HeNormal(seed=next(seeds)),
             "dtype": dtype,
             "name": f"hidden_{index}" if hidden else "output",
-            **weight_space(lam),
+            **layer_arguments(lam),
         }
         if beta in (0, 1):
             layers.append(keras.layers.Dense(units, use_bias=beta == 1, **options))
