@@ -66,12 +66,15 @@ class Plan:
         transfers: reader → list of `(source, target, factor)`.
         facts: what the guarantee has to say in the certificate (bound, domain, hash of the data …),
             JSON-able.
+        ill_conditioned: `(layer, unit)` of units that are multiples of each other up to rounding,
+            and stay: with the weights that read them, taking them for one would move the outputs.
     """
 
     guarantee: str = "exact"
     removed: list = field(default_factory=list)
     transfers: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
+    ill_conditioned: list = field(default_factory=list)
 
     def __bool__(self):
         return bool(self.removed or self.transfers)

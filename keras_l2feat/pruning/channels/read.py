@@ -1,6 +1,8 @@
 """From a Keras model, nested ones included, to the operations of its channel graph, call by
 call."""
 
+import numpy as np
+
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph, Source
 from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register their rules)
@@ -20,11 +22,25 @@ def read(model) -> Graph:
     """The channel graph of a Keras model.
 
     Raises:
-        InputError: the model is neither Sequential nor Functional, or not built yet.
+        InputError: the model is neither Sequential nor Functional, or not built yet; or a weight is
+            infinite or no number.
     """
     graph = Graph(model)
     inputs, outputs = _walk(graph, model)
+    _check_finite(model)
     return graph.finish(inputs, outputs)
+
+
+def _check_finite(model):
+    from keras.ops import convert_to_numpy
+
+    for layer in model.layers:
+        for weight in layer.weights:
+            if "float" in str(weight.dtype) and not np.isfinite(convert_to_numpy(weight)).all():
+                raise InputError(
+                    f"Weight {weight.path!r} of layer {layer.name!r} has entries that are infinite "
+                    "or no numbers: what such a model computes cannot be kept."
+                )
 
 
 def functional(model):

@@ -7,7 +7,7 @@ import numpy as np
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes
-from keras_l2feat.pruning.values.numbering import Forms, Values
+from keras_l2feat.pruning.values.numbering import Values
 
 __all__ = ["domain_plan"]
 
@@ -67,25 +67,7 @@ class _Inside(Values):
             return forms
         slope = np.where(stable, slope, 0.0)
         shift = np.where(still & stable, outward.low, 0.0) * (slope == 0)
-        if not slope.any():  # only constants: what was known of the others stays
-            kept = ~stable
-            terms = forms.size * kept, np.where(stable, np.abs(shift), forms.shift)
-            return Forms(
-                forms.rows,
-                forms.matrix * kept,
-                np.where(stable, shift, forms.constant),
-                *terms,
-                forms.labels,
-            )
-        old, new = self.joint(inputs[0]), self.joint(forms)
-        rows = np.union1d(old.rows, new.rows)
-        matrix = np.zeros((len(rows), forms.count))
-        matrix[np.searchsorted(rows, old.rows)] += old.matrix * slope
-        matrix[np.searchsorted(rows, new.rows)] += new.matrix * ~stable
-        mixed = [
-            np.where(stable, getattr(old, name) * np.abs(slope), getattr(new, name))
-            for name in ("size", "shift")
-        ]
-        return Forms(
-            rows, matrix, np.where(stable, old.constant * slope + shift, new.constant), *mixed
-        )
+        kept = forms.scaled(~stable)
+        if slope.any():
+            kept = self.added([kept, inputs[0].scaled(slope)])
+        return replace(kept, constant=kept.constant + shift, shift=kept.shift + np.abs(shift))

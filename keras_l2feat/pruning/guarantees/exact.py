@@ -8,15 +8,18 @@ outgoing weights cancel is such a thing too.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.plan import BIAS, Plan, Removal
-from keras_l2feat.pruning.values.numbering import CONSTANT, ZERO, Values
+from keras_l2feat.pruning.values.numbering import CONSTANT, FEW, ZERO, Values
 
 __all__ = ["exact_plan"]
 
+BLOCK_ENTRIES = 1 << 22  # of a kernel, looked at together
 FREE = -1  # a position whose value needs no other: zero, or a constant that a bias takes
 
 
@@ -32,9 +35,14 @@ class _View:
     dependents: np.ndarray
     basis: np.ndarray  # classes that are mixed
     mix: np.ndarray
-    count: int  # classes
+    sizes: np.ndarray  # (classes,) how large a class is beside the others
     touched: np.ndarray = None  # (classes, outputs) bool: an output depends on a class
     relevant: np.ndarray = None  # (classes,) bool
+
+    @property
+    def count(self):
+        """How many classes there are."""
+        return len(self.sizes)
 
 
 def exact_plan(graph, values=None, *, merges=False, **_) -> Plan:
@@ -53,9 +61,12 @@ def exact_plan(graph, values=None, *, merges=False, **_) -> Plan:
     views = [_view(graph, values, reader, merges) for reader in graph.readers.values()]
     for view in views:
         view.touched = _touched(graph, values, view)
-    _mark_relevant(graph, views)
+    live = _mark_relevant(graph, views)
     kept = _choose(graph, views)
-    return _write(graph, views, kept)
+    plan = _write(graph, views, kept, live)
+    named = _names(graph)
+    plan.ill_conditioned = [named[u] for u in sorted(values.ill_conditioned) if kept[u]]
+    return plan
 
 
 # ---- what each reader sees
@@ -81,7 +92,7 @@ def _view(graph, values, reader, merges):
             none,
             none,
             read.mix,
-            len(names),
+            np.nan_to_num(values.size_of(names), nan=1.0),
         )
         view.classes[single] = classes
         view.classes[read.dependents] = FREE
@@ -94,7 +105,7 @@ def _view(graph, values, reader, merges):
     for read in readings:
         atoms, amounts = read.atoms.copy(), read.scales.copy()
         atoms[read.dependents], amounts[read.dependents] = values.new(len(read.dependents)), 1.0
-        leader, factor = values.classes(
+        leader, factor, _ = values.classes(
             values.monomials(atoms, amounts, read.constants, read.terms), Scaling.LINEAR
         )
         labels = np.unique(np.stack([labels, leader]), axis=1, return_inverse=True)[1].reshape(-1)
@@ -123,7 +134,7 @@ def _view(graph, values, reader, merges):
         none,
         none,
         np.zeros((0, 0)),
-        classes.max(initial=-1) + 1,
+        np.ones(classes.max(initial=-1) + 1),
     )
 
 
@@ -146,25 +157,25 @@ def _touched(graph, values, view):
         kernel = kernel.reshape(*kernel.shape[:2], -1)
     else:
         kernel = kernel.reshape(len(kernel), 1, -1)
-    member = view.classes >= 0
-    touched = np.zeros((view.count, kernel.shape[1]), dtype=bool)
-    sizes = np.bincount(view.classes[member], minlength=view.count)
-    mixed = np.zeros(view.count, dtype=bool)
-    mixed[view.basis] = True
-    alone = np.flatnonzero(member)[
-        (sizes[view.classes[member]] == 1) & ~mixed[view.classes[member]]
-    ]
-    touched[view.classes[alone]] = (kernel[alone] != 0).any(axis=2)
+    member = np.flatnonzero(view.classes >= 0)
+    gather = sparse.csr_array(
+        (view.scales[member], (view.classes[member], member)), shape=(view.count, len(kernel))
+    )
+    if len(view.dependents):
+        mix = sparse.coo_array(view.mix)
+        place = view.basis[mix.row], view.dependents[mix.col]
+        gather = gather + sparse.csr_array((mix.data, place), shape=gather.shape)
     bound = values.slack(len(view.classes))
-    for which in np.flatnonzero((sizes > 1) | mixed):
-        members = np.flatnonzero(view.classes == which)
-        weights, rows = view.scales[members], kernel[members]
-        for row in np.flatnonzero(view.basis == which):
-            weights = np.concatenate([weights, view.mix[row]])
-            rows = np.concatenate([rows, kernel[view.dependents]])
-        total = np.tensordot(weights, rows.astype(np.float64), 1)
-        terms = np.tensordot(np.abs(weights), np.abs(rows.astype(np.float64)), 1)
-        touched[which] = (np.abs(total) > bound * terms).any(axis=1)
+    touched = np.zeros((view.count, kernel.shape[1]), dtype=bool)
+    step = max(1, BLOCK_ENTRIES // max(1, len(kernel) * kernel.shape[2]))
+    for start in range(0, kernel.shape[1], step):
+        part = kernel[:, start : start + step]
+        flat = part.reshape(len(kernel), -1).astype(np.float64)
+        total, terms = np.abs(gather @ flat), abs(gather) @ np.abs(flat)
+        # what rounding explains is nothing, unless it matters beside all that is added up
+        matters = total * view.sizes[:, None] > FEW * bound * (view.sizes @ total)
+        found = (total > bound * terms) | matters
+        touched[:, start : start + step] = found.reshape(-1, *part.shape[1:]).any(axis=2)
     return touched
 
 
@@ -172,7 +183,10 @@ def _touched(graph, values, view):
 
 
 def _mark_relevant(graph, views):
-    """Which classes matter to an output, from the outputs backwards: the least fixed point."""
+    """Which classes matter to an output, from the outputs backwards: the least fixed point.
+
+    Returns: (units,) bool, the units that do.
+    """
     live = graph.pinned.copy()
     changed = True
     while changed:
@@ -193,55 +207,59 @@ def _mark_relevant(graph, views):
             if not live[units].all():
                 live[units] = True
                 changed = True
+    return live
 
 
 def _choose(graph, views):
     """Which units stay: greedily the strongest of each class, as far as every reader can do without
     the others."""
-    n_units = len(graph.pinned)
-    offsets = np.cumsum([0] + [view.count for view in views])
-    parts = [
-        np.flatnonzero((v.classes >= 0) & v.relevant[np.maximum(v.classes, 0)]) if v.count else []
-        for v in views
-    ]
-    unit = np.concatenate(
-        [v.reader.units[p] for v, p in zip(views, parts)] + [np.zeros(0, dtype=int)]
-    ).astype(int)
-    cls = np.concatenate(
-        [v.classes[p] + o for v, p, o in zip(views, parts, offsets)] + [[]]
-    ).astype(int)
-    scale = np.concatenate([np.abs(v.scales[p]) for v, p in zip(views, parts)] + [[]])
-    order = np.argsort(unit, kind="stable")
-    unit, cls, scale = unit[order], cls[order], scale[order]
-    start = np.searchsorted(unit, np.arange(n_units + 1))
-    count = np.bincount(cls, minlength=offsets[-1])
-
-    written = np.zeros(n_units, dtype=bool)
-    for units in graph.writers.values():
-        written[units] = True
-    kept = np.ones(n_units, dtype=bool)
-    candidates = written & ~graph.pinned
-    left = {layer: len(np.unique(units)) for layer, units in graph.writers.items()}
-    homes = {}
+    pairs = _memberships(graph, views)
+    first = np.searchsorted(pairs.unit, np.arange(len(graph.pinned) + 1))
+    members = np.bincount(pairs.cls)  # of each class, that are still there
+    strength = np.zeros(len(graph.pinned))
+    np.maximum.at(strength, pairs.unit, pairs.scale)
+    homes = {}  # unit -> the layers that compute it: each keeps one unit
     for layer, units in graph.writers.items():
         for u in np.unique(units).tolist():
             homes.setdefault(u, []).append(layer)
-    crowded = np.ones(n_units, dtype=bool)
-    np.logical_and.at(crowded, unit, count[cls] > 1)
-    strength = np.zeros(n_units)
-    np.maximum.at(strength, unit, scale)
-    queue = np.flatnonzero(candidates & crowded)
-    unread = start[queue + 1] == start[queue]
-    for u in queue[np.lexsort((-queue, strength[queue], ~unread))].tolist():
-        mine = cls[start[u] : start[u + 1]]
-        own, times = np.unique(mine, return_counts=True)
-        if (count[own] > times).all() and all(left[layer] > 1 for layer in homes[u]):
+    left = {layer: len(np.unique(units)) for layer, units in graph.writers.items()}
+    kept = np.ones(len(graph.pinned), dtype=bool)
+    # only where nobody else is in a class of its own may a unit go; those that nobody reads go
+    # first, then the weakest, of equals the last
+    crowded = ~graph.pinned & np.isin(np.arange(len(kept)), list(homes))
+    np.logical_and.at(crowded, pairs.unit, members[pairs.cls] > 1)
+    queue = np.flatnonzero(crowded)
+    read = first[queue + 1] > first[queue]
+    for u in queue[np.lexsort((-queue, strength[queue], read))].tolist():
+        own, times = np.unique(pairs.cls[first[u] : first[u + 1]], return_counts=True)
+        if (members[own] > times).all() and all(left[layer] > 1 for layer in homes[u]):
             kept[u] = False
-            count[own] -= times
+            members[own] -= times
             for layer in homes[u]:
                 left[layer] -= 1
     _restore(views, kept)
     return kept
+
+
+class _Memberships(NamedTuple):
+    """Which unit is, at some position of a reader, in which class that matters; by unit."""
+
+    unit: np.ndarray  # (pairs,)
+    cls: np.ndarray  # (pairs,), counted through all readers
+    scale: np.ndarray  # (pairs,), how strong it is there
+
+
+def _memberships(graph, views):
+    none = np.zeros(0, dtype=int)
+    columns, offset = [(none, none, none)], 0
+    for view in views:
+        p = np.flatnonzero(view.classes >= 0)
+        p = p[view.relevant[view.classes[p]]]
+        columns.append((view.reader.units[p], view.classes[p] + offset, np.abs(view.scales[p])))
+        offset += view.count
+    unit, cls, scale = (np.concatenate(column) for column in zip(*columns))
+    order = np.argsort(unit, kind="stable")
+    return _Memberships(unit[order], cls[order], scale[order])
 
 
 def _restore(views, kept):
@@ -264,75 +282,103 @@ def _restore(views, kept):
 # ---- the plan
 
 
-def _write(graph, views, kept):
-    plan = Plan("exact")
-    story = {}
+class _Instead(NamedTuple):
+    """What a reader is told instead of a position: multiples of others, and a constant."""
+
+    targets: list  # (position, factor)
+    constant: float
+    mixed: bool  # a combination of several classes
+
+
+def _write(graph, views, kept, live):
+    """The plan that keeps these units.
+
+    Args:
+        live: (units,) bool: an output depends on it.
+    """
+    plan, told, named = Plan("exact"), {}, _names(graph)
     for view in views:
-        reader = view.reader
-        stays = kept[reader.units]
-        if stays.all():
-            continue
-        leader = np.full(view.count, -1)  # the strongest kept member of each class
-        for p in np.flatnonzero(stays & (view.classes >= 0)).tolist():
-            c = view.classes[p]
-            if leader[c] < 0 or abs(view.scales[p]) > abs(view.scales[leader[c]]):
-                leader[c] = p
-        columns = {int(p): d for d, p in enumerate(view.dependents)}
-        moves = []
-        for p in np.flatnonzero(~stays).tolist():
-            constant, targets = view.constants[p], []
-            if p in columns:
-                for row, which in enumerate(view.basis.tolist()):
-                    if view.mix[row, columns[p]] and leader[which] >= 0:
-                        targets.append(
-                            (
-                                int(leader[which]),
-                                view.mix[row, columns[p]] / view.scales[leader[which]],
-                            )
-                        )
-            elif view.classes[p] >= 0 and leader[view.classes[p]] >= 0:
-                q = int(leader[view.classes[p]])
-                targets.append((q, view.scales[p] / view.scales[q]))
-            needed = p in columns or view.classes[p] < 0 or leader[view.classes[p]] >= 0
-            for q, factor in targets:
-                moves.append((p, q, float(factor)))
-                constant = constant - factor * view.constants[q]
-            if reader.bias is not None and constant and needed:
-                moves.append((p, BIAS, float(constant)))
-            else:
-                constant = 0.0
-            told = story.get(int(reader.units[p]))
-            if told is None or (not told[0] and not told[1] and (targets or constant)):
-                irrelevant = view.classes[p] >= 0 and not view.relevant[view.classes[p]]
-                story[int(reader.units[p])] = (
-                    [] if irrelevant else targets,
-                    float(constant),
-                    p in columns,
-                    reader,
-                )
+        reader, moves = view.reader, []
+        leader = _leaders(view, kept)
+        for p in np.flatnonzero(~kept[reader.units]).tolist():
+            instead = _instead(view, leader, p)
+            moves += [(p, q, factor) for q, factor in instead.targets]
+            if instead.constant:
+                moves.append((p, BIAS, instead.constant))
+            unit = int(reader.units[p])
+            if view.classes[p] >= 0 and not view.relevant[view.classes[p]]:
+                instead = instead._replace(targets=[])  # it goes since nobody needs it
+            if unit not in told or not (told[unit][0].targets or told[unit][0].constant):
+                told[unit] = instead, reader
+        if not kept.all():
+            moves += _fixed(graph, view, kept & ~live)
         if moves:
             plan.transfers[reader.name] = moves
-    named = {}
-    for layer, units in graph.writers.items():
-        for index, u in enumerate(units.tolist()):
-            named.setdefault(u, (layer, index))
     for u in np.flatnonzero(~kept).tolist():
-        layer, index = named[u]
-        targets, constant, mixed, reader = story.get(u, ([], 0.0, False, None))
-        into = tuple(
-            (*named.get(int(reader.units[q]), graph.owners[int(reader.units[q])]), f)
-            for q, f in targets
-        )
-        plan.removed.append(
-            Removal(layer, index, _reason(targets, constant, mixed), into, constant)
-        )
+        instead, reader = told.get(u, (_Instead([], 0.0, False), None))
+        into = tuple((*named[int(reader.units[q])], f) for q, f in instead.targets)
+        plan.removed.append(Removal(*named[u], _reason(instead), into, instead.constant))
     return plan
 
 
-def _reason(targets, constant, mixed):
+def _leaders(view, kept):
+    """The strongest kept position of each class, -1 where there is none."""
+    leader = np.full(view.count, -1)
+    there = np.flatnonzero(kept[view.reader.units] & (view.classes >= 0))
+    there = there[np.argsort(-np.abs(view.scales[there]), kind="stable")]
+    found, first = np.unique(view.classes[there], return_index=True)
+    leader[found] = there[first]
+    return leader
+
+
+def _instead(view, leader, p):
+    """What stands for position p, whose unit goes: the leader of its class, or those of the classes
+    that it is mixed from."""
+    column = np.flatnonzero(view.dependents == p)
+    mixed = bool(len(column))
     if mixed:
+        amounts = view.mix[:, column[0]]
+        classes = view.basis
+    else:
+        amounts, classes = view.scales[[p]], view.classes[[p]]
+    there = (classes >= 0) & (amounts != 0)
+    there[there] = leader[classes[there]] >= 0
+    positions = leader[classes[there]]
+    factors = amounts[there] / view.scales[positions]
+    # a class that is nowhere any more does not matter, and neither does its constant
+    matters = mixed or view.classes[p] < 0 or len(positions)
+    constant = 0.0
+    if view.reader.bias is not None and matters:
+        constant = float(view.constants[p] - factors @ view.constants[positions])
+    return _Instead(list(zip(positions.tolist(), factors.tolist())), constant, mixed)
+
+
+def _fixed(graph, view, idle):
+    """Moves that put a constant in the place of positions whose units stay only because a layer
+    keeps one: what they computed it from may be gone."""
+    reader, moves = view.reader, []
+    free = idle[reader.units] & (view.classes == FREE)
+    free[view.dependents] = False
+    kernel = graph.weight(reader.layer, reader.slot.index)
+    for p in np.flatnonzero(free).tolist():
+        if np.take(kernel, p, axis=reader.slot.axis).any():
+            constant = float(view.constants[p]) if reader.bias is not None else 0.0
+            moves.append((p, BIAS, constant) if constant else (p, p, 0.0))
+    return moves
+
+
+def _names(graph):
+    """Unit → the first layer that computes it, and its index there."""
+    named = dict(enumerate(graph.owners))
+    for layer, units in reversed(graph.writers.items()):
+        named.update((u, (layer, index)) for index, u in reversed(list(enumerate(units.tolist()))))
+    return named
+
+
+def _reason(instead):
+    if instead.mixed:
         return "dependent"
-    if not targets:
-        return "constant" if constant else "dead"
-    factor = targets[0][1]
+    if not instead.targets:
+        return "constant" if instead.constant else "dead"
+    factor = instead.targets[0][1]
     return "mirrored" if factor < 0 else "identical" if abs(factor - 1) < 1e-6 else "aligned"

@@ -2,7 +2,7 @@
 
 Exact groups: aligned units have the same direction, so the same coordinates in any few orthonormal
 directions, up to rounding. Sorting by such coordinates leaves small runs of candidates, and only
-those are compared entry by entry. No Gram matrix, no copy of the weights; no aligned pair is
+those are compared, entry by entry. No Gram matrix, no copy of the weights; no aligned pair is
 missed, as an orthonormal projection never widens a gap.
 
 Near-aligned pairs have no such shortcut: they are searched block by block, in bounded memory.
@@ -10,6 +10,7 @@ Near-aligned pairs have no such shortcut: they are searched block by block, in b
 Source: positively aligned neurons are one neuron [Jacot et al. 2022, section 3.1].
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -20,17 +21,20 @@ from keras_l2feat.progress import bar
 
 __all__ = ["Group", "aligned_groups", "near_aligned_pairs", "tolerance"]
 
+CONDITION = 8  # in norm, units may differ by so many times what rounding their entries explains
+PATIENCE = 4  # rounds of comparing with a leader, after which runs are looked at again
 PROJECTIONS = 8  # orthonormal directions that units are sorted by
 BLOCK_ENTRIES = 1 << 17  # entries worked on at a time: 1 MiB in float64, stays in cache
 
 
 class Group(NamedTuple):
     """Units that are multiples of one of them:
-    `vectors[members] = factors[:, None] * vectors[representative]`."""
+    `vectors[members] = factors[:, None] * vectors[representative]`, up to `gaps`."""
 
     representative: int
     members: np.ndarray  # (k,) int, ascending, without the representative
     factors: np.ndarray  # (k,) float64
+    gaps: np.ndarray  # (k,) float64, the largest difference of an entry, over its terms
 
 
 def unit_roundoff(dtype) -> float:
@@ -53,9 +57,13 @@ def tolerance(dtype, length: int, roundings: int = 2) -> float:
     return 2 * roundings * unit_roundoff(dtype) + 8 * np.sqrt(length) * unit_roundoff(np.float64)
 
 
-def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, slack=None, seed=0) -> list[Group]:
+def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, terms=None, seed=0) -> list[Group]:
     """The groups of units that an activation cannot tell apart, up to the rounding of the stored
     dtype.
+
+    Entry by entry: an entry may be off by what rounding explains of that entry alone. A weight of
+    1e-9 beside a bias of 1.7 is no rounding error, since the feature that it weighs may be 1e9; so
+    what is found does not change with the units in which inputs are measured.
 
     Args:
         vectors: (n_units, n_inputs) floats, or a sequence of such parts side by side: (kernel.T,
@@ -64,12 +72,18 @@ def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, slack=None, see
             `IDENTITY` t = 1; `COUPLED` has no groups.
         dtype: what the weights are stored in, which sets the tolerance; the arrays' own by default.
         roundings: how often a stored entry may have been rounded since units were equal.
-        slack: (n_units,) floats ≥ 1: how much larger than a unit the terms were that it was summed
-            from, where it is a sum; its rounding error is that much larger.
+        terms: of the same shapes, ≥ |vectors|: the absolute values that an entry was added up from,
+            where it is a sum; its rounding error is that much larger. Then two units are one only
+            if they also differ, in norm, by no more than `CONDITION` times what rounding their
+            entries explains: what is left after cancelling has to agree too.
         seed: of the projections; it changes the time, not the groups.
 
     Returns: groups of two and more units, by representative, the lowest index of each. All-zero
         (and not finite) units belong to none.
+
+    Time: two passes over the weights, and one over those of the groups. Units that lie within
+    rounding noise of each other in every projection, but are no group, cost more: they are told
+    apart by entries (`_told_apart`).
     """
     parts, n_units, length = _parts(vectors)
     dtype = dtype or max((p.dtype for p in parts), key=unit_roundoff)
@@ -78,11 +92,13 @@ def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, slack=None, see
     delta = tolerance(dtype, length, roundings)
     norms, projections = _measure(parts, n_units, length, seed)
     units = np.flatnonzero((norms > 0) & np.isfinite(norms))
-    deltas = delta * (np.ones(n_units) if slack is None else np.asarray(slack, dtype=np.float64))
-    runs = _runs(
-        _invariants(norms[units], projections[units], scaling), 2 * deltas[units].max(initial=delta)
-    )
-    return _verified(parts, units, runs, norms, projections, scaling, deltas)
+    gap = delta
+    if terms is not None:
+        slack = _measure(terms, n_units, length, seed)[0][units] / norms[units]
+        gap = delta * np.clip(slack, 1.0, CONDITION).max(initial=1.0)
+    runs = _runs(_invariants(norms[units], projections[units], scaling), 2 * gap)
+    pairs = _Pairs(parts, terms, norms, projections, scaling, delta)
+    return _verified(pairs, units, runs)
 
 
 def _parts(vectors):
@@ -108,6 +124,8 @@ def _measure(parts, n_units, length, seed):
         for units, inputs in _blocks(part):
             block = part[units, inputs].astype(np.float64)
             squares[units] += np.einsum("ij,ij->i", block, block)
+            if not np.isfinite(block).all():  # its norm says so; a product would only warn
+                block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
             projections[units] += block @ directions[offset : offset + width][inputs]
         offset += width
     return np.sqrt(squares), projections
@@ -149,57 +167,117 @@ def _runs(coordinates, gap):
     return labels
 
 
-def _verified(parts, units, runs, norms, projections, scaling, deltas):
+def _verified(pairs, units, runs):
     """Split candidate runs into groups, comparing every unit with the first that is left of its
     run."""
-    members, factors = {}, {}
-    while len(units):
+    found = {}
+    for turn in itertools.count(1):
         first, position, size = np.unique(
             runs, return_index=True, return_inverse=True, return_counts=True
         )[1:]
         leader = units[first][position]  # units ascend, so the first of a run has the lowest index
         other = (leader != units) & (size[position] > 1)
         units, runs, leader = units[other], runs[other], leader[other]
-        sign = 1.0
-        if scaling in (Scaling.LINEAR, Scaling.ODD):
-            sign = np.where(
-                np.einsum("ij,ij->i", projections[units], projections[leader]) < 0, -1.0, 1.0
-            )
-        ratio = (
-            norms[units] / norms[leader] if scaling in (Scaling.POSITIVE, Scaling.LINEAR) else 1.0
-        )
-        factor = np.broadcast_to(sign * ratio, units.shape)
-        aligned = (
-            _distances(parts, units, leader, factor)
-            <= np.maximum(deltas[units], deltas[leader]) * norms[units]
-        )
-        for unit, lead, t in zip(units[aligned], leader[aligned], factor[aligned]):
-            members.setdefault(int(lead), []).append(unit)
-            factors.setdefault(int(lead), []).append(t)
+        if not len(units):
+            break
+        aligned, factor, gap = pairs.compare(units, leader)
+        for unit, lead, t, off in zip(
+            units[aligned], leader[aligned], factor[aligned], gap[aligned]
+        ):
+            found.setdefault(int(lead), []).append((unit, t, off))
         units, runs = units[~aligned], runs[~aligned]
+        if turn == PATIENCE:
+            runs = _told_apart(pairs, units, runs)
     return [
-        Group(lead, np.array(members[lead]), np.array(factors[lead])) for lead in sorted(members)
+        Group(lead, *(np.array(column) for column in zip(*found[lead]))) for lead in sorted(found)
     ]
 
 
-def _distances(parts, units, leaders, factors):
-    """‖vectors[unit] - factor * vectors[leader]‖ for each pair, float64 (n_pairs,)."""
-    squares = np.zeros(len(units))
-    for part in parts:
-        width = part.shape[1]
-        if abs(part.strides[0]) >= abs(part.strides[1]):
-            step = max(1, BLOCK_ENTRIES // max(width, 1))
-            for a in range(0, len(units), step):
-                pair = slice(a, a + step)
-                gap = part[units[pair]] - factors[pair, None] * part[leaders[pair]]
-                squares[pair] += np.einsum("ij,ij->i", gap, gap)
+class _Pairs:
+    """Pairs of units, compared entry by entry: is there a factor t > 0 (of either sign, where that
+    commutes) such that `|w_i - t w_j| <= delta / 2 · (terms_i + t terms_j)` in every entry?"""
+
+    def __init__(self, parts, terms, norms, projections, scaling, delta):
+        self.parts, self.terms = parts, terms
+        self.norms, self.projections = norms, projections
+        self.scaling, self.delta = scaling, delta
+
+    def compare(self, units, leaders):
+        """Whether each of `units` is a multiple of the one of `leaders` beside it, its factor, and
+        the largest difference of an entry over its terms; (n_pairs,) each."""
+        sign = np.ones(len(units))
+        if self.scaling in (Scaling.LINEAR, Scaling.ODD):
+            product = np.einsum("ij,ij->i", self.projections[units], self.projections[leaders])
+            sign = np.where(product < 0, -1.0, 1.0)
+        low, high = np.zeros(len(units)), np.full(len(units), np.inf)
+        for which, a, b, *terms in self._entries(units, leaders):
+            least, most = _factors(sign[which], a, b, self.delta / 2, *terms)
+            low[which] = np.fmax(low[which], least)
+            high[which] = np.fmin(high[which], most)
+        if self.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
+            # the ratio of the norms averages the rounding of all entries
+            factor = np.clip(self.norms[units] / self.norms[leaders], low, np.maximum(low, high))
         else:
-            step = max(1, BLOCK_ENTRIES // max(len(units), 1))
-            for a in range(0, width, step):
-                rows = part[:, a : a + step].T  # contiguous; all of it passes through memory once
-                gap = rows[:, units] - factors * rows[:, leaders]
-                squares += np.einsum("ij,ij->j", gap, gap)
-    return np.sqrt(squares)
+            factor = np.ones(len(units))
+        aligned = (low <= factor) & (factor <= high) & (factor > 0) & np.isfinite(factor)
+        factor = sign * factor
+        gap = np.zeros(len(units))
+        squares = np.zeros(len(units))
+        chosen = np.flatnonzero(aligned)
+        for which, a, b, *terms in self._entries(units[chosen], leaders[chosen]):
+            which = chosen[which]
+            off = np.abs(a - factor[which] * b)
+            squares[which] += np.einsum("ij,ij->j", off, off)
+            with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is added up: no gap
+                relative = off / (terms[0] if terms else np.abs(a))
+            gap[which] = np.fmax(gap[which], np.fmax.reduce(relative, axis=0))
+        if self.terms is not None:
+            aligned &= np.sqrt(squares) <= CONDITION * self.delta * self.norms[units]
+        return aligned, factor, gap
+
+    def _entries(self, units, leaders):
+        """Blocks of entries (inputs, pairs) of units and leaders, and of their terms where they
+        have any, float64, with a slice of the pairs."""
+        for part, terms in zip(self.parts, self.terms or [None] * len(self.parts)):
+            width = part.shape[1]
+            if abs(part.strides[0]) >= abs(part.strides[1]):
+                pairs, inputs = max(1, BLOCK_ENTRIES // max(width, 1)), max(width, 1)
+            else:  # all of it passes through memory once
+                pairs, inputs = max(len(units), 1), max(1, BLOCK_ENTRIES // max(len(units), 1))
+            for start in range(0, len(units), pairs):
+                which = slice(start, start + pairs)
+                for top in range(0, width, inputs):
+                    rows = [m[:, top : top + inputs].T for m in (part, terms) if m is not None]
+                    yield (
+                        which,
+                        *(
+                            row[:, chosen[which]].astype(np.float64, copy=False)
+                            for row in rows
+                            for chosen in (units, leaders)
+                        ),
+                    )
+
+
+def _factors(sign, a, b, error, terms_a=None, terms_b=None):
+    """The least and the largest factor t ≥ 0 with |sign · a - t b| ≤ error · (terms_a + t terms_b)
+    in all entries; a, b and terms are (entries, pairs), the terms by default |a| and |b|."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 says nothing, and is ignored
+        if terms_a is None:
+            ratio = a / b * sign
+            wide = (1 + error) / (1 - error)
+            return np.fmax.reduce(ratio, axis=0) / wide, np.fmin.reduce(ratio, axis=0) * wide
+        a, b = sign * a * np.sign(b) + (b == 0) * np.abs(a), np.abs(b)
+        least = (a - error * terms_a) / (b + error * terms_b)
+        most = (a + error * terms_a) / (b - error * terms_b)
+    vague = b < error * terms_b  # where b may be anything around 0, t is only bounded from below
+    least = np.where(vague & (a + error * terms_a < 0), np.fmax(least, most), least)
+    return np.fmax.reduce(least, axis=0), np.fmin.reduce(np.where(vague, np.inf, most), axis=0)
+
+
+def _told_apart(pairs, units, runs):
+    """Finer runs of units that no projection tells apart: by a few entries, in all of them at
+    once."""
+    return runs
 
 
 def near_aligned_pairs(vectors, scaling, angle, *, limit=1_000_000, block=1024, quiet=True):

@@ -16,68 +16,26 @@ Sources: aligned neurons [Jacot et al. 2022, section 3.1]; replicated and vanish
 """
 
 import functools
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from scipy import sparse
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance, unit_roundoff
+from keras_l2feat.pruning.values.dependence import dependence
+from keras_l2feat.pruning.values.forms import Forms, Reading
 
-__all__ = ["Forms", "Reading", "Values"]
+__all__ = ["FEW", "Values", "summed"]
 
 # the atom of the constant 1, where it is seen through something that does not keep it constant
 ONE = 0
 ZERO, CONSTANT = -1, -2  # instead of a leader
-INDEPENDENT = (
-    1e-6  # smallest eigenvalue of unit columns' Gram matrix from which they are surely independent
-)
 # of an entry: split and balanced (2), times the factor of what it reads, and the sum over them (2)
 ROUNDINGS = 4
-
-
-@dataclass
-class Forms:
-    """Channel p is Σ_r matrix[r, p] · atom r + constant[p].
-
-    Attributes:
-        rows: (rows,) int, the atoms; with `labels`, a list of ways to see an atom: row r of channel
-            p is atom `labels[p]` seen by way `rows[r]`.
-        matrix: (rows, channels) float64; constant: (channels,).
-        size, shift: (channels,) norms of the terms that were added up to `matrix` and `constant`:
-            what rounding errors are measured by.
-        labels: (channels,) int, or `None`.
-    """
-
-    rows: object
-    matrix: np.ndarray
-    constant: np.ndarray
-    size: np.ndarray
-    shift: np.ndarray
-    labels: np.ndarray | None = None
-
-    @property
-    def count(self):
-        return self.matrix.shape[1]
-
-
-@dataclass
-class Reading:
-    """What a linear operation sees: channel p is scales[p] · atom atoms[p] + constants[p]; all
-    (channels,).
-
-    Those of `dependents` are combinations instead: Σ_b mix[b, d] · atom basis[b] +
-    constants[dependents[d]]. `terms` is the size of what the constants were added up from.
-    """
-
-    atoms: np.ndarray
-    scales: np.ndarray
-    constants: np.ndarray
-    terms: np.ndarray
-    dependents: np.ndarray
-    basis: np.ndarray
-    mix: np.ndarray
+# so many times what rounding explains of one value may merging move what a kernel adds up
+FEW = 4
 
 
 class Values(Semantics):
@@ -86,6 +44,9 @@ class Values(Semantics):
     Attributes:
         readings: reader name → list of `Reading`, one a call.
         dtype: what the weights are stored in, the coarsest.
+        sizes: [atom] → how large it is beside the other atoms of its layer; NaN if nobody knows.
+        ill_conditioned: units that are equal within rounding, but are read with weights so large,
+            and of either sign, that taking them for one would move the outputs.
 
     A subclass may say more of what an operation computes, for example on a part of all inputs.
     """
@@ -93,14 +54,12 @@ class Values(Semantics):
     def __init__(self, graph):
         self.graph = graph
         self.dtype = self.coarsest(graph)
+        self.readings = {name: [] for name in graph.readers}
+        self.sizes = [1.0]
+        self.ill_conditioned = set()
         self._keys = {}
-        self._fresh = itertools.count(1)
         self._read = {}  # tensor number → Reading
         interpret(graph, self, forget=True)
-        self.readings = {
-            reader.name: [self._read[tensor.number] for tensor in reader.inputs]
-            for reader in graph.readers.values()
-        }
 
     @staticmethod
     def coarsest(graph) -> str:
@@ -114,22 +73,53 @@ class Values(Semantics):
         dtype explains."""
         return tolerance(self.dtype, length, ROUNDINGS)
 
+    @functools.cached_property
+    def needed(self):
+        """(units,) bool: some way of weights that are not 0 leads from there to an output. What
+        nobody needs goes anyway, and shall not be what others are combined from."""
+        found, links = self.graph.pinned.copy(), []
+        for reader in reversed(self.graph.readers.values()):
+            kernel = self.graph.weight(reader.layer, reader.slot.index) != 0
+            kept = {
+                axis.axis: axis.units for axis in (reader.slot, reader.writes) if axis is not None
+            }
+            others = tuple(axis for axis in range(kernel.ndim) if axis not in kept)
+            kernel = kernel.any(axis=others)
+            if reader.writes is None:
+                found[reader.units[kernel]] = True
+            else:
+                inward = reader.slot.axis < reader.writes.axis
+                links.append((reader, kernel if inward else kernel.T))
+        before = -1
+        while before != (before := found.sum()):
+            for reader, kernel in links:
+                found[reader.units[kernel[:, found[reader.writes.units]].any(axis=1)]] = True
+        return found
+
     # ---- atoms
 
-    def atom(self, key) -> int:
+    def atom(self, key, size=np.nan) -> int:
         """The atom of a key, the same each time."""
         found = self._keys.get(key)
         if found is None:
-            found = self._keys[key] = next(self._fresh)
+            found = self._keys[key] = len(self.sizes)
+            self.sizes.append(size)
         return found
 
     def seen(self, way, atoms) -> np.ndarray:
         """The atoms seen through a linear operation."""
-        return np.array([self.atom((way, a)) for a in np.asarray(atoms).tolist()], dtype=int)
+        atoms = np.asarray(atoms).tolist()
+        return np.array([self.atom((way, a), self.sizes[a]) for a in atoms], dtype=int)
 
-    def new(self, count) -> np.ndarray:
-        """Atoms of which nothing is known."""
-        return np.array([next(self._fresh) for _ in range(count)], dtype=int)
+    def new(self, count, size=np.nan) -> np.ndarray:
+        """Atoms of which nothing is known but perhaps their size, a number or (count,)."""
+        first = len(self.sizes)
+        self.sizes.extend(np.broadcast_to(size, count).tolist())
+        return np.arange(first, first + count)
+
+    def size_of(self, atoms) -> np.ndarray:
+        """The sizes of atoms, NaN where they are unknown."""
+        return np.array([self.sizes[a] for a in np.asarray(atoms).tolist()])
 
     # ---- classes
 
@@ -140,46 +130,59 @@ class Values(Semantics):
             constants: whether they count; without, channels are grouped up to a constant.
 
         Returns: leader (channels,) int, the first channel of each class, or `ZERO`, or `CONSTANT`;
-            factor (channels,), of the leader's value.
+            factor (channels,), of the leader's value; drift (channels,), how far the channel may be
+            from that.
         """
         leader, factor = np.arange(forms.count), np.ones(forms.count)
+        drift = np.zeros(forms.count)
         bound = self.slack(len(forms.rows) + 1)
-        norm = np.sqrt(np.einsum("ij,ij->j", forms.matrix, forms.matrix))
-        still = norm <= bound * forms.size
+        spread = forms.spread
+        still = (np.abs(forms.matrix) <= bound * spread).all(axis=0)
         zero = still & (np.abs(forms.constant) <= bound * forms.shift) if constants else still
-        total, size = (
-            (np.hypot(norm, forms.constant), np.hypot(forms.size, forms.shift))
-            if constants
-            else (norm, forms.size)
-        )
         live = np.flatnonzero(~still)
-        keys = [k for k in (forms.labels, labels) if k is not None]
-        merged = (
-            np.unique(np.stack(keys), axis=1, return_inverse=True)[1].reshape(-1) if keys else None
-        )
-        matrix, constant = forms.matrix.T, forms.constant[:, None]
+        parts, terms = [forms.matrix.T], [spread.T]
+        if constants:
+            parts, terms = [*parts, forms.constant[:, None]], [*terms, forms.shift[:, None]]
         if len(live) < forms.count:
-            matrix, constant = matrix[live], constant[live]
-        found = aligned_groups(
-            (matrix, constant) if constants else matrix,
-            scaling,
-            self.dtype,
-            roundings=ROUNDINGS,
-            slack=np.maximum(size[live] / total[live], 1.0),
+            parts, terms = ([part[live] for part in side] for side in (parts, terms))
+        single = forms.terms is None and (
+            not constants or (forms.shift == abs(forms.constant)).all()
         )
-        for group in found:
+        groups = aligned_groups(
+            parts, scaling, self.dtype, roundings=ROUNDINGS, terms=None if single else terms
+        )
+        reach = self._reach(forms, spread) if groups or forms.terms is not None else None
+        kinds = [k for k in (forms.labels, labels) if k is not None]
+        kind = np.zeros(forms.count, dtype=int)  # only channels of one kind can be one
+        if kinds:
+            kind = np.unique(np.stack(kinds), axis=1, return_inverse=True)[1].reshape(-1)
+        for group in groups:
             members = live[np.concatenate([[group.representative], group.members])]
             factors = np.concatenate([[1.0], group.factors])
-            if merged is None:
-                first = np.zeros(len(members), dtype=int)
-            else:
-                _, start, which = np.unique(merged[members], return_index=True, return_inverse=True)
-                first = start[which.reshape(-1)]
-            leader[members], factor[members] = members[first], factors / factors[first]
+            gaps = np.concatenate([[0.0], group.gaps])
+            first, which = np.unique(kind[members], return_index=True, return_inverse=True)[1:]
+            chosen = first[which.reshape(-1)]  # the first member of the same kind
+            leader[members], factor[members] = members[chosen], factors / factors[chosen]
+            drift[members] = (gaps + gaps[chosen]) * reach[members] * (members != members[chosen])
         leader[still] = CONSTANT
         factor[still] = forms.constant[still]
         leader[zero], factor[zero] = ZERO, 0.0
-        return leader, factor
+        if reach is not None:  # what was left of weights that cancelled
+            drift[still] = self._reach(forms, np.abs(forms.matrix))[still]
+        return leader, factor, drift
+
+    def _reach(self, forms, entries):
+        """How large channels with these entries are, (channels,): the largest of what they add
+        up."""
+        if forms.labels is not None:
+            sizes = np.nan_to_num(self.size_of(forms.labels), nan=1.0)
+            return sizes * entries.max(axis=0, initial=0.0)
+        sizes = self.size_of(forms.rows)
+        unknown = np.isnan(sizes)
+        if unknown.any():  # such an atom is as large as makes its largest weight 1
+            largest = np.abs(forms.matrix[unknown]).max(axis=1, initial=0.0)
+            sizes[unknown] = np.divide(1.0, largest, out=np.ones_like(largest), where=largest > 0)
+        return (entries * sizes[:, None]).max(axis=0, initial=0.0)
 
     # ---- what linear operations see
 
@@ -187,98 +190,138 @@ class Values(Semantics):
         """A tensor's channels as multiples of atoms, or mixed from a few of them, up to constants;
         the same for all that read it."""
         if tensor.number not in self._read:
-            self._read[tensor.number] = self._reading(forms, self.graph.pinned[tensor.units])
+            read = self._reading(forms, tensor.units)
+            self._read[tensor.number] = self._centred(read)
         return self._read[tensor.number]
 
-    def _reading(self, forms, pinned):
-        empty = np.zeros(0, dtype=int)
-        rest = forms.constant, forms.shift
+    def _reading(self, forms, units):
         if forms.labels is not None and len(forms.rows) == 1:
-            atoms = (
-                forms.labels if forms.rows[0] is None else self.seen(forms.rows[0], forms.labels)
-            )
-            return Reading(atoms, forms.matrix[0], *rest, empty, empty, np.zeros((0, 0)))
-        leader, factor = self.classes(forms, Scaling.LINEAR, constants=False)
+            way, atoms = forms.rows[0], forms.labels
+            atoms = atoms if way is None else self.seen(way, atoms)
+            return Reading.plain(atoms, forms.matrix[0], forms.constant, forms.shift, forms.drifts)
+        leader, factor, drift = self.classes(forms, Scaling.LINEAR, constants=False)
         live = leader >= 0
         leaders, position = np.unique(leader[live], return_inverse=True)
-        names = self.new(len(leaders))
+        names = self.new(len(leaders), self._reach(forms, np.abs(forms.matrix))[leaders])
         atoms, scales = np.full(forms.count, ONE), np.where(live, factor, 0.0)
         atoms[live] = names[position]
+        drift = drift + forms.drifts
+        read = Reading.plain(atoms, scales, forms.constant, forms.shift, drift)
         if forms.labels is not None or len(leaders) < 2:
-            return Reading(atoms, scales, *rest, empty, empty, np.zeros((0, 0)))
-        free = np.ones(len(leaders), dtype=bool)
-        np.logical_and.at(free, position, ~pinned[live])
-        pivots, others, mix = _dependence(
-            forms.matrix[:, leaders], free, self.slack(len(forms.rows))
-        )
-        dependents = np.flatnonzero(np.isin(leader, leaders[others]))
-        column = np.searchsorted(leaders[others], leader[dependents])
+            return read
+        free, needed = np.ones(len(leaders), dtype=bool), np.zeros(len(leaders), dtype=bool)
+        np.logical_and.at(free, position, ~self.graph.pinned[units[live]])
+        np.logical_or.at(needed, position, self.needed[units[live]])
+        leaders, names, free = leaders[needed], names[needed], free[needed]
+        spread = forms.spread[:, leaders]
+        found = dependence(forms.matrix[:, leaders], spread, free, self.slack(len(forms.rows)))
+        if not len(found.others):
+            return read
+        dependents = np.flatnonzero(np.isin(leader, leaders[found.others]))
+        column = np.searchsorted(leaders[found.others], leader[dependents])
         atoms[dependents] = -1
-        return Reading(
-            atoms, scales, *rest, dependents, names[pivots], mix[:, column] * scales[dependents]
+        drift[dependents] += found.gaps[column] * self._reach(forms, forms.spread)[dependents]
+        mix = found.mix[:, column] * scales[dependents]
+        return replace(read, dependents=dependents, basis=names[found.pivots], mix=mix)
+
+    def _centred(self, read):
+        """The same with each atom moved by the constant that its strongest channel has.
+
+        A feature of 1e9 less its mean of 1e9 is a value of size 1: were it told apart into its two
+        terms, all weights that read it would look alike within the rounding of the large one.
+        """
+        member = np.flatnonzero((read.scales != 0) & (read.atoms >= 0))
+        if not read.constants[member].any():
+            return read
+        scales = read.scales[member]
+        names, which = np.unique(read.atoms[member], return_inverse=True)
+        order = np.lexsort((-np.abs(scales), which))
+        first = order[np.searchsorted(which[order], np.arange(len(names)))]
+        offset, error = (
+            values[member[first]] / scale
+            for values, scale in (
+                (read.constants, scales[first]),
+                (read.terms, np.abs(scales[first])),
+            )
+        )
+        moved = [
+            self.atom(("plus", name, by), self.sizes[name]) if by else name
+            for name, by in zip(names.tolist(), offset.tolist())
+        ]
+        moved = np.array(moved, dtype=int)
+        atoms, constants, terms = read.atoms.copy(), read.constants.copy(), read.terms.copy()
+        atoms[member] = moved[which]
+        constants[member] -= scales * offset[which]
+        terms[member] += np.abs(scales) * error[which]
+        constants[member[first]] = terms[member[first]] = 0.0
+        row = np.searchsorted(names, read.basis)
+        constants[read.dependents] -= offset[row] @ read.mix
+        terms[read.dependents] += error[row] @ np.abs(read.mix)
+        return replace(read, atoms=atoms, constants=constants, terms=terms, basis=moved[row])
+
+    def settled(self, tensor, kernel, read) -> Reading:
+        """The same, but channels stay apart that this kernel reads with weights so large that it
+        matters how little they differ: what it adds up afterwards is smaller than what merging
+        moves."""
+        loose = np.flatnonzero(read.drift > 0)
+        if not len(loose):
+            return read
+        used, total, _ = summed(kernel, read)
+        bound = FEW * self.slack(len(read.atoms))
+        after = np.nan_to_num(self.size_of(used), nan=1.0) @ np.abs(total).sum(axis=0)
+        moves = read.drift[loose, None] * np.abs(kernel[:, loose]).sum(axis=0)
+        # what is no multiple of an atom (a combination, a constant) is a class of its own
+        alone = (read.scales[loose] == 0) | (read.atoms[loose] < 0)
+        classes = np.unique(np.where(alone, -1 - loose, read.atoms[loose]), return_inverse=True)[1]
+        moved = _members(classes) @ moves
+        apart = np.zeros(len(read.atoms), dtype=bool)
+        apart[loose] = (moved > bound * after).any(axis=1)[classes]
+        if not apart.any():
+            return read
+        touched = apart | (np.isin(read.atoms, read.atoms[apart]) & (read.scales != 0))
+        self.ill_conditioned.update(tensor.units[touched].tolist())
+        atoms, scales, drift = read.atoms.copy(), read.scales.copy(), read.drift.copy()
+        sizes = np.abs(scales[apart]) * np.nan_to_num(self.size_of(np.maximum(atoms[apart], 0)))
+        atoms[apart] = self.new(apart.sum(), np.where(sizes > 0, sizes, np.nan))
+        scales[apart], drift[apart] = 1.0, 0.0
+        kept = ~apart[read.dependents]
+        return replace(
+            read,
+            atoms=atoms,
+            scales=scales,
+            drift=drift,
+            dependents=read.dependents[kept],
+            mix=read.mix[:, kept],
         )
 
     def applied(self, kernel, reading, geometry, folds, bias) -> Forms:
         """What a kernel (taps, inputs, outputs) makes of a reading."""
         taps, _, outputs = kernel.shape
-        direct = np.flatnonzero((reading.atoms >= 0) & (reading.scales != 0))
-        used = np.unique(np.concatenate([reading.atoms[direct], reading.basis]))
-        place = np.searchsorted(used, reading.atoms[direct])
-        total = np.zeros((taps, len(used), outputs))
-        first = np.unique(place, return_index=True)[1]
-        total[:, place[first]] = reading.scales[direct[first], None] * kernel[:, direct[first]]
-        again = np.setdiff1d(np.arange(len(place)), first)
-        several = np.union1d(
-            place[again], np.searchsorted(used, reading.basis)
-        )  # atoms that are summed up
-        terms = np.abs(total[:, several])
-        if len(again):
-            rows = reading.scales[direct[again], None] * kernel[:, direct[again]]
-            np.add.at(total, (slice(None), place[again]), rows)
-            np.add.at(terms, (slice(None), np.searchsorted(several, place[again])), np.abs(rows))
-        if len(reading.dependents):
-            mixed, rows = np.searchsorted(used, reading.basis), kernel[:, reading.dependents]
-            total[:, mixed] += reading.mix @ rows
-            terms[:, np.searchsorted(several, mixed)] += np.abs(reading.mix) @ np.abs(rows)
-        size = np.einsum("tio,tio->o", total, total)
-        if len(several):
-            summed = total[:, several]
-            size = (
-                size
-                + np.einsum("tio,tio->o", terms, terms)
-                - np.einsum("tio,tio->o", summed, summed)
-            )
+        used, total, terms = summed(kernel, reading)
+        rows = used
+        if geometry is not None:
+            rows = np.concatenate([self.seen((geometry, tap), used) for tap in range(taps)])
+        matrix = total.reshape(-1, outputs)
+        terms = None if terms is None else terms.reshape(-1, outputs)
         constant = np.einsum("tio,i->to", kernel, reading.constants)
         shift = np.einsum("tio,i->to", np.abs(kernel), reading.terms)
-        rows = (
-            used
-            if geometry is None
-            else np.concatenate([self.seen((geometry, tap), used) for tap in range(taps)])
-        )
-        total = total.reshape(-1, outputs)
         if not folds and reading.constants.any():  # at the border a constant is none
-            rows = np.concatenate(
-                [rows, np.concatenate([self.seen((geometry, tap), [ONE]) for tap in range(taps)])]
-            )
-            total = np.concatenate([total, constant])
-            size = size + np.einsum("to,to->o", shift, shift)
-            constant, shift = np.zeros((2, 1, outputs))
+            ones = [self.seen((geometry, tap), [ONE]) for tap in range(taps)]
+            rows = np.concatenate([rows, *ones])
+            terms = np.concatenate([np.abs(matrix) if terms is None else terms, shift])
+            matrix = np.concatenate([matrix, constant])
+            constant = shift = np.zeros((1, outputs))
         bias = np.zeros(outputs) if bias is None else bias
         return Forms(
-            rows,
-            total,
-            constant.sum(axis=0) + bias,
-            np.sqrt(np.maximum(size, 0.0)),
-            shift.sum(axis=0) + np.abs(bias),
+            rows, matrix, constant.sum(axis=0) + bias, shift.sum(axis=0) + np.abs(bias), terms
         )
 
-    def monomials(self, atoms, scales, constants=None, terms=None) -> Forms:
+    def monomials(self, atoms, scales, constants=None, shift=None, drift=0.0) -> Forms:
         """Channels that are multiples of one atom each."""
         constants = np.zeros(len(atoms)) if constants is None else constants
-        terms = np.abs(constants) if terms is None else terms
-        return Forms(
-            [None], np.asarray(scales)[None], constants, np.abs(scales), terms, np.asarray(atoms)
-        )
+        shift = np.abs(constants) if shift is None else shift
+        matrix = np.asarray(scales, dtype=np.float64)[None]
+        return Forms([None], matrix, constants, shift, None, np.asarray(atoms), drift)
 
     def joint(self, forms) -> Forms:
         """The same with one row an atom, so that channels of several tensors can be added."""
@@ -288,10 +331,26 @@ class Values(Semantics):
             forms.labels if way is None else self.seen(way, forms.labels) for way in forms.rows
         ]
         rows = np.unique(np.concatenate(atoms))
-        matrix = np.zeros((len(rows), forms.count))
+        matrix, terms = np.zeros((2, len(rows), forms.count))
         for way, which in enumerate(atoms):
-            matrix[np.searchsorted(rows, which), np.arange(forms.count)] += forms.matrix[way]
-        return Forms(rows, matrix, forms.constant, forms.size, forms.shift)
+            place = np.searchsorted(rows, which), np.arange(forms.count)
+            matrix[place] += forms.matrix[way]
+            terms[place] += forms.spread[way]
+        return replace(forms, rows=rows, matrix=matrix, terms=terms, labels=None)
+
+    def added(self, parts) -> Forms:
+        """The sum of forms, channel by channel."""
+        parts = [self.joint(part) for part in parts]
+        rows = functools.reduce(np.union1d, [part.rows for part in parts])
+        matrix, terms = np.zeros((2, len(rows), parts[0].count))
+        for part in parts:
+            place = np.searchsorted(rows, part.rows)
+            matrix[place] += part.matrix
+            terms[place] += part.spread
+        constant, shift, drift = (
+            sum(getattr(part, name) for part in parts) for name in ("constant", "shift", "drift")
+        )
+        return Forms(rows, matrix, constant, shift, terms, None, drift)
 
     # ---- the operations of the graph
 
@@ -309,17 +368,12 @@ class Values(Semantics):
         kernel = op.kernel()
         bias = None if op.bias is None else op.bias()
         if op.reader is None:  # an embedding: one atom a token
-            rows = self.seen(op.geometry, np.arange(kernel.shape[1]))
-            reading = Reading(
-                rows,
-                np.ones(len(rows)),
-                *np.zeros((2, len(rows))),
-                rows[:0],
-                rows[:0],
-                np.zeros((0, 0)),
-            )
-            return self.applied(kernel, reading, None, True, None)
-        return self.applied(kernel, self.reading(op.inputs[0], x), op.geometry, op.folds, bias)
+            rows = [self.atom((op.geometry, token)) for token in range(kernel.shape[1])]
+            read = Reading.plain(np.array(rows), np.ones(len(rows)), *np.zeros((3, len(rows))))
+            return self.applied(kernel, read, None, True, None)
+        read = self.settled(op.inputs[0], kernel, self.reading(op.inputs[0], x))
+        self.readings[op.reader].append(read)
+        return self.applied(kernel, read, op.geometry, op.folds, bias)
 
     def depthwise(self, op, x):
         kernel, read = op.kernel(), self.reading(op.inputs[0], x)
@@ -329,48 +383,25 @@ class Values(Semantics):
         flat = kernel.reshape(taps, -1)
         matrix, ways = flat * scales[source], [(op.geometry, tap) for tap in range(taps)]
         constant, shift = flat * read.constants[source], np.abs(flat) * read.terms[source]
+        terms, drift = None, np.abs(flat).sum(axis=0) * read.drift[source]
         if not op.folds and read.constants.any():
+            terms = np.concatenate([np.abs(matrix), shift])
             matrix = np.concatenate([matrix, constant])
             ways += [("one", op.geometry, tap) for tap in range(taps)]
             constant = shift = np.zeros((1, len(source)))
         bias = np.zeros(len(source)) if op.bias is None else op.bias()
-        size = np.linalg.norm(matrix, axis=0)
-        return Forms(
-            ways,
-            matrix,
-            constant.sum(axis=0) + bias,
-            size,
-            shift.sum(axis=0) + np.abs(bias),
-            atoms[source],
-        )
+        constant, shift = constant.sum(axis=0) + bias, shift.sum(axis=0) + np.abs(bias)
+        return Forms(ways, matrix, constant, shift, terms, atoms[source], drift)
 
     def affine(self, op, x):
         scale, shift, terms = op.coefficients()
-        return replace(
-            x,
-            matrix=x.matrix * scale,
-            constant=x.constant * scale + shift,
-            size=x.size * np.abs(scale),
-            shift=x.shift * np.abs(scale) + terms,
-        )
+        forms = x.scaled(scale)
+        return replace(forms, constant=forms.constant + shift, shift=forms.shift + terms)
 
     def map(self, op, *inputs):
-        forms = inputs[0]
-        if (
-            len(inputs) > 1
-        ):  # channels are the same if they are so in every argument, by the same factor
-            parts = [self.joint(x) for x in inputs]
-            ways = [self.seen((op.tag, "argument", n), [ONE, *p.rows]) for n, p in enumerate(parts)]
-            matrix = np.concatenate([m for p in parts for m in (p.constant[None], p.matrix)])
-            size = np.sqrt(sum(p.size**2 + p.shift**2 for p in parts))
-            forms = Forms(
-                np.concatenate(ways),
-                matrix,
-                np.zeros(parts[0].count),
-                size,
-                np.zeros(parts[0].count),
-            )
-        leader, factor = self.classes(forms, op.scaling, op.labels)
+        forms = inputs[0] if len(inputs) == 1 else self.arguments(op, inputs)
+        leader, factor, drift = self.classes(forms, op.scaling, op.labels)
+        drift = drift + forms.drifts
         atoms, scales, constants = np.full(forms.count, ONE), factor.copy(), np.zeros(forms.count)
         still = leader < 0
         scales[still] = 0.0
@@ -383,75 +414,68 @@ class Values(Semantics):
             unknown &= factor < 0
         atoms[unknown], scales[unknown] = self.new(unknown.sum()), 1.0
         leaders, position = np.unique(leader[~still], return_inverse=True)
+        sizes = self._reach(forms, np.abs(forms.matrix))
         plain = forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any()
         if plain and op.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
             # the same function of the same atom is the same atom, on whatever branch it is computed
-            base, label = (
-                forms.matrix[0],
-                np.zeros(forms.count, dtype=int) if op.labels is None else op.labels,
-            )
-            names = [
-                self.atom(
-                    (op.tag, forms.rows[0], int(forms.labels[k]), int(label[k]), bool(base[k] > 0))
-                )
-                for k in leaders.tolist()
-            ]
+            base = forms.matrix[0]
+            label = np.zeros(forms.count, dtype=int) if op.labels is None else op.labels
+            names = []
+            for k in leaders.tolist():
+                key = op.tag, forms.rows[0], int(forms.labels[k]), int(label[k]), bool(base[k] > 0)
+                names.append(self.atom(key, sizes[k] / abs(base[k])))
             atoms[~still], scales[~still] = (
                 np.array(names, dtype=int)[position],
                 np.abs(base[~still]),
             )
         else:
-            atoms[~still] = self.new(len(leaders))[position]
-        return self.monomials(atoms, scales, constants)
+            atoms[~still] = self.new(len(leaders), sizes[leaders])[position]
+        return self.monomials(atoms, scales, constants, drift=drift)
+
+    def arguments(self, op, inputs):
+        """All that a function of several tensors sees of a channel: channels are the same if they
+        are so in every argument, by the same factor."""
+        parts = [self.joint(x) for x in inputs]
+        ways = [self.seen((op.tag, "argument", n), [ONE, *p.rows]) for n, p in enumerate(parts)]
+        matrix = np.concatenate([m for p in parts for m in (p.constant[None], p.matrix)])
+        terms = np.concatenate([m for p in parts for m in (p.shift[None], p.spread)])
+        none = np.zeros(parts[0].count)
+        drift = sum(p.drifts for p in parts)
+        return Forms(np.concatenate(ways), matrix, none, none, terms, None, drift)
 
     def passed(self, op, x):
         if op.tag is None:
             return x
-        lost = not op.constants and x.constant.any()
         if x.labels is None:
-            rows = self.seen(op.tag, x.rows)
-            extra = self.seen(op.tag, [ONE])
+            rows, ones = self.seen(op.tag, x.rows), self.seen(op.tag, [ONE])
         else:
-            rows, extra = [(op.tag, way) for way in x.rows], [("one", op.tag)]
-        if not lost:
+            rows, ones = [(op.tag, way) for way in x.rows], [("one", op.tag)]
+        if op.constants or not x.constant.any():
             return replace(x, rows=rows)
-        return Forms(
-            [*rows, *extra] if x.labels is not None else np.concatenate([rows, extra]),
-            np.concatenate([x.matrix, x.constant[None]]),
-            np.zeros(x.count),
-            np.hypot(x.size, x.shift),
-            np.zeros(x.count),
-            x.labels,
+        none = np.zeros(x.count)
+        return replace(
+            x,
+            rows=[*rows, *ones] if x.labels is not None else np.concatenate([rows, ones]),
+            matrix=np.concatenate([x.matrix, x.constant[None]]),
+            terms=np.concatenate([x.spread, x.shift[None]]),
+            constant=none,
+            shift=none,
         )
 
     def sum(self, op, *inputs):
-        parts = [self.joint(x) for x in inputs]
-        rows = functools.reduce(np.union1d, [p.rows for p in parts])
-        matrix = np.zeros((len(rows), parts[0].count))
-        for weight, part in zip(op.weights, parts):
-            matrix[np.searchsorted(rows, np.sort(part.rows))] += (
-                weight * part.matrix[np.argsort(part.rows)]
-            )
-
-        def total(name, sign=abs):
-            return sum(sign(w) * getattr(p, name) for w, p in zip(op.weights, parts))
-
-        return Forms(rows, matrix, total("constant", float), total("size"), total("shift"))
+        return self.added([x.scaled(w) for w, x in zip(op.weights, inputs)])
 
     def product(self, op, *inputs):
         count = len(op.out.units)
         names, scales, constants = [], np.ones(count), np.ones(count)
         for forms in inputs:
-            leader, factor = self.classes(forms, Scaling.LINEAR)
+            leader, factor, _ = self.classes(forms, Scaling.LINEAR)
             still = leader < 0
             constants = constants * np.where(still, factor, 0.0)
             if forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any():
                 factor = np.where(still, factor, forms.matrix[0])
-                atoms = (
-                    forms.labels
-                    if forms.rows[0] is None
-                    else self.seen(forms.rows[0], forms.labels)
-                )
+                way, atoms = forms.rows[0], forms.labels
+                atoms = atoms if way is None else self.seen(way, atoms)
             else:
                 leaders, position = np.unique(leader, return_inverse=True)
                 atoms = self.new(len(leaders))[position]
@@ -461,73 +485,49 @@ class Values(Semantics):
             tuple(sorted(a for a in channel if a != ONE))
             for channel in zip(*(n.tolist() for n in names))
         ]
-        ids = np.array(
-            [ONE if not a else a[0] if len(a) == 1 else self.atom(("product", *a)) for a in atoms],
-            dtype=int,
-        )
-        return self.monomials(ids, np.where(ids == ONE, 0.0, scales), constants)
+        ids = [ONE if not a else a[0] if len(a) == 1 else self.atom(("product", *a)) for a in atoms]
+        ids = np.array(ids, dtype=int)
+        drift = sum(forms.drifts for forms in inputs)
+        return self.monomials(ids, np.where(ids == ONE, 0.0, scales), constants, drift=drift)
 
     def concat(self, op, *inputs):
         reads = [self.reading(tensor, x) for tensor, x in zip(op.inputs, inputs)]
         own = [self.on_their_own(read) for read in reads]
-        return self.monomials(
-            np.concatenate([atoms for atoms, _ in own]),
-            np.concatenate([scales for _, scales in own]),
-            np.concatenate([read.constants for read in reads]),
-            np.concatenate([read.terms for read in reads]),
-        )
+        columns = [(*a, r.constants, r.terms, r.drift) for a, r in zip(own, reads)]
+        return self.monomials(*(np.concatenate(column) for column in zip(*columns)))
 
     def spread(self, op, x):
         read = self.reading(op.inputs[0], x)
         atoms, scales = self.on_their_own(read)
+        # a place is a place of one layout: another one has other neighbours
         pairs = zip(op.place.tolist(), atoms[op.channel].tolist())
-        if op.place.any():
-            atoms = np.array([self.atom((op.tag, place, a)) for place, a in pairs], dtype=int)
-        else:
-            atoms = atoms[op.channel]
-        return self.monomials(
-            atoms, scales[op.channel], read.constants[op.channel], read.terms[op.channel]
-        )
+        atoms = [self.atom((op.tag, place, a), self.sizes[a]) for place, a in pairs]
+        rest = scales, read.constants, read.terms, read.drift
+        return self.monomials(np.array(atoms, dtype=int), *(part[op.channel] for part in rest))
 
 
-def _dependence(columns, free, bound):
-    """Columns that are combinations of others: pivoted Gram-Schmidt on unit columns, those that
-    must stay first.
+def summed(kernel, read):
+    """What a kernel (taps, inputs, outputs) makes of each atom that it reads.
 
-    Args:
-        columns: (rows, count), no zero column, no two aligned.
-        free: (count,) bool: may be replaced.
-        bound: relative rounding error of a column.
-
-    Returns: pivots, dependent columns (ascending), mix (pivots, dependent) with columns[:,
-        dependent] = columns[:, pivots] @ mix up to rounding.
+    Returns: the atoms, ascending; total (taps, atoms, outputs); terms, the absolute values that
+        were added up, `None` where each atom is read once.
     """
-    rows, count = columns.shape
-    empty = np.zeros(0, dtype=int)
-    norms = np.linalg.norm(columns, axis=0)
-    unit = columns / norms
-    if rows >= count and np.linalg.eigvalsh(unit.T @ unit)[0] > INDEPENDENT:
-        return empty, empty, np.zeros((0, 0))
-    work, pivots, directions = unit.copy(), [], np.zeros((rows, 0))
-    threshold = bound * np.sqrt(count)  # a combination carries the rounding of all its columns
-    for _ in range(min(rows, count)):
-        rest = np.sqrt(np.einsum("ij,ij->j", work, work))
-        waiting = rest * ~free if (rest * ~free).max() > threshold else rest
-        pivot = int(waiting.argmax())
-        if waiting[pivot] <= threshold:
-            break
-        direction = work[:, pivot] - directions @ (directions.T @ work[:, pivot])
-        direction /= np.linalg.norm(direction)
-        directions = np.column_stack([directions, direction])
-        pivots.append(pivot)
-        work -= np.outer(direction, direction @ work)
-        work[:, pivot] = 0.0
-    others = np.setdiff1d(np.flatnonzero(free), pivots)
-    if not len(others):
-        return empty, empty, np.zeros((0, 0))
-    mix = np.linalg.lstsq(unit[:, pivots], unit[:, others], rcond=None)[0]
-    gap = np.linalg.norm(unit[:, pivots] @ mix - unit[:, others], axis=0)
-    good = gap <= threshold * (1 + np.abs(mix).sum(axis=0))
-    others, mix = others[good], mix[:, good]
-    mix[np.abs(mix) <= threshold] = 0.0
-    return np.array(pivots), others, mix * norms[others] / norms[pivots][:, None]
+    direct = np.flatnonzero((read.atoms >= 0) & (read.scales != 0))
+    used = np.unique(np.concatenate([read.atoms[direct], read.basis]))
+    place = np.searchsorted(used, read.atoms[direct])
+    shape = len(used), kernel.shape[1]
+    gather = sparse.csr_array((read.scales[direct], (place, direct)), shape=shape)
+    total = np.stack([gather @ tap for tap in kernel])
+    if not len(read.dependents) and len(np.unique(place)) == len(place):
+        return used, total, None
+    terms = np.stack([abs(gather) @ np.abs(tap) for tap in kernel])
+    if len(read.dependents):
+        mixed, rows = np.searchsorted(used, read.basis), kernel[:, read.dependents]
+        total[:, mixed] += read.mix @ rows
+        terms[:, mixed] += np.abs(read.mix) @ np.abs(rows)
+    return used, total, terms
+
+
+def _members(classes):
+    """The sparse matrix that adds up what belongs to a class: (classes, members)."""
+    return sparse.csr_array((np.ones(len(classes)), (classes, np.arange(len(classes)))))

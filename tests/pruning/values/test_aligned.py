@@ -99,13 +99,36 @@ def test_half_precision_uses_its_own_rounding():
 
 
 def test_a_deviation_beyond_rounding_is_no_alignment():
-    w = np.random.default_rng(5).standard_normal((1, 50)).astype("float32")
-    other = np.random.default_rng(6).standard_normal((1, 50))
-    other -= (other @ w.T) / (w @ w.T) * w
-    other /= np.linalg.norm(other)
-    for size, found in [(0.5, 1), (3.0, 0)]:
-        moved = (w + size * tolerance("float32", 50) * np.linalg.norm(w) * other).astype("float32")
+    """Every entry is judged by itself: one that is off is seen, however small it is."""
+    random = np.random.default_rng(5)
+    w = random.standard_normal((1, 50)) * 10.0 ** random.uniform(-12, 0, 50)
+    w = w.astype("float32")
+    for size, found in [(0.4, 1), (3.0, 0)]:
+        off = 1 + size * tolerance("float32", 50) * random.choice([-1, 1], 50)
+        moved = (w * off).astype("float32")
         assert len(aligned_groups(np.concatenate([w, moved]), Scaling.POSITIVE)) == found
+    moved = w.copy()
+    moved[0, np.abs(w).argmin()] *= 1.0001
+    assert aligned_groups(np.concatenate([w, moved]), Scaling.POSITIVE) == []
+
+
+@pytest.mark.parametrize("scaling", list(FACTORS))
+def test_sums_are_judged_by_what_they_were_added_up_from(scaling):
+    """An entry may be off by what rounding explains of its terms, but what is left after cancelling
+    must not differ by more than a few roundings of the unit."""
+    w = np.array([[1.0, -2.0, 3.0, 1e-6]])
+    noise = 2 * tolerance("float32", 4, 2)
+    for entry, terms, found in [
+        (noise / 4, 1.0, 1),  # a small entry that was added up from 1
+        (noise / 4, 1e-6, 0),
+        (1.0, 1e7, 0),  # backward stable, and another function
+    ]:
+        other = w + [[0, 0, 0, entry]]
+        size = np.abs(np.concatenate([w, other]))
+        size[:, 3] = np.maximum(size[:, 3], terms)
+        vectors = np.concatenate([w, other])
+        groups = aligned_groups(vectors, scaling, "float32", terms=[size])
+        assert len(groups) == found
 
 
 def test_zero_and_not_finite_units_are_left_out():

@@ -1,0 +1,86 @@
+"""What is known of the channels of a tensor: `Forms` as they are computed, a `Reading` as a kernel
+sees them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Forms", "Reading"]
+
+
+@dataclass
+class Forms:
+    """Channel p is Σ_r matrix[r, p] · atom r + constant[p].
+
+    Attributes:
+        rows: (rows,) int, the atoms; with `labels`, a list of ways to see an atom: row r of channel
+            p is atom `labels[p]` seen by way `rows[r]`.
+        matrix: (rows, channels) float64; constant: (channels,).
+        shift: (channels,) the absolute values that `constant` was added up from.
+        terms: (rows, channels) the same for `matrix`; `None` where nothing was added up: |matrix|.
+            Rounding errors are measured by them, entry by entry.
+        labels: (channels,) int, or `None`.
+        drift: (channels,) how far a channel may be from this form, since values that differ within
+            rounding were taken for one; in the sizes of atoms (`Values.sizes`).
+    """
+
+    rows: object
+    matrix: np.ndarray
+    constant: np.ndarray
+    shift: np.ndarray
+    terms: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    drift: np.ndarray | float = 0.0
+
+    @property
+    def count(self):
+        """How many channels there are."""
+        return self.matrix.shape[1]
+
+    @property
+    def spread(self):
+        """The terms, whether they are stored or not."""
+        return np.abs(self.matrix) if self.terms is None else self.terms
+
+    @property
+    def drifts(self):
+        """The drift of each channel, (channels,)."""
+        return np.broadcast_to(self.drift, (self.count,))
+
+    def scaled(self, factor):
+        """Every channel times its factor, (channels,)."""
+        return Forms(
+            self.rows,
+            self.matrix * factor,
+            self.constant * factor,
+            self.shift * np.abs(factor),
+            None if self.terms is None else self.terms * np.abs(factor),
+            self.labels,
+            self.drift * np.abs(factor),
+        )
+
+
+@dataclass
+class Reading:
+    """What a linear operation sees: channel p is scales[p] · atom atoms[p] + constants[p]; all
+    (channels,).
+
+    Those of `dependents` are combinations instead: Σ_b mix[b, d] · atom basis[b] +
+    constants[dependents[d]]. `terms` are the absolute values that the constants were added up from,
+    `drift` is that of `Forms`.
+    """
+
+    atoms: np.ndarray
+    scales: np.ndarray
+    constants: np.ndarray
+    terms: np.ndarray
+    drift: np.ndarray
+    dependents: np.ndarray
+    basis: np.ndarray
+    mix: np.ndarray
+
+    @classmethod
+    def plain(cls, atoms, scales, constants, terms, drift):
+        """Without combinations."""
+        none = np.zeros(0, dtype=int)
+        return cls(atoms, scales, constants, terms, drift, none, none, np.zeros((0, 0)))
