@@ -16,12 +16,13 @@ ANGLES = (1e-6, 1e-3, 1e-2, 1e-1)  # radians, at which rays are counted
 LIMIT = 4096  # units of a layer that are compared with each other
 
 
-def inspect(model, *, quiet=True) -> dict:
+def inspect(model, *, quiet=True, input_shape=None) -> dict:
     """Look at the units of every layer.
 
     Args:
-        model: a built Sequential or Functional Keras model.
+        model: a built Keras model; a subclassed one is called on symbolic tensors.
         quiet: no progress bar.
+        input_shape: without the batch, of a subclassed model that was not called yet.
 
     Returns: JSON-able: `layers`, a list with, by layer, `name`, `units`, `alive` (units with
         weights on both sides), `rays` (angle in radians → number of groups of units within that
@@ -29,7 +30,7 @@ def inspect(model, *, quiet=True) -> dict:
         unit to its nearest), `imbalance` (largest |log(‖w_in‖/‖v_out‖)| of units that can be
         rescaled), `would_go` (reason → units, exact); and `barriers`.
     """
-    graph = read(model)
+    graph = read(model, input_shape)
     plan = exact_plan(graph)
     why = {graph.unit(r.layer, r.unit): r.reason for r in plan.removed}
     inward, outward = norms(graph)

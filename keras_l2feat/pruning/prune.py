@@ -37,12 +37,14 @@ def prune(
     seed=0,
     quiet=True,
     certificate=True,
+    input_shape=None,
     **options,
 ):
     """Find the neurons that a model does not need and return an equivalent smaller model.
 
     Args:
-        model: a built Keras Sequential or Functional model; it is not changed.
+        model: a built Keras model; it is not changed. A subclassed one is read by calling it on
+            symbolic tensors (`channels.symbolic`), and the result is Functional.
         guarantee: "exact" (every input), "domain" (inputs in a box), "data" (a data set) or
             "bounded" (a tolerance).
         data: a `data.Dataset`, its name, or arrays (one, or a list of one per input); evaluated in
@@ -53,6 +55,7 @@ def prune(
         seed: of every draw.
         quiet: no progress bars.
         certificate: verify the result; without, the certificate is `None`.
+        input_shape: without the batch, of a subclassed model that was not called yet.
         **options: of the level: `input_range` (domain); `tolerance` (bounded), or instead of it
             `polish=True` with `keep_loss="0.1%"`, `keep_accuracy=True`, `lam` (see
             `polish.polish`), with data: outputs then change.
@@ -75,11 +78,11 @@ def prune(
     (5, True)
     """
     require_keras()
-    graph = read(model)
+    graph = read(model, input_shape)
     if guarantee not in GUARANTEES:
         raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
     data = _loaded(data)
-    named = named_inputs(model, data, guarantee)
+    named = named_inputs(graph.model, data, guarantee)
     current, done, reasons = graph, [], {}
     for planner in _planners(plans, guarantee, options):
         inputs = None if named is None else named[1]
@@ -96,13 +99,18 @@ def prune(
         for before, plan in rounds:
             _note(before, plan, reasons)
         done += [plan for _, plan in rounds] + [Plan(guarantee, facts={"only": "data", **facts})]
-    pruned = current.model
+    pruned = model if current is graph else current.model
     if any(plan.removed for plan in done) and balance:
         balance_units(current)
     if not certificate:
         return pruned, None
-    report = certify(graph, pruned, done, data=named, seed=seed)
+    report = certify(graph, current.model, done, data=named, seed=seed)
     report.guarantee = guarantee
+    if graph.model is not model:
+        report.facts["read_as"] = (
+            "The model is subclassed: it was read by calling it on symbolic tensors."
+            + (" The result is Functional." if pruned is not model else "")
+        )
     if named is not None:
         report.facts.setdefault("data_sha256", data_sha256(named[1]))
     if hasattr(data, "facts"):

@@ -35,6 +35,8 @@ def table(certificate) -> str:
             costs.append((label, form(before), form(after), ratio))
     lines += columns(costs)
     lines.append("")
+    if "read_as" in certificate.facts:
+        lines += [certificate.facts["read_as"], ""]
     for name, reason in certificate.barriers.items():
         lines.append(f"Left alone around {name}: {reason}.")
     checks = [("compared on", "max |Δ|", "relative", "bound", "")]

@@ -14,17 +14,25 @@ from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register 
     merge,
     ops,
 )
+from keras_l2feat.pruning.channels.symbolic import as_functional
 
 __all__ = ["functional", "read"]
 
 
-def read(model) -> Graph:
+def read(model, input_shape=None) -> Graph:
     """The channel graph of a Keras model.
 
+    Args:
+        model: Sequential, Functional, or subclassed where `call` is symbolic (`as_functional`):
+            then `graph.model` is the Functional model that it is read as.
+        input_shape: of a subclassed model that was not built yet.
+
     Raises:
-        InputError: the model is neither Sequential nor Functional, or not built yet; or a weight is
-            infinite or no number.
+        InputError: the model cannot be read, or is not built yet; or a weight is infinite or no
+            number.
     """
+    if _is_subclassed(model):
+        model = as_functional(model, input_shape)
     graph = Graph(model)
     inputs, outputs = _walk(graph, model)
     _check_finite(model)
@@ -43,6 +51,16 @@ def _check_finite(model):
                 )
 
 
+def _is_subclassed(model):
+    import keras
+
+    return (
+        isinstance(model, keras.Model)
+        and functional(model) is None
+        and not isinstance(model, keras.Sequential)
+    )
+
+
 def functional(model):
     """The graph of calls that a Functional or built Sequential model is; `None` for all else, for
     example where `call` was written anew."""
@@ -59,17 +77,11 @@ def _walk(graph, model, inputs=None, prefix=""):
 
     Returns: the model's input and output tensors of the channel graph.
     """
-    import keras
-
     calls = functional(model)
     if calls is None:
-        why = (
-            "is not built: call it once, or give it an Input"
-            if isinstance(model, keras.Sequential)
-            else "is subclassed"
-        )
         raise InputError(
-            f"Model {model.name!r} {why}. Expected: a built Sequential or Functional model."
+            f"Model {model.name!r} is not built: call it once, or give it an Input. "
+            f"Expected: a built Keras model."
         )
     if inputs is None:
         inputs = [

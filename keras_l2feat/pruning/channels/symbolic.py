@@ -1,0 +1,181 @@
+"""Subclassed models as Functional ones: `call`, on symbolic tensors, draws the graph of calls.
+
+What `call` does with layers and with operations of `keras.ops` becomes calls of a Functional model,
+which shares the layers and their weights. Own layers and models inside are opened likewise, where
+that works; they stay whole, and barriers, where it does not. The Functional model is held against
+the given one on random inputs before it is used.
+"""
+
+import numpy as np
+
+from keras_l2feat.errors import InputError
+
+__all__ = ["as_functional"]
+
+LEVELS = 8  # how deep own layers stand in each other, at most
+POINTS = 4
+# Both do the same operations in the same order; compilers may fuse some of them
+TOLERANCE = 1e-5
+FOREIGN = {"keras", "tensorflow", "jax", "torch", "numpy"}
+
+
+def as_functional(model, input_shape=None):
+    """The Functional model that computes what a subclassed one does.
+
+    Args:
+        model: a `keras.Model` with a `call` of its own that takes one tensor, or one list or dict of
+            them.
+        input_shape: without the batch, or a list or dict of such; by default what the model was
+            built for.
+
+    Returns: a Functional model of the same layers, which are not copied.
+
+    Raises:
+        InputError: the shape is not known; `call` is not symbolic (the line that stops it is named);
+            it uses weights that belong to no layer; or the two differ on random inputs.
+    """
+    import keras
+
+    inputs = keras.tree.map_shape_structure(
+        lambda shape: keras.Input(shape[1:]), _batched(model, input_shape)
+    )
+    if isinstance(inputs, dict):
+        inputs = {name: keras.Input(x.shape[1:], name=name) for name, x in inputs.items()}
+    try:
+        if not model.built and type(model).build is not keras.Model.build:
+            model.build(_batched(model, input_shape))
+        outputs = _call(model, [inputs])
+        traced = keras.Model(inputs, outputs, name=model.name)
+    except Exception as error:  # whatever somebody's code does with a symbolic tensor
+        raise InputError(
+            f"Model {model.name!r} is subclassed, and its call cannot be read: "
+            f"{_place(error)}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    _check(model, traced)
+    for _ in range(LEVELS):
+        opened = _opened(traced)
+        if opened is None:
+            break
+        try:
+            _check(model, opened)
+        except InputError:
+            break
+        traced = opened
+    return traced
+
+
+def _batched(model, shape):
+    """A shape, or a structure of shapes, with an unknown batch."""
+    import keras
+
+    if shape is not None:
+        return keras.tree.map_shape_structure(lambda s: (None, *s), shape)
+    built = getattr(model, "_build_shapes_dict", None) or {}
+    known = list(built.values())
+    if hasattr(model, "_inputs_struct"):  # Functional, with a call of its own
+        known = [keras.tree.map_structure(lambda t: t.shape, model.input)]
+    if len(known) != 1 or known[0] is None:
+        raise InputError(
+            f"Model {model.name!r} is subclassed, and it is not known what it takes. Call it once "
+            f"on data, or give input_shape=(...), without the batch."
+        )
+    return keras.tree.map_shape_structure(lambda s: (None, *tuple(s)[1:]), known[0])
+
+
+def _call(layer, arguments, options=None):
+    """`layer.call`, not in training where it asks."""
+    options = {k: v for k, v in (options or {}).items() if v is not None}
+    if getattr(layer, "_call_has_training_arg", False):
+        options.setdefault("training", False)
+    return layer.call(*arguments, **options)
+
+
+def _opened(model):
+    """The model with the calls inside its own layers in place of the calls of these; `None` where
+    there is nothing to open."""
+    import keras
+
+    from keras_l2feat.pruning.channels.read import functional
+
+    found = []
+
+    def inside(layer):
+        own = type(layer).__module__.partition(".")[0] not in {*FOREIGN, "keras_l2feat"}
+        if not (own and isinstance(layer, keras.layers.Layer)) or functional(layer) is not None:
+            return layer
+
+        def call(*arguments, **options):
+            tensors = keras.tree.flatten((arguments, options))
+            if any(getattr(t, "_keras_mask", None) is not None for t in tensors):
+                return layer(*arguments, **options)
+            try:
+                outputs = _call(layer, arguments, options)
+            except Exception:  # somebody's code on symbolic tensors: a barrier, then
+                return layer(*arguments, **options)
+            found.append(layer)
+            return outputs
+
+        return call
+
+    inputs = keras.tree.map_structure(
+        lambda t: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name), model.input
+    )
+    outputs = model._run_through_graph(inputs, operation_fn=inside)
+    if not found:
+        return None
+    try:
+        return keras.Model(inputs, outputs, name=model.name)
+    except ValueError:  # for example two layers of one name
+        return None
+
+
+def _check(model, traced):
+    """Every weight belongs to a layer, and the two models agree."""
+    import keras
+
+    for node in (node for nodes in traced._nodes_by_depth.values() for node in nodes):
+        for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
+            if isinstance(value, keras.Variable):
+                raise InputError(
+                    f"Model {model.name!r} uses its weight {value.path!r} outside of a layer. "
+                    f"Expected: weights that belong to layers."
+                )
+    generator = np.random.default_rng(0)
+    points = keras.tree.map_structure(
+        lambda t: generator.random((POINTS, *(n or 8 for n in t.shape[1:]))).astype("float32"),
+        traced.input,
+    )
+    tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, points)
+    answers = [
+        [np.asarray(keras.ops.convert_to_numpy(y), np.float64) for y in keras.tree.flatten(values)]
+        for values in (_call(model, [tensors]), traced(tensors, training=False))
+    ]
+    for expected, found in zip(*answers, strict=True):
+        reach = np.abs(expected).max(initial=0.0)
+        same = expected.shape == found.shape
+        if not same or not np.abs(expected - found).max(initial=0.0) <= TOLERANCE * reach:
+            raise InputError(
+                f"Model {model.name!r} is subclassed, and its call on symbolic tensors computes "
+                f"something else than on numbers: it depends on chance, or on the numbers."
+            )
+
+
+def _place(error):
+    """File and line, with its text, of the last frame that is not a framework's."""
+    import traceback
+
+    place = "its call"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        if module not in FOREIGN and module != "keras_l2feat":
+            summary = traceback.extract_tb(error.__traceback__)
+            text = next(
+                (
+                    s.line
+                    for s in summary
+                    if s.filename == frame.f_code.co_filename and s.lineno == line
+                ),
+                "",
+            )
+            place = f"line {line} of {frame.f_code.co_filename} is not symbolic, `{text}`"
+    return place
