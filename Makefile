@@ -7,13 +7,14 @@ SOURCES := keras_l2feat zoo cli tests benchmarks .ci
 # As many test workers as cores; each takes one thread (tests/conftest.py).
 WORKERS ?= auto
 
-.PHONY: help demo test test-quick test-other-kernel lint format wheel-check bench clean
+.PHONY: help demo test test-quick test-other-kernel test-oldest attack lint format wheel-check bench clean
 
 help:
 	@echo "make demo         prune a shipped network and certify it, in about a minute after installation"
 	@echo "make test         every test"
 	@echo "make test-quick   the tests that take at most two seconds each"
 	@echo "make test-other-kernel  the quick tests on another BLAS kernel, which rounds differently"
+	@echo "make test-oldest  the quick tests with the oldest version of everything that setup.cfg allows"
 	@echo "make lint         ruff check and format check"
 	@echo "make wheel-check  build the wheel, install it apart and use it from an empty folder"
 	@echo "make bench        every benchmark, printing ratios (long)"
@@ -49,6 +50,18 @@ test-other-kernel: $(VENV)/.installed-test
 	  if [ -z "$$kernel" ]; then echo "No other BLAS kernel is known to run here: nothing is tested twice."; \
 	  else echo "The quick tests with OPENBLAS_CORETYPE=$$kernel"; \
 	    OPENBLAS_CORETYPE=$$kernel $(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow" -q; fi
+
+# Old packages use what newer ones under them deprecate: of that, no news is wanted here.
+test-oldest: $(VENV)-oldest/.installed
+	$(VENV)-oldest/bin/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist worksteal -m "not slow" \
+	  -W ignore::DeprecationWarning -W ignore::FutureWarning $(TESTS)
+
+$(VENV)-oldest/.installed: setup.cfg
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet uv
+	$(VENV)-oldest/bin/uv pip install --quiet --resolution lowest-direct \
+	  --python $(VENV)-oldest/bin/python --editable ".[test]"
+	@touch $@
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check $(SOURCES)

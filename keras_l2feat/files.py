@@ -25,6 +25,7 @@ __all__ = [
     "current",
     "is_stream",
     "load_model",
+    "offline",
     "output_folder",
     "same_file",
     "save_model",
@@ -126,6 +127,11 @@ def current(path) -> Path:
     transaction = _transaction.get()
     target = Path(os.path.realpath(path))
     return Path(path) if transaction is None else transaction.moves.get(target, Path(path))
+
+
+def offline() -> bool:
+    """Whether the environment variable `KERAS_L2FEAT_OFFLINE` forbids the network."""
+    return os.environ.get("KERAS_L2FEAT_OFFLINE", "") not in {"", "0"}
 
 
 def output_folder(path) -> Path:

@@ -12,6 +12,7 @@ Settings, read at each call:
 """
 
 import os
+import re
 import time
 import urllib.parse
 from pathlib import Path
@@ -84,9 +85,7 @@ def fetch(entry: Entry, *, quiet=True) -> Path:
         return path
     url = address(entry)
     by_hand = f"put the file {entry.file!r} (SHA-256 {entry.sha256}) into {str(path.parent)!r}"
-    if os.environ.get("KERAS_L2FEAT_OFFLINE", "") not in {"", "0"} and not (url or "").startswith(
-        "file://"
-    ):
+    if files.offline() and not (url or "").startswith("file://"):
         raise InputError(
             f"Model {entry.name!r} is not on this machine and KERAS_L2FEAT_OFFLINE is set. Unset it, or {by_hand}."
         )
@@ -190,22 +189,36 @@ class _Again(Exception):
 
 def _over_http(url, headers, target, size, shown) -> None:
     import requests
+    import urllib3
 
-    deadline = time.monotonic() + Limits.total + size / Limits.slowest
+    from keras_l2feat.zoo.deadline import Deadline
+
     headers = {"User-Agent": f"keras-l2feat/{__version__}", "Accept-Encoding": "identity"} | headers
-    with requests.Session() as session, open(target, "wb") as out:
+    with (
+        requests.Session() as session,
+        Deadline(session, Limits.total + size / Limits.slowest) as deadline,
+        open(target, "wb") as out,
+    ):
         for attempt in range(Limits.tries):
             if attempt:
                 time.sleep(Limits.pause * 2 ** (attempt - 1))
             try:
-                return _one_try(session, url, headers, out, size, shown, deadline)
+                return _one_try(session, url, headers, out, size, shown)
             except _Again as error:
                 reason = error
-            except requests.RequestException as error:
-                if not isinstance(error, requests.ConnectionError | requests.Timeout):
-                    raise InputError(f"Cannot fetch {url}: {error}") from error
+            except (requests.ConnectionError, requests.Timeout):
                 reason = _Again("no connection, or no answer in time")
-            if time.monotonic() > deadline:
+            except requests.RequestException as error:
+                raise InputError(f"Cannot fetch {url}: {_one_line(error)}") from error
+            except InputError:
+                raise
+            # What a server makes up meets conversions on its way through several libraries.
+            except (ValueError, LookupError, urllib3.exceptions.HTTPError) as error:
+                raise InputError(
+                    f"Cannot fetch {url}: the server's answer makes no sense ({_one_line(error)})."
+                ) from error
+            if deadline.passed:
+                reason = _Again("the server is too slow")
                 break
         done = out.tell()
     raise InputError(
@@ -213,8 +226,16 @@ def _over_http(url, headers, target, size, shown) -> None:
     )
 
 
-def _one_try(session, url, headers, out, size, shown, deadline) -> None:
+def _one_line(error) -> str:
+    """What a library says of what a server said: no control characters, not pages of it."""
+    text = " ".join(str(error).split())
+    return "".join(letter for letter in text if letter.isprintable())[:200]
+
+
+def _one_try(session, url, headers, out, size, shown) -> None:
     """One request for what is still missing; raises `_Again` if a later one may bring the rest."""
+    import http.client
+
     import urllib3
 
     start = out.tell()
@@ -222,24 +243,22 @@ def _one_try(session, url, headers, out, size, shown, deadline) -> None:
         headers = headers | {"Range": f"bytes={start}-"}
     with session.get(url, headers=headers, stream=True, timeout=Limits.silence) as response:
         status = response.status_code
+        phrase = http.client.responses.get(status, "")  # the server's own words may be anything
         if status >= 500 or status in {408, 416, 429}:
             if status == 416:
                 _restart(out, shown)
-            raise _Again(f"the server answered {status} {response.reason}")
+            raise _Again(f"the server answered {status} {phrase}")
         if status not in {200, 206}:
-            raise InputError(f"Cannot fetch {url}: the server answered {status} {response.reason}.")
+            raise InputError(f"Cannot fetch {url}: the server answered {status} {phrase}.")
         if start and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             _restart(out, shown)  # the server sends the whole file again
         declared = response.headers.get("Content-Length", "")
-        if declared.isdigit() and out.tell() + int(declared) != size:
+        if re.fullmatch("[0-9]{1,18}", declared) and out.tell() + int(declared) != size:
             raise CheckFailed(
                 f"{url} has {out.tell() + int(declared)} bytes, the registry says {size}. Nothing was kept."
             )
         while True:
-            if time.monotonic() > deadline:
-                raise _Again("the server is too slow")
             try:
-                # One read of the socket, so that a trickle of bytes cannot outlast the deadline.
                 chunk = response.raw.read1(CHUNK, decode_content=False)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 if isinstance(error, urllib3.exceptions.ReadTimeoutError | TimeoutError):

@@ -37,6 +37,8 @@ CLASSES = {
         Subtract TextVectorization TimeDistributed UnitNormalization UpSampling1D UpSampling2D
         UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D""",
     "models": "Functional Model Sequential",
+    "src.applications.convnext": "LayerScale StochasticDepth",
+    "src.applications.inception_resnet_v2": "CustomScaleLayer",
     "initializers": """
         Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform
         Ones Orthogonal RandomNormal RandomUniform STFT TruncatedNormal VarianceScaling Zeros""",

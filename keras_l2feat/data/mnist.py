@@ -13,6 +13,7 @@ import numpy as np
 from keras_l2feat.data.arrays import as_inputs, read_npz
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.files import offline
 
 __all__ = ["PIXEL", "mnist"]
 
@@ -76,6 +77,15 @@ def _full() -> dict:
     path = os.environ.get("L2FEAT_MNIST")
     if path:
         return read_npz(path)
+    if offline():
+        cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets/mnist.npz"
+        if cached.is_file():
+            return read_npz(cached)
+        raise InputError(
+            "The full MNIST is not on this machine and KERAS_L2FEAT_OFFLINE is set. Unset it, name "
+            "a local mnist.npz with the environment variable L2FEAT_MNIST, or use 'mnist-1k', "
+            "which is shipped."
+        )
     from keras_l2feat.backend import require_keras
 
     try:
