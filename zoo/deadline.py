@@ -3,6 +3,7 @@ headers or of chunk sizes, one at a time; answers to be continued without end; c
 """
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -34,8 +35,12 @@ class Deadline:
     def __exit__(self, *_):
         self._timer.cancel()
         with self._lock:
-            for twin in self._sockets:
+            for connection, twin in self._sockets:
                 twin.close()
+                # Where an answer made no sense, what read it may be left open.
+                left = connection.detach()
+                if left >= 0:
+                    os.close(left)
             self._sockets.clear()
 
     @property
@@ -53,11 +58,11 @@ class Deadline:
                 connection.close()
                 raise TimeoutError("out of time")
             # A twin, because the encryption that comes later takes the socket itself away.
-            self._sockets.append(connection.dup())
+            self._sockets.append((connection, connection.dup()))
 
     def _shut_down(self):
         with self._lock:
-            for twin in self._sockets:
+            for _, twin in self._sockets:
                 with contextlib.suppress(OSError):  # closed already
                     twin.shutdown(socket.SHUT_RDWR)
 

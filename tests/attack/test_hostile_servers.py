@@ -1,6 +1,7 @@
 """Servers that misbehave below HTTP, byte by byte, over real sockets on loopback: a download ends in
 bounded time with one clear sentence, and leaves nothing."""
 
+import gc
 import hashlib
 import itertools
 import os
@@ -170,7 +171,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(Limits, "pause", 0.001)
     monkeypatch.setattr(Limits, "silence", 0.5)
     monkeypatch.setattr(Limits, "slowest", 1e9)
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    gc.collect()  # a connection left open is a warning, and so an error, here and now
 
 
 def left_in(folder):
