@@ -20,6 +20,10 @@ from keras_l2feat.cli.paths import InputFile, OutputFile
 from keras_l2feat.errors import InputError
 
 EXPORTS = {"onnx": ".onnx", "saved_model": "", "tflite": ".tflite"}  # suffix by format
+TARGETS = (
+    *("tolerance", "relative_tolerance", "agree", "keep_accuracy", "keep_loss"),
+    *("units", "flops", "parameters"),
+)
 
 
 class Range(InputFile):
@@ -78,9 +82,43 @@ class Range(InputFile):
 @click.option(
     "--tolerance", type=float, metavar="T", help="Largest change of any output, for bounded."
 )
+@click.option(
+    "--relative-tolerance", metavar="0.1%", help="The same, over the largest output, for bounded."
+)
+@click.option("--agree", metavar="99.9%", help="Share of the predictions to stay, for bounded.")
+@click.option("--units", metavar="50%", help="Share of the units that may stay, for bounded.")
+@click.option("--flops", metavar="50%", help="Share of the operations that may stay.")
+@click.option("--parameters", metavar="50%", help="Share of the parameters that may stay.")
+@click.option(
+    "--per",
+    type=click.Choice(["units", "flops", "parameters"]),
+    help="What a removal is weighed against, for bounded.",
+)
+@click.option(
+    "--test-data",
+    type=InputFile(),
+    metavar="NAME|FILE.npz",
+    help="Measure on this data set in the end, for bounded; by default the test points of --data.",
+)
+@click.option(
+    "--gaussian", is_flag=True, help="Without data: take inputs to be standard normal, for bounded."
+)
+@click.option(
+    "--curve",
+    "curve_path",
+    type=OutputFile(".csv", ".png"),
+    metavar="FILE.csv|png",
+    help="Write what sizes and accuracy go together, for bounded.",
+)
 @click.option("--polish", is_flag=True, help="With bounded and --data: fine-tune after merging.")
-@click.option("--keep-loss", metavar="0.1%", help="With --polish: how much the loss may rise.")
-@click.option("--keep-accuracy", is_flag=True, help="With --polish: the accuracy may not fall.")
+@click.option("--keep-loss", metavar="0.1%", help="How much the loss may rise, for bounded.")
+@click.option(
+    "--keep-accuracy",
+    metavar="[0.1%]",
+    is_flag=False,
+    flag_value="0",
+    help="How much the accuracy may fall, for bounded; alone: nothing.",
+)
 @click.option(
     "--lam",
     type=float,
@@ -142,6 +180,8 @@ def command(
     json_path,
     seed,
     quiet,
+    curve_path,
+    test_data,
     **level,
 ):
     """Find the neurons of SOURCE that are not needed, and write an equivalent smaller model.
@@ -157,9 +197,13 @@ def command(
         exported = Path(output).with_suffix(EXPORTS[export_format])
         files.check_output(exported)
     options = {name: value for name, value in level.items() if value not in (None, False)}
-    _check_level(guarantee, data, options)
+    _check_level(guarantee, data, options, curve_path)
     model = load_source(source)
     data = load_data(data)
+    if test_data:
+        options["test_data"] = load_data(test_data)
+    if curve_path:
+        options["curve"] = True
 
     from keras_l2feat.pruning import load_plans, prune, save_plans
     from keras_l2feat.pruning.table import table
@@ -181,6 +225,10 @@ def command(
         from keras_l2feat.files import save_model
 
         save_model(pruned, written)
+    if curve_path:
+        from keras_l2feat.plots.tradeoff import write_tradeoff
+
+        write_tradeoff(certificate.facts["curve"], curve_path)
     if plan_path:
         save_plans(certificate.plans, plan_path)
     result = {**certificate.to_json(), "source": source, "output": written}
@@ -210,21 +258,27 @@ def command(
             )
 
 
-def _check_level(guarantee, data, options):
+def _check_level(guarantee, data, options, curve_path):
     if guarantee == "domain" and "input_range" not in options:
         raise InputError("The guarantee 'domain' needs '--input-range LOW,HIGH'.")
     if guarantee == "data" and data is None:
         raise InputError("The guarantee 'data' needs '--data NAME|FILE.npz'.")
-    if guarantee == "bounded" and not {"tolerance", "polish"} & set(options):
-        raise InputError("The guarantee 'bounded' needs '--tolerance T'.")
+    asked = [name for name in TARGETS if name in options]
+    if guarantee == "bounded" and not asked and "polish" not in options:
+        raise InputError(
+            "The guarantee 'bounded' needs '--tolerance T' or another target, as '--agree 99.9%' "
+            "or '--flops 50%'."
+        )
     if options.get("tolerance", 1) <= 0:
         raise InputError(
             f"Option '--tolerance' must be positive. Received: {options['tolerance']}."
         )
-    if "tolerance" in options and guarantee != "bounded":
-        raise InputError("Option '--tolerance' belongs to '--guarantee bounded'.")
-    if {"keep_loss", "keep_accuracy", "lam"} & set(options) and "polish" not in options:
-        raise InputError("Options '--keep-loss', '--keep-accuracy' and '--lam' need '--polish'.")
+    of_bounded = [*asked, *(name for name in ("per", "gaussian") if name in options)]
+    if guarantee != "bounded" and (of_bounded or curve_path):
+        name = (of_bounded or ["curve"])[0].replace("_", "-")
+        raise InputError(f"Option '--{name}' belongs to '--guarantee bounded'.")
+    if "lam" in options and "polish" not in options:
+        raise InputError("Option '--lam' needs '--polish'.")
     if "polish" in options and (guarantee != "bounded" or data is None):
         raise InputError("Option '--polish' needs '--guarantee bounded' and '--data'.")
 

@@ -20,13 +20,19 @@ no source maps to itself with factor 1; one that is a source maps only as listed
 rescaled or spread); a removed position that is no source is dropped. Targets must be kept positions
 or `BIAS`. `BIAS` as a source says where the old bias row goes; unlisted it stays.
 
+    weights     layer → {index: new weight, in the size of the old one}: where no matrix T says what becomes of a
+                kernel, since what stays was fitted anew. Transfers act on these.
+
 Who offers a guarantee writes a function `(graph, **options) -> Plan`; `rewrite` and `certificate`
 do the rest. Levels follow each other: every step is planned on the model that the step before left.
 """
 
+import base64
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from keras_l2feat.errors import InputError
 
@@ -64,6 +70,7 @@ class Plan:
         guarantee: "exact", "domain", "data" or "bounded".
         removed: list of `Removal`.
         transfers: reader → list of `(source, target, factor)`.
+        weights: layer → {index of a weight: its new values, same shape}.
         facts: what the guarantee has to say in the certificate (bound, domain, hash of the data …),
             JSON-able.
         ill_conditioned: `(layer, unit)` of units that are multiples of each other up to rounding,
@@ -75,9 +82,10 @@ class Plan:
     transfers: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     ill_conditioned: list = field(default_factory=list)
+    weights: dict = field(default_factory=dict)
 
     def __bool__(self):
-        return bool(self.removed or self.transfers)
+        return bool(self.removed or self.transfers or self.weights)
 
     def counts(self) -> dict:
         """layer → Counter of reasons."""
@@ -131,6 +139,10 @@ class Plan:
             "transfers": {
                 name: [list(move) for move in moves] for name, moves in self.transfers.items()
             },
+            "weights": {
+                layer: {str(index): _text(array) for index, array in arrays.items()}
+                for layer, arrays in self.weights.items()
+            },
             "facts": self.facts,
         }
 
@@ -163,11 +175,30 @@ class Plan:
                     for name, moves in value["transfers"].items()
                 },
                 dict(value.get("facts", {})),
+                {
+                    str(layer): {int(index): _array(text) for index, text in arrays.items()}
+                    for layer, arrays in value.get("weights", {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"Not a plan: {error}.") from error
+
+
+def _text(array) -> dict:
+    """An array as JSON: its shape, and its numbers in base64, float32 or float64."""
+    kind = "<f8" if np.asarray(array).dtype == np.float64 else "<f4"
+    data = np.ascontiguousarray(array).astype(kind).tobytes()
+    return {"type": kind, "shape": list(np.shape(array)), "data": base64.b64encode(data).decode()}
+
+
+def _array(value):
+    """What `_text` wrote; a `ValueError` where sizes do not fit."""
+    if value["type"] not in ("<f4", "<f8"):
+        raise ValueError(f"weights of type {value['type']!r}")
+    flat = np.frombuffer(base64.b64decode(value["data"], validate=True), value["type"])
+    return flat.reshape([int(size) for size in value["shape"]])
 
 
 def save_plans(plans, path) -> None:

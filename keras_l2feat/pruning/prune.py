@@ -10,6 +10,7 @@ from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 from keras_l2feat.pruning.balance import balance as balance_units
 from keras_l2feat.pruning.certificate import certify
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.evaluate import random_inputs
 from keras_l2feat.pruning.guarantees.on_data import data_sha256, within_norm
 from keras_l2feat.pruning.measure import costs
 from keras_l2feat.pruning.plan import Plan
@@ -26,6 +27,8 @@ GUARANTEES = {
     "bounded": "keras_l2feat.pruning.guarantees.bounded:bounded_plan",
 }
 
+GAUSSIAN = 8192  # inputs that stand for data
+
 
 def prune(
     model,
@@ -38,6 +41,8 @@ def prune(
     quiet=True,
     certificate=True,
     input_shape=None,
+    test_data=None,
+    gaussian=False,
     **options,
 ):
     """Find the neurons that a model does not need and return an equivalent smaller model.
@@ -56,7 +61,14 @@ def prune(
         quiet: no progress bars.
         certificate: verify the result; without, the certificate is `None`.
         input_shape: without the batch, of a subclassed model that was not called yet.
-        **options: of the level: `input_range` (domain); `tolerance` (bounded), or instead of it
+        test_data: like `data`: "bounded" measures on them in the end; by default the test points of
+            a data set.
+        gaussian: instead of data: inputs are taken to be independent and standard normal, and
+            this many are drawn, once: `GAUSSIAN`.
+        **options: of the level: `input_range` (domain); for bounded one of `tolerance`,
+            `relative_tolerance`, `agree="99.9%"`, `keep_accuracy="0.2%"`, `keep_loss="1%"`,
+            `units=0.5`, `flops=0.5`, `parameters=0.5` (the share that may stay), and `per="flops"`
+            (what a removal is weighed against), `curve=True` (see `bounded.bounded_plan`); or
             `polish=True` with `keep_loss="0.1%"`, `keep_accuracy=True`, `lam` (see
             `polish.polish`), with data: outputs then change.
 
@@ -81,13 +93,25 @@ def prune(
     graph = read(model, input_shape)
     if guarantee not in GUARANTEES:
         raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
-    data = _loaded(data)
+    data, test = _loaded(data), _loaded(test_data)
+    if gaussian:
+        if data is not None:
+            raise InputError("Gaussian inputs stand for data. Expected: one of the two.")
+        data = random_inputs(graph, GAUSSIAN, seed)
     named = named_inputs(graph.model, data, guarantee)
+    test = _held_out(graph.model, data, test)
     current, done, reasons = graph, [], {}
     for planner in _planners(plans, guarantee, options):
         inputs = None if named is None else named[1]
         plan = planner(
-            current, inputs=inputs, data=data, balanced=balance, seed=seed, quiet=quiet, **options
+            current,
+            inputs=inputs,
+            data=data,
+            test=test,
+            balanced=balance,
+            seed=seed,
+            quiet=quiet,
+            **options,
         )
         if plan:
             _note(current, plan, reasons)
@@ -179,13 +203,13 @@ def _loaded(data):
 
 
 def named_inputs(model, data, guarantee="exact"):
-    """`(name, list of arrays)` of whatever stands for data; "data" is a promise on the training
-    points alone."""
+    """`(name, list of arrays)` of whatever stands for data; "data" and "bounded" are promises
+    on the training points alone."""
     if data is None:
         return None
     if hasattr(data, "x_train"):
         parts = [data.inputs(model)]
-        if data.x_test is not None and guarantee != "data":
+        if data.x_test is not None and guarantee not in ("data", "bounded"):
             parts.append(data.inputs(model, "test"))
         return data.name, [np.concatenate(parts)]
     arrays = [np.asarray(a) for a in (data if isinstance(data, (list, tuple)) else [data])]
@@ -202,6 +226,15 @@ def named_inputs(model, data, guarantee="exact"):
                 f"Input {tensor.name!r} has the shape {(None, *expected)}. Received: {array.shape}."
             )
     return "given", arrays
+
+
+def _held_out(model, data, test):
+    """`(arrays, labels)` to measure on in the end, `None` if there are none."""
+    if test is not None:
+        return named_inputs(model, test)[1], getattr(test, "y_train", None)
+    if getattr(data, "x_test", None) is not None:
+        return [data.inputs(model, "test")], data.y_test
+    return None
 
 
 def _note(graph, plan, reasons):

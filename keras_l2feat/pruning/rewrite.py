@@ -164,6 +164,14 @@ def _kept(graph, plan):
                 raise InputError(
                     f"The plan moves something to position {target} of {name!r}, which it removes."
                 )
+    for layer, arrays in plan.weights.items():
+        shapes = [tuple(w.shape) for w in getattr(graph.layers.get(layer), "weights", ())]
+        for index, array in arrays.items():
+            if not (0 <= index < len(shapes) and shapes[index] == np.shape(array)):
+                raise InputError(
+                    f"The plan has weight {index} of layer {layer!r} with the shape "
+                    f"{np.shape(array)}, which model {graph.model.name!r} does not have."
+                )
     for layer, units in graph.writers.items():
         if len(units) and not kept[units].any():
             raise InputError(f"The plan leaves nothing of layer {layer!r}; one unit has to stay.")
@@ -173,7 +181,7 @@ def _kept(graph, plan):
 def _weights(graph, plan, name, kept):
     """A layer's new weights, in the dtype that they are stored in."""
     old = [graph.weight(name, index) for index in range(len(graph.layers[name].weights))]
-    new = list(old)
+    new = [plan.weights.get(name, {}).get(index, array) for index, array in enumerate(old)]
     for reader in (
         r for r in graph.readers.values() if r.layer == name and r.name in plan.transfers
     ):

@@ -54,6 +54,7 @@ def table(certificate) -> str:
         if "data" in e.inputs
     ]
     lines += _polish(certificate.facts.get("polish", ()))
+    lines += _measured(certificate.facts.get("measured", {}))
     lines.append("")
     if not lost:
         lines.append(_nothing(certificate))
@@ -61,6 +62,9 @@ def table(certificate) -> str:
         lines.append(
             f"Trained on, no output is bounded: {kept_in_words(certificate.facts['kept'])[1]}."
         )
+    elif "target" in certificate.facts and "tolerance" not in certificate.facts:
+        ((name, value),) = certificate.facts["target"].items()
+        lines.append(f"Asked for: {name} {value:g}. No output is bounded; measured as above.")
     else:
         verdict = "verified" if certificate.verified else "NOT verified"
         lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
@@ -78,6 +82,19 @@ def _polish(records):
         widths = ", ".join(str(count) for count in record["units"].values())
         rows.append((widths, f"{record['loss']:.6g}", shares[0], shares[1], verdict))
     return ["", *columns(rows)] if records else []
+
+
+def _measured(parts):
+    """What a change of outputs amounts to on data that were fitted on, and on others."""
+    rows = [("measured on", "max |Δ|", "same prediction", "accuracy", "loss")]
+    for name, part in parts.items():
+        pairs = [
+            f"{form(part[f'{key}_before'])} → {form(part[key])}" if key in part else ""
+            for key, form in (("accuracy", "{:.2%}".format), ("loss", "{:.5g}".format))
+        ]
+        same = f"{part['agree']:.2%}" if "agree" in part else ""
+        rows.append((f"{name} ({part['points']})", f"{part['max_abs']:.2g}", same, *pairs))
+    return ["", *columns(rows)] if parts else []
 
 
 def _nothing(certificate):

@@ -53,7 +53,7 @@ def run(capsys, folder, *options):
         (("--guarantee", "data", "--data", "{}/points.npz"), "redundant on the data"),
         (
             ("--guarantee", "bounded", "--data", "{}/points.npz", "--tolerance", "0.1"),
-            "near-aligned",
+            "taken over",
         ),
         (("--guarantee", "bounded", "--input-range", "0,1", "--tolerance", "0.5"), "near-aligned"),
     ],
@@ -101,6 +101,18 @@ def test_polishing_reports_every_width(capsys, folder, tmp_path):
     assert re.search(r'class="badge (kept|fell)">(loss kept|accuracy fell)<', body)
 
 
+def test_a_size_is_reached_and_the_tradeoff_written(capsys, folder, tmp_path):
+    points = folder / "points.npz"
+    options = ("--guarantee", "bounded", "--data", points, "--test-data", points, "--units", "50%")
+    for suffix, start in ((".csv", b"units,flops,parameters,points,max_abs"), (".png", b"\x89PNG")):
+        out = tmp_path / f"curve{suffix}"
+        result = run(capsys, folder, *options, "--per", "flops", "--curve", out)
+        assert out.read_bytes().startswith(start)
+    assert result["layers"][0]["units_after"] <= 30
+    assert list(result["facts"]["measured"]) == ["fitted", "held out", "test"]
+    assert result["verified"] is False  # no output is bounded
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -110,7 +122,12 @@ def test_polishing_reports_every_width(capsys, folder, tmp_path):
         (("--guarantee", "bounded", "--tolerance", "0.1"), "needs data"),
         (("--guarantee", "bounded", "--tolerance", "-1"), "positive"),
         (("--tolerance", "0.1"), "belongs to"),
-        (("--keep-loss", "1%"), "need '--polish'"),
+        (("--keep-loss", "1%"), "'--keep-loss' belongs to"),
+        (("--lam", "1"), "needs '--polish'"),
+        (("--guarantee", "bounded", "--units", "0.5"), "needs data"),
+        (("--guarantee", "bounded", "--units", "5%", "--agree", "1"), "One target"),
+        (("--guarantee", "bounded", "--units", "0.5", "--curve", "a.gif"), ".csv or .png"),
+        (("--curve", "a.csv"), "'--curve' belongs to"),
         (("--guarantee", "bounded", "--polish"), "--data"),
         (("--guarantee", "domain", "--input-range", "1,0"), "lower bound first"),
         (("--guarantee", "domain", "--input-range", "nan,1"), "lower bound first"),

@@ -1,0 +1,139 @@
+"""Usual networks, trained in the usual way: what pruning is compared on.
+
+    mlp          784-300-100-10 on MNIST
+    lenet        LeNet-5 (20 and 50 filters, 500 units) on MNIST
+    residual     nine convolutions with batch normalization and identity shortcuts on MNIST
+    series       three Conv1D with batch normalization on JapaneseVowels (nine speakers, twelve
+                 cepstral coefficients; shipped by sktime, whose reader is used)
+
+AdamW with a falling rate, no regularizer of ours. A network is trained once, and read from its file
+afterwards:
+
+    python benchmarks/networks.py [NAME ...] [--seeds 3] [--folder benchmarks/trained]
+
+MNIST is read from where the environment variable L2FEAT_MNIST says, or through Keras.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_l2feat import data, files
+
+EPOCHS = {"mlp": 10, "lenet": 8, "residual": 4, "series": 60}
+
+
+def mlp():
+    sizes = layers.Dense(300, "relu"), layers.Dense(100, "relu"), layers.Dense(10)
+    return keras.Sequential([layers.Input((784,)), *sizes])
+
+
+def lenet():
+    parts = (
+        layers.Conv2D(20, 5, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(50, 5, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(500, "relu"),
+        layers.Dense(10),
+    )
+    return keras.Sequential([layers.Input((28, 28, 1)), *parts])
+
+
+def residual():
+    def convolved(x, filters, stride=1):
+        x = layers.Conv2D(filters, 3, stride, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization()(x)
+
+    given = layers.Input((28, 28, 1))
+    x = layers.ReLU()(convolved(given, 16, 2))
+    for filters, stride in ((16, 1), (32, 2), (64, 2)):
+        inner = layers.ReLU()(convolved(x, filters, stride))
+        short = x
+        if stride > 1:
+            short = layers.Conv2D(filters, 1, stride, use_bias=False)(x)
+            short = layers.BatchNormalization()(short)
+        x = layers.ReLU()(layers.Add()([convolved(inner, filters), short]))
+    return keras.Model(given, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def series():
+    given = layers.Input((29, 12))
+    x = given
+    for filters, size in ((64, 7), (128, 5), (64, 3)):
+        x = layers.Conv1D(filters, size, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+    return keras.Model(given, layers.Dense(9)(layers.GlobalAveragePooling1D()(x)))
+
+
+NETWORKS = {"mlp": mlp, "lenet": lenet, "residual": residual, "series": series}
+
+
+def points(name) -> data.Dataset:
+    """What the network `name` is trained and tested on."""
+    return _vowels() if name == "series" else data.load("mnist")
+
+
+def _vowels():
+    from sktime.datasets import load_japanese_vowels
+
+    parts = {}
+    for split in ("train", "test"):
+        x, y = load_japanese_vowels(split=split, return_type="nested_univ")
+        padded = np.zeros((len(x), 29, 12), "float32")
+        for row, case in enumerate(x.to_numpy()):
+            for channel, values in enumerate(case):
+                padded[row, : len(values), channel] = values
+        parts[f"x_{split}"] = padded.reshape(len(x), -1)
+        parts[f"y_{split}"] = np.asarray(y).astype("int64") - 1
+    return data.Dataset("japanese-vowels", **parts, input_shape=(29, 12), classes=9)
+
+
+def trained(name, seed, folder):
+    """The network `name` of a seed: from its file, trained first where there is none."""
+    path = Path(folder) / f"{name}-{seed}.keras"
+    if path.exists():
+        return files.load_model(path)
+    keras.utils.set_random_seed(seed)
+    model, given = NETWORKS[name](), points(name)
+    batch = 32 if name == "series" else 128
+    steps = EPOCHS[name] * -(-len(given.x_train) // batch)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=1e-4),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    x = given.inputs(model)
+    model.fit(x, given.y_train, batch_size=batch, epochs=EPOCHS[name], verbose=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.save_model(model, path)
+    return model
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("benchmarks/trained"))
+    arguments = parser.parse_args()
+    for seed in range(arguments.seeds):
+        for name in arguments.names:
+            start = time.perf_counter()
+            model, given = trained(name, seed, arguments.folder), points(name)
+            right = model.predict(given.inputs(model, "test"), verbose=0).argmax(1) == given.y_test
+            print(
+                f"{name:9s} seed {seed}: {model.count_params():7d} parameters, "
+                f"test accuracy {right.mean():.4f}, {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What becomes of accuracy, or of outputs, as a network gets smaller."""
+
+from pathlib import Path
+
+from keras_l2feat.files import write_text
+from keras_l2feat.plots.style import canvas, save
+
+__all__ = ["write_tradeoff"]
+
+
+def write_tradeoff(curve, path) -> None:
+    """Write a trade-off as a table or a picture.
+
+    Args:
+        curve: list of records with "flops" and "max_abs", and where it is known "accuracy" or
+            "agree", the unpruned network first.
+        path: of a .csv file, or of a picture.
+    """
+    if Path(path).suffix == ".csv":
+        names = list(curve[0])
+        rows = [names, *([f"{record[name]:.8g}" for name in names] for record in curve)]
+        write_text(path, "".join(",".join(row) + "\n" for row in rows))
+        return
+    key, label = next(
+        (key, label)
+        for key, label in (
+            ("accuracy", "accuracy on points held out"),
+            ("agree", "predictions that stay"),
+            ("max_abs", "largest change of an output"),
+        )
+        if key in curve[0]
+    )
+    with canvas() as (figure, axes):
+        share = [record["flops"] / curve[0]["flops"] for record in curve]
+        axes.plot(share, [record[key] for record in curve], marker="o", markersize=3)
+        axes.set(xlabel="floating point operations, share that stays", ylabel=label)
+        axes.set(xlim=(0, 1.02), yscale="log" if key == "max_abs" else "linear")
+        save(figure, path)

@@ -1,0 +1,300 @@
+"""The plan within a tolerance for every input in a box: negligible units and near-aligned merges.
+
+A unit p goes for nothing (or a constant), or for t times another unit q. What that costs is what
+its readers see of the difference, ‖v_p‖ · ‖σ(z_p) - t σ(z_q)‖, bounded on the box, where for
+homogeneous σ
+
+    |σ(z_p) - t σ(z_q)| ≤ L |z_p - t z_q|,  L the steeper slope of σ, and z_p - t z_q linear in what
+    the layer reads.
+
+Each site is emptied greedily in that order, v_q growing as it takes others over. Sites are compared
+by how far the bound moves for a cost of 1 there, tried on a few removals of each. Then the longest
+prefix of the common order that keeps the bound within T is searched by bisection. [docs/theory.md §6.4]
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_l2feat.progress import bar
+from keras_l2feat.pruning.bounds import a_priori
+from keras_l2feat.pruning.channels.graph import Affine, Linear, Map, Pass
+from keras_l2feat.pruning.guarantees.on_data import sites
+from keras_l2feat.pruning.plan import BIAS, Plan, Removal
+from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes
+
+__all__ = ["box_plan"]
+
+PROBE = 8  # a site's gain is tried on this part of its units
+
+
+@dataclass
+class Step:
+    """Unit `gone` of site `site` goes: replaced by `factor` times unit `into` (-1: by nothing) plus
+    `constant`."""
+
+    site: int
+    gone: int
+    into: int
+    factor: float
+    constant: float
+    cost: float
+
+
+def box_plan(graph, *, tolerance, input_range, quiet=True) -> Plan:
+    """Remove what changes no output by more than a tolerance, for every input in a box.
+
+    Args:
+        graph: the model's `Graph`.
+        tolerance: T > 0, the largest |Δ| of any output, held by the bound.
+        input_range: `(low, high)`, numbers or arrays that broadcast against one input.
+        quiet: no progress bar.
+
+    Returns: a `Plan` with guarantee "bounded".
+    """
+    given = box_of_inputs(graph, *input_range)
+    box = given, boxes(graph, given)
+    found = sites(graph, graph.pinned)
+    local = [_Local(graph, site, box[1]) for site in found]
+    judge = _Bound(graph, box, local)
+    orders = [_order(graph, n, s, each.pairs()) for n, (s, each) in enumerate(zip(found, local))]
+    steps = _common_order(found, orders, judge)
+    with bar(
+        total=int(np.log2(len(steps) + 1)) + 1, description="bounded", quiet=quiet, unit="trial"
+    ) as progress:
+        fitting, failing = 0, len(steps) + 1
+        while failing - fitting > 1:
+            middle = (fitting + failing) // 2
+            fits = judge(_plan(found, steps[:middle])) <= tolerance
+            fitting, failing = (middle, failing) if fits else (fitting, middle)
+            progress.update()
+    plan = _plan(found, steps[:fitting])
+    bound = judge(plan) if plan else 0.0
+    low, high = input_range
+    plan.facts = {
+        "tolerance": float(tolerance),
+        "a_priori_bound": bound if np.isfinite(bound) else None,
+        "a_priori_domain": [[float(np.min(b.low)), float(np.max(b.high))] for b in given],
+        "low": np.asarray(low, float).tolist(),
+        "high": np.asarray(high, float).tolist(),
+    }
+    return plan
+
+
+# ---- what a plan does to the outputs
+
+
+class _Bound:
+    """A bound on |Δoutput| for inputs in a box: errors where units are replaced, carried on by the
+    layers' norms."""
+
+    def __init__(self, graph, box, local):
+        self.graph, self.local = graph, {id(each.site): each for each in local}
+        self.sizes = [
+            [max(np.abs(b.low).max(initial=0.0), np.abs(b.high).max(initial=0.0)) for b in box[0]]
+        ]
+        self.start = {
+            name: (each.site, index) for each in local for index, name in enumerate(each.site.names)
+        }
+
+    def __call__(self, plan):
+        replaced = {}
+        for removal in plan.removed:
+            site, p = self.start[removal.layer, removal.unit]
+            into = [(self.start[layer, unit][1], factor) for layer, unit, factor in removal.into]
+            error = self.local[id(site)].error(p, into, removal.constant)
+            for reader, positions in site.readers:
+                for nth, position in enumerate(positions[p].tolist()):
+                    sources = [(int(positions[q, nth]), factor) for q, factor in into]
+                    replaced.setdefault(reader.name, []).append((position, sources, error))
+
+        def seen(op, error):
+            moves = replaced.get(getattr(op, "reader", None))
+            if not moves:
+                return error
+            new = error.copy()
+            for position, sources, fresh in moves:
+                new[position] = fresh + sum(abs(f) * error[q] for q, f in sources)
+            return new
+
+        return a_priori(self.graph, self.sizes, seen=seen)[0]
+
+
+class _Local:
+    """How far a unit may be from t times another, for inputs in the box."""
+
+    def __init__(self, graph, site, found):
+        self.site = site
+        tensor = site.readers[0][0].inputs[0]
+        self.box = _of_units(found, site)
+        self.linear = None
+        ops = graph.ops
+        while isinstance(ops[tensor.number], Pass):
+            tensor = ops[tensor.number].inputs[0]
+        op = ops[tensor.number]
+        if (
+            isinstance(op, Map)
+            and len(op.out.units) == len(site.units)
+            and len(site.readers[0][0].inputs) == 1
+        ):
+            both = slopes(op, len(site.units))
+            lines = _lines(ops, op.inputs[0], found) if both is not None else None
+            if lines is not None and (op.out.units == site.units).all():
+                self.steep = float(np.max(np.abs(both)))
+                self.linear = lines
+        self.folds = all(reader.bias is not None for reader, _ in site.readers)
+
+    def error(self, p, into, constant):
+        """sup |x_p - Σ t x_q - constant| over the box; `into`: at most one (q, t)."""
+        low, high = self.box
+        least, most = low[p] - constant, high[p] - constant
+        for q, t in into:
+            ends = sorted((t * low[q], t * high[q]))
+            least, most = least - ends[1], most - ends[0]
+        bound = max(abs(least), abs(most))
+        if self.linear is not None and len(into) == 1 and into[0][1] > 0:
+            (q, t), (rows, shift, center, radius) = into[0], self.linear
+            gap = rows[p] - t * rows[q]
+            near = self.steep * (
+                abs(gap @ center + shift[p] - t * shift[q]) + np.abs(gap) @ radius
+            ) + abs(constant)
+            bound = min(bound, near)
+        return float(bound)
+
+    def pairs(self):
+        """Errors (n, n) and factors (n, n) of the best pairs, errors alone (n,) and constants
+        (n,)."""
+        n = len(self.site.units)
+        low, high = self.box
+        constant = (low + high) / 2 if self.folds else np.zeros(n)
+        alone = np.maximum(np.abs(low - constant), np.abs(high - constant))
+        error, factor = np.full((n, n), np.inf), np.zeros((n, n))
+        if self.linear is not None:
+            rows, shift, center, radius = self.linear
+            scaled = np.column_stack([rows * np.maximum(radius, 1e-300), rows @ center + shift])
+            gram = scaled @ scaled.T
+            size = np.diag(gram)
+            factor = np.divide(gram, size, out=np.zeros_like(gram), where=size > 0)
+            gap = size[:, None] - factor * gram
+            nearest = np.argsort(
+                np.where((factor > 0) & ~np.eye(n, dtype=bool), gap, np.inf), axis=1
+            )[:, :8]
+            for p in range(n):
+                for q in nearest[p]:
+                    if factor[p, q] > 0 and q != p:
+                        error[p, q] = self.error(p, [(q, factor[p, q])], 0.0)
+        return error, factor, alone, constant
+
+
+def _of_units(found, site):
+    """Bounds of each unit over all that reads it."""
+    lows, highs = [], []
+    for reader, positions in site.readers:
+        for tensor in reader.inputs:
+            box = found[tensor.number]
+            lows.append(box.low[positions].min(axis=1))
+            highs.append(box.high[positions].max(axis=1))
+    return np.min(lows, axis=0), np.max(highs, axis=0)
+
+
+def _lines(ops, tensor, found):
+    """A tensor's channels as linear functions of a box: rows (n, m), shift (n,), center (m,),
+    radius (m,)."""
+    scale, shift = 1.0, 0.0
+    while isinstance(ops[tensor.number], Affine):
+        op = ops[tensor.number]
+        own, moved, _ = op.coefficients()
+        scale, shift = scale * own, shift + scale * moved
+        tensor = op.inputs[0]
+    op = ops[tensor.number]
+    if not isinstance(op, Linear) or op.reader is None:
+        return None
+    kernel, box = op.kernel(), found[op.inputs[0].number]
+    low, high = (
+        (box.low, box.high) if op.folds else (np.minimum(box.low, 0), np.maximum(box.high, 0))
+    )
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return None
+    taps, inputs, outputs_ = kernel.shape
+    bias = np.zeros(outputs_) if op.bias is None else op.bias()
+    rows = kernel.reshape(taps * inputs, outputs_).T * np.reshape(scale, (-1, 1))
+    return (
+        rows,
+        scale * bias + shift,
+        np.tile((low + high) / 2, taps),
+        np.tile((high - low) / 2, taps),
+    )
+
+
+# ---- the order
+
+
+def _order(graph, number, site, errors):
+    """Empty a site greedily: list of `Step`, one unit is left."""
+    near, factor, alone, constant = errors
+    kernels = []
+    for reader, positions in site.readers:
+        kernel = np.asarray(graph.weight(reader.layer, reader.slot.index), dtype=np.float64)
+        kernels.append(
+            np.moveaxis(kernel, reader.slot.axis, 0)[positions].reshape(len(positions), -1)
+        )
+    outgoing = np.concatenate(kernels, axis=1)
+    near, steps, highest = near.copy(), [], 0.0
+    alive = np.ones(len(outgoing), dtype=bool)
+    sizes = np.linalg.norm(outgoing, axis=1)
+    partner = near.argmin(axis=1)
+    for _ in range(len(outgoing) - 1):
+        best = np.minimum(near[np.arange(len(near)), partner], alone)
+        cost = np.where(alive, best * sizes, np.inf)
+        p = int(cost.argmin())
+        q = int(partner[p]) if near[p, partner[p]] < alone[p] else -1
+        highest = max(highest, float(cost[p]))  # a later step is not cheaper than what it rests on
+        t, c = (float(factor[p, q]), 0.0) if q >= 0 else (0.0, float(constant[p]))
+        steps.append(Step(number, p, q, t, c, highest))
+        alive[p] = False
+        near[:, p] = np.inf
+        if q >= 0:
+            outgoing[q] += t * outgoing[p]
+            sizes[q] = np.linalg.norm(outgoing[q])
+        lost = np.flatnonzero(partner == p)
+        partner[lost] = near[lost].argmin(axis=1)
+    return steps
+
+
+def _common_order(found, orders, judge):
+    """All sites' steps, by cost times the site's gain."""
+    gains = []
+    for steps in orders:
+        few = steps[: max(1, len(steps) // PROBE)]
+        moved = judge(_plan(found, few)) if few else 0.0
+        cost = sum(step.cost for step in few)
+        gains.append(moved / cost if cost > 0 and np.isfinite(moved) else 1.0)
+    ranked = [(gain * step.cost, step) for gain, steps in zip(gains, orders) for step in steps]
+    return [step for _, step in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _plan(found, steps):
+    """Carry out some steps: what was merged into a unit that goes later goes with it."""
+    plan = Plan("bounded")
+    at = {(step.site, step.gone): step for step in steps}
+    for step in steps:
+        q, factor, constant = step.into, step.factor, step.constant
+        while q >= 0 and (step.site, q) in at:
+            follow = at[step.site, q]
+            constant += factor * follow.constant
+            q, factor = follow.into, factor * follow.factor
+        site = found[step.site]
+        into = ((*site.names[q], factor),) if q >= 0 else ()
+        plan.removed.append(
+            Removal(
+                *site.names[step.gone], "near-aligned" if into else "negligible", into, constant
+            )
+        )
+        for reader, positions in site.readers:
+            moves = plan.transfers.setdefault(reader.name, [])
+            for nth, position in enumerate(positions[step.gone].tolist()):
+                if q >= 0:
+                    moves.append((position, int(positions[q, nth]), factor))
+                if constant:
+                    moves.append((position, BIAS, constant))
+    return plan

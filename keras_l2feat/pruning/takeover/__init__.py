@@ -1,0 +1,1 @@
+"""A unit goes, and all that stay take over what it did, by least squares on data."""

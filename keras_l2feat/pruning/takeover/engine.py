@@ -1,0 +1,290 @@
+"""From data to smaller kernels: Gram matrices, the order in which units go, and the handover.
+
+measure     one pass: for each tensor that is read, the Gram matrix of what its readers see
+order       each site emptied greedily by the closed forms of `removal`; sites compared by how
+            far the outputs move when a part of them is gone
+hand_over   for a choice of units, one pass through the original and the changed network side
+            by side: each reader is fitted to what it computed in the original, on what the
+            already smaller network delivers
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_l2feat.pruning.evaluate import batches
+from keras_l2feat.pruning.takeover.readings import readings, sites
+from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order
+from keras_l2feat.pruning.takeover.walk import argument, walk
+
+__all__ = ["Step", "Takeover"]
+
+BATCH = 256
+ROWS = 32  # places looked at, for each column
+PLACES = 1 << 14  # and at least as many
+RIDGE = 1e-10  # relative; only the order and the trials rest on it
+RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)  # from which a fit takes the best
+DEPTHS = (1 / 8, 1 / 2, 7 / 8)  # parts of a site that are taken away on trial
+
+
+@dataclass(frozen=True)
+class Step:
+    """Unit `index` of site `site` goes, at an estimated `score`: harm over what it saves."""
+
+    site: int
+    index: int
+    score: float
+
+
+class Takeover:
+    """The engine for one network and one set of data.
+
+    Args:
+        graph: the model's `Graph`.
+        fit: data that kernels are fitted on, one array per model input.
+        check: data that are only measured on, or `None`. Where the model was built for a size of
+            batches, both fill them up.
+
+    Attributes:
+        sites: list of `Site`.
+        grams: reader name → Gram matrix.
+    """
+
+    def __init__(self, graph, fit, check=None):
+        self.graph = graph
+        given = [
+            part for arrays in (fit, check or ()) for part in batches(graph.model, arrays, BATCH)
+        ]
+        self.batches, self.counts = [part for part, _ in given], [count for _, count in given]
+        self.points = len(fit[0])
+        self.fitting = int(np.searchsorted(np.cumsum(self.counts), self.points)) + 1
+        self.readings = readings(graph)
+        self.sites = sites(graph, self.readings)
+        self.weights = {
+            name: [np.asarray(w) for w in layer.get_weights()]
+            for name, layer in graph.layers.items()
+            if layer.weights
+        }
+        self.layers = {}
+        for reading in self.readings.values():
+            self.layers.setdefault(reading.layer, []).append(reading)
+        self._measure()
+
+    # ---- what is read
+
+    def _measure(self):
+        self.grams = {}
+        shared = {}
+        wanted = {r.reader.name for site in self.sites for r in site.readings}
+
+        def visit(name, args, kwargs):
+            for reading in self.layers.get(name, ()):
+                if reading.reader.name not in wanted:
+                    continue
+                key = self._view(reading)
+                if shared.setdefault(key, reading) is not reading:
+                    self.grams[reading.reader.name] = self.grams[shared[key].reader.name]
+                    continue
+                gram = self.grams.get(reading.reader.name, 0.0)
+                twin = argument(reading, args, kwargs)
+                for rows, _ in self._rows(reading, twin, ("before",)):
+                    gram = gram + rows.T @ rows
+                self.grams[reading.reader.name] = gram
+
+        outs = walk(self.graph, self.batches, visit)
+        self.before = self._answers(outs, "before")
+
+    def _view(self, reading):
+        inputs = tuple(tensor.number for tensor in reading.reader.inputs)
+        return inputs, reading.patch, reading.constant is not None
+
+    def _rows(self, reading, twin, sides):
+        """What a reading sees of the data to fit: rows on each side, and 0 or 1 for every other
+        point."""
+        axis = reading.reader.inputs[0].axis
+        share = self._share(reading, twin)
+        first = 0
+        for nth in range(self.fitting):
+            values = [_array(getattr(twin, side)[nth])[: self.counts[nth]] for side in sides]
+            for half in range(min(2, len(values[0]))):
+                seen = [reading.rows(v[half::2], axis, share, first) for v in values]
+                first += seen[0][1]
+                yield *(rows for rows, _ in seen), half
+
+    def _answers(self, twins, side):
+        """Outputs as one float64 row per point, (points, values)."""
+        columns = []
+        for twin in twins:
+            parts = [_array(x)[:count] for x, count in zip(getattr(twin, side), self.counts)]
+            columns.append(np.concatenate([p.reshape(len(p), -1) for p in parts]))
+        return np.concatenate(columns, axis=1)
+
+    def _share(self, reading, twin):
+        """Which part of the places is looked at: enough for the columns, no more."""
+        axis = reading.reader.inputs[0].axis
+        first = twin.before[0]
+        places = int(np.prod(first.shape)) // int(first.shape[axis]) // int(first.shape[0])
+        wanted = max(PLACES, ROWS * len(reading.units))
+        return min(1.0, wanted / max(places * self.points, 1))
+
+    # ---- the order
+
+    def problems(self, site, weights=None):
+        """The least squares problems of a site's readers."""
+        weights = self.weights if weights is None else weights
+        found = []
+        for reading in site.readings:
+            gram = self.grams[reading.reader.name]
+            kernel = reading.kernel(weights)
+            scale = float(np.trace(kernel.T @ gram @ kernel)) or 1.0
+            columns = np.stack([np.flatnonzero(reading.units == u) for u in site.units])
+            weight = 1.0 / scale
+            found.append(Problem(gram, kernel, columns, RIDGE, weight))
+        return found
+
+    def order(self, harm, price) -> list:
+        """All steps, cheapest first.
+
+        Args:
+            harm: `(before, after) -> float`, both (points, values): what a change of the outputs
+                counts.
+            price: (units,) what the removal of each unit saves.
+        """
+        steps = []
+        for number, site in enumerate(self.sites):
+            indices, costs = removal_order(self.problems(site))
+            harms = self._harms(site, indices, np.cumsum(costs), harm)
+            saved = price[site.units[indices]]
+            scores = np.maximum.accumulate(np.diff(harms, prepend=0.0) / np.maximum(saved, 1e-300))
+            steps += [Step(number, int(i), float(s)) for i, s in zip(indices, scores)]
+        return sorted(steps, key=lambda step: step.score)
+
+    def _harms(self, site, indices, errors, harm):
+        """Harm after each removal of a site's order, from a few that are tried."""
+        tried, found = [], []
+        for depth in DEPTHS:
+            count = max(1, round(depth * len(indices)))
+            if count not in tried:
+                tried.append(count)
+                found.append(self._trial(site, indices[:count], harm))
+        at = np.log(np.maximum(errors[np.array(tried) - 1], 1e-300))
+        harms = np.log(np.maximum(np.maximum.accumulate(found), 1e-300))
+        logs = np.log(np.maximum(errors, 1e-300))
+        inside = np.interp(logs, at, harms)
+        inside = np.where(logs < at[0], harms[0] + logs - at[0], inside)
+        inside = np.where(logs > at[-1], harms[-1] + logs - at[-1], inside)
+        return np.maximum.accumulate(np.exp(inside))
+
+    def _trial(self, site, indices, harm):
+        """Harm on the first batch if some units of one site go and its readers take over."""
+        gone = np.zeros(len(self.graph.pinned), dtype=bool)
+        gone[site.units[indices]] = True
+        weights = {}
+        for reading in site.readings:
+            self._handed(reading, gone, weights)
+        outs = walk(self.graph, self.batches[:1], lambda name, *_: weights.get(name))
+        return harm(self._answers(outs, "before"), self._answers(outs, "after"))
+
+    def _handed(self, reading, gone, weights):
+        """A reader's new kernel by its Gram matrix in the original alone, put into `weights`."""
+        gram, kernel = self.grams[reading.reader.name], reading.kernel(self.weights)
+        kept = np.append(~gone[reading.units], [True] * (len(gram) - len(reading.units)))
+        self._open(reading, weights)
+        new = np.zeros_like(kernel)
+        new[kept] = fitted(gram[np.ix_(kept, kept)], gram[kept] @ kernel, kernel[kept], RIDGE)
+        reading.store(weights, new)
+
+    def _open(self, reading, weights):
+        for layer in {reading.layer, *(reading.constant[:1] if reading.constant else ())}:
+            weights.setdefault(layer, list(self.weights[layer]))
+
+    # ---- the handover
+
+    def hand_over(self, gone):
+        """Take units away and let all readers take over, front to back.
+
+        Args:
+            gone: (units,) bool.
+
+        Returns: layer → its new weights, rows of what is gone zero; and what the network then
+            answers, (points, values) float64.
+        """
+        weights, early = {}, set()
+        for reading in self.readings.values():  # read in several calls: cannot be fitted on the way
+            if len(reading.reader.inputs) > 1 and gone[reading.units].any():
+                self._handed(reading, gone, weights)
+                early.add(reading.reader.name)
+
+        def visit(name, args, kwargs):
+            for reading in self.layers.get(name, ()):
+                if reading.reader.name in early:
+                    continue
+                twin = argument(reading, args, kwargs)
+                if len(reading.reader.inputs) == 1 and (twin.changed or gone[reading.units].any()):
+                    self._fit(reading, twin, gone, weights)
+            return weights.get(name)
+
+        outs = walk(self.graph, self.batches, visit)
+        return weights, self._answers(outs, "after")
+
+    def _fit(self, reading, twin, gone, weights):
+        """Fit a reader to what it computed in the original, on what it is now given."""
+        self._open(reading, weights)
+        kernel = reading.kernel(self.weights)
+        kept = np.append(~gone[reading.units], [True] * (len(kernel) - len(reading.units)))
+        halves = [_Sums(), _Sums()]
+        for rows, old, half in self._rows(reading, twin, ("after", "before")):
+            halves[half].add(rows[:, kept], old @ kernel)
+        start = kernel[kept]
+        total = halves[0] + halves[1]
+        ridge = _ridge(halves, start) if self.points > 1 else RIDGE
+        new = np.zeros_like(kernel)
+        new[kept] = fitted(total.gram, total.cross, start, ridge)
+        reading.store(weights, new)
+
+
+class _Sums:
+    """XᵀX and XᵀZ, means over places."""
+
+    def __init__(self, gram=0.0, cross=0.0, size=0.0, count=0):
+        self.raw = gram, cross, size, count
+
+    def add(self, rows, target):
+        gram, cross, size, count = self.raw
+        self.raw = (
+            gram + rows.T @ rows,
+            cross + rows.T @ target,
+            size + float((target**2).sum()),
+            count + len(rows),
+        )
+
+    def __add__(self, other):
+        return _Sums(*(a + b for a, b in zip(self.raw, other.raw)))
+
+    @property
+    def gram(self):
+        return self.raw[0] / self.raw[3]
+
+    @property
+    def cross(self):
+        return self.raw[1] / self.raw[3]
+
+    def error(self, kernel):
+        """Mean squared error of a kernel."""
+        inside = (kernel * (self.gram @ kernel)).sum() - 2 * (kernel * self.cross).sum()
+        return float(inside + self.raw[2] / self.raw[3])
+
+
+def _ridge(halves, start):
+    """The ε with which each half of the data is best explained by a fit to the other."""
+    errors = [
+        sum(b.error(fitted(a.gram, a.cross, start, ridge)) for a, b in (halves, reversed(halves)))
+        for ridge in RIDGES
+    ]
+    return RIDGES[int(np.argmin(errors))]
+
+
+def _array(tensor):
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(tensor), dtype=np.float64)

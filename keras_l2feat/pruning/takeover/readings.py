@@ -1,0 +1,200 @@
+"""What a reader sees of its input, as rows of numbers, and its kernel as a matrix on their columns.
+
+A dense layer sees the channels of each place; a convolution sees a patch, so that each of its
+channels is a block of columns, one a tap. A column of ones stands for the bias. Where there is none
+but batch normalization follows, its mean takes the constant.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from keras_l2feat.pruning.channels.graph import Affine, Depthwise, Linear
+
+__all__ = ["Reading", "Site", "readings", "sites"]
+
+GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, are spread more evenly than random numbers
+
+
+@dataclass(eq=False)
+class Reading:
+    """One reader of the graph.
+
+    Attributes:
+        reader: the graph's `Reader`; patch: `(size, strides, dilation, padding)` where it sees
+            patches, else `None`.
+        units: (columns,) unit of each column; the column of ones is not among them.
+        constant: where the constant goes: `(layer, index, inside, factor)`, the bias or the mean
+            of a normalization is `factor` times it; `None` if it has no place.
+    """
+
+    reader: object
+    patch: tuple | None
+    units: np.ndarray
+    constant: tuple | None
+
+    @property
+    def layer(self):
+        return self.reader.layer
+
+    def rows(self, value, axis, share=1.0, first=0):
+        """What is seen at a share of all places.
+
+        Args:
+            value: the input of the layer, batch first; axis: of its channels.
+            share: of the places, see `spread`; first: how many came before.
+
+        Returns: (rows, columns and one for the constant) float64, and the number of all places.
+        """
+        value = np.moveaxis(np.asarray(value), axis, -1)
+        if self.patch is None:
+            flat = value.reshape(-1, value.shape[-1])
+            count = len(flat)
+            seen = flat[spread(count, share, first)]
+        else:
+            windows = _windows(value, *self.patch)
+            places = windows.shape[: value.ndim - 1]
+            count = int(np.prod(places))
+            where = np.unravel_index(spread(count, share, first), places)
+            seen = windows[where].reshape(len(where[0]), -1)
+        full = np.ones((len(seen), seen.shape[1] + (self.constant is not None)))
+        full[:, : seen.shape[1]] = seen
+        return full, count
+
+    def kernel(self, weights):
+        """The matrix (columns and one for the constant, outputs) float64; `weights`: layer → its
+        weights."""
+        own = np.asarray(weights[self.layer][self.reader.slot.index], dtype=np.float64)
+        matrix = np.moveaxis(own, self.reader.slot.axis, self._inward(own.ndim))
+        matrix = matrix.reshape(len(self.units), -1)
+        if self.constant is None:
+            return matrix
+        layer, index, inside, factor = self.constant
+        if layer != self.layer:  # a normalization's mean: what is there is not ours
+            return np.vstack([matrix, np.zeros(matrix.shape[1])])
+        row = np.asarray(weights[layer][index], dtype=np.float64)[inside]
+        return np.vstack([matrix, row.reshape(1, -1) / factor])
+
+    def store(self, weights, matrix) -> None:
+        """Put a matrix like that of `kernel` into `weights`, layer → its weights, in place."""
+        own = weights[self.layer]
+        old = np.asarray(own[self.reader.slot.index])
+        axis, inward = self.reader.slot.axis, self._inward(old.ndim)
+        shape = np.moveaxis(old, axis, inward).shape
+        own[self.reader.slot.index] = np.moveaxis(
+            matrix[: len(self.units)].reshape(shape), inward, axis
+        )
+        if self.constant is not None:
+            layer, index, inside, factor = self.constant
+            target = np.array(weights[layer][index], dtype=np.float64)
+            row = factor * matrix[-1].reshape(target[inside].shape)
+            target[inside] = row if layer == self.layer else target[inside] + row
+            weights[layer][index] = target
+
+    def _inward(self, rank):
+        return 0 if self.patch is None else rank - 2
+
+
+@dataclass(eq=False)
+class Site:
+    """Units that are looked at together.
+
+    Attributes:
+        units: (n,) numbers; names: (layer, index) of each.
+        readings: of all that read them.
+        width: how many units the layer computes, those that have to stay included.
+    """
+
+    units: np.ndarray
+    names: list
+    readings: list = field(default_factory=list)
+
+
+def sites(graph, found) -> list:
+    """All units that may go, by the layer that computes them first, in that order.
+
+    Args:
+        found: reader name → `Reading`, see `readings`; units read by anything else stay.
+    """
+    result, taken = [], set()
+    for layer, units in graph.writers.items():
+        names, free = [], []
+        for index, unit in enumerate(units.tolist()):
+            if unit not in taken and not graph.pinned[unit]:
+                taken.add(unit)
+                names.append((layer, index))
+                free.append(unit)
+        free = np.array(free, dtype=int)
+        readers = [name for name, r in graph.readers.items() if np.isin(r.units, free).any()]
+        if len(free) > 1 and readers and all(name in found for name in readers):
+            result.append(Site(free, names, [found[name] for name in readers]))
+    return result
+
+
+def readings(graph) -> dict:
+    """Reader name → `Reading`, of the readers whose input is what their layer is called on."""
+    filtered = {id(op.out) for op in graph.ops if isinstance(op, Depthwise)}
+    found = {}
+    for op in graph.ops:
+        if not isinstance(op, Linear) or op.reader not in graph.readers or op.reader in found:
+            continue
+        reader = graph.readers[op.reader]
+        if id(op.inputs[0]) in filtered and type(graph.layers[reader.layer]).__name__.startswith(
+            "Separable"
+        ):
+            continue
+        kernel = graph.layers[reader.layer].weights[reader.slot.index]
+        patch = None
+        if op.geometry is not None and op.geometry[0] != "transpose":
+            patch = op.geometry[:4]
+        taps = 1 if patch is None else int(np.prod(kernel.shape)) // int(np.prod(kernel.shape[-2:]))
+        units = np.tile(reader.units, taps)
+        found[op.reader] = Reading(reader, patch, units, _constant(graph, op, reader))
+    return found
+
+
+def _constant(graph, op, reader):
+    """Where a reader's constant goes: its bias, or the mean of the normalization that follows."""
+    if reader.bias is not None:
+        index, inside, beta = reader.bias
+        return (reader.layer, index, inside or (...,), 1.0 / beta) if beta else None
+    if reader.writes is None:
+        return None
+    for slot in graph.slots.values():  # a padded convolution's bias is a constant all the same
+        if slot.layer == reader.layer and slot.role == "write" and slot is not reader.writes:
+            if len(graph.layers[reader.layer].weights[slot.index].shape) == 1:
+                return reader.layer, slot.index, (...,), 1.0
+    after = [other for other in graph.ops if any(t is op.out for t in other.inputs)]
+    if len(after) == 1 and isinstance(after[0], Affine) and after[0].statistics:
+        layer, mean, *_ = after[0].statistics
+        shared = [o for o in graph.ops if isinstance(o, Affine) and o.statistics]
+        if sum(o.statistics[0] == layer for o in shared) == 1 and len(reader.inputs) == 1:
+            return layer, mean, (...,), -1.0
+    return None
+
+
+def spread(count, share, first=0):
+    """A share of the places `first` … `first + count - 1`, evenly and always the same: indices from
+    0."""
+    if share >= 1:
+        return np.arange(count)
+    return np.flatnonzero((np.arange(first, first + count) * GOLDEN) % 1.0 < share)
+
+
+def _windows(value, size, strides, dilation, padding):
+    """Views on the patches of (batch, *places, channels): (batch, *places, *size, channels)."""
+    rank = len(size)
+    if padding != "valid":
+        widths = [(0, 0)]
+        for n, k, s, d in zip(value.shape[1:-1], size, strides, dilation):
+            reach = (k - 1) * d
+            total = reach if padding == "causal" else max((-(-n // s) - 1) * s + reach + 1 - n, 0)
+            before = total if padding == "causal" else total // 2
+            widths.append((before, total - before))
+        value = np.pad(value, [*widths, (0, 0)])
+    reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation))
+    windows = np.lib.stride_tricks.sliding_window_view(value, reach, axis=tuple(range(1, rank + 1)))
+    places = tuple(slice(None, None, s) for s in strides)
+    taps = tuple(slice(None, None, d) for d in dilation)
+    windows = windows[(slice(None), *places, slice(None), *taps)]
+    return np.moveaxis(windows, rank + 1, -1)  # the channels behind the taps

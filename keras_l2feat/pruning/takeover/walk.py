@@ -1,0 +1,125 @@
+"""A network and its changed copy run side by side, layer after layer, all data at once.
+
+What a layer gets is there for all points before its own weights are decided, so a network can be
+changed on the way: each layer is fitted on what the changed ones before it deliver, in one pass.
+Only what later layers still need is kept.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from keras_l2feat.pruning.channels.read import functional
+from keras_l2feat.pruning.evaluate import float64_enabled
+
+__all__ = ["Twin", "argument", "walk"]
+
+
+class Twin:
+    """A tensor in the original (`before`) and in the changed network (`after`), a list of batches
+    each; the same list as long as nothing has changed."""
+
+    def __init__(self, before, after):
+        self.before, self.after = before, after
+
+    @property
+    def changed(self):
+        return self.after is not self.before
+
+
+def walk(graph, batches, visit) -> list:
+    """Run the model of a graph, and a copy whose weights change on the way.
+
+    Args:
+        graph: of the model; the model is run as it is stored.
+        batches: the data, lists of one array per model input.
+        visit: `(name, args, kwargs) -> None or weights`, called before each layer of `graph.layers`
+            with the `Twin`s that it gets: the weights that the changed copy's layer has, in the
+            order of `layer.weights`, or `None` for the original's.
+
+    Returns: the `Twin`s of the model's outputs.
+    """
+    import keras
+
+    with float64_enabled():
+        inputs = []
+        for parts, symbolic in zip(zip(*batches), graph.model.inputs):
+            parts = [keras.ops.cast(keras.ops.convert_to_tensor(p), symbolic.dtype) for p in parts]
+            inputs.append(Twin(parts, parts))
+        names = {id(layer): name for name, layer in graph.layers.items()}
+        return _run(graph.model, inputs, names, visit)
+
+
+def _run(model, inputs, names, visit):
+    calls = functional(model)
+    nodes = [
+        node
+        for depth in sorted(calls._nodes_by_depth, reverse=True)
+        for node in calls._nodes_by_depth[depth]
+        if not node.is_input
+    ]
+    wanted = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    wanted.update(id(tensor) for tensor in calls.outputs)
+    values = {id(symbolic): twin for symbolic, twin in zip(calls.inputs, inputs, strict=True)}
+    for node in nodes:
+        args, kwargs = node.arguments.fill_in(values)
+        outs = _call(node.operation, args, kwargs, names, visit)
+        values.update((id(s), twin) for s, twin in zip(node.outputs, outs, strict=True))
+        wanted.subtract(id(tensor) for tensor in node.input_tensors)
+        for key in [key for key in values if wanted[key] <= 0]:
+            del values[key]
+    return [values[id(symbolic)] for symbolic in calls.outputs]
+
+
+def _call(operation, args, kwargs, names, visit):
+    import keras
+
+    name = names.get(id(operation))
+    twins = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, Twin)]
+    if name is not None and isinstance(operation, keras.Model) and functional(operation):
+        return _run(operation, twins, names, visit)
+    weights = visit(name, args, kwargs) if name is not None else None
+    before = _apply(operation, args, kwargs, twins, "before")
+    after = before
+    if weights is not None:
+        old = operation.get_weights()
+        operation.set_weights([np.asarray(w).astype(o.dtype) for w, o in zip(weights, old)])
+        try:
+            after = _apply(operation, args, kwargs, twins, "after")
+        finally:
+            operation.set_weights(old)
+    elif any(twin.changed for twin in twins):
+        after = _apply(operation, args, kwargs, twins, "after")
+    return (
+        [Twin(*pair) for pair in zip(before, after)]
+        if after is not before
+        else [Twin(parts, parts) for parts in before]
+    )
+
+
+def _apply(operation, args, kwargs, twins, side):
+    """Outputs, a list of batches each."""
+    import keras
+
+    def called(nth):
+        if getattr(operation, "stateful", False) and hasattr(operation, "reset_state"):
+            operation.reset_state()
+        given, named = keras.tree.map_structure(
+            lambda v: getattr(v, side)[nth] if isinstance(v, Twin) else v, (args, kwargs)
+        )
+        return keras.tree.flatten(operation(*given, **named))
+
+    outs = [called(nth) for nth in range(len(twins[0].before))]
+    return [list(parts) for parts in zip(*outs)]
+
+
+def argument(reading, args, kwargs):
+    """The `Twin` that a reading sees among what its layer is called with."""
+    import keras
+
+    roles = ("query", "value", "key")
+    given = {**dict(zip(roles, args)), **kwargs}
+    role = reading.reader.name.rpartition("/")[2]
+    if role in roles and role != reading.layer and isinstance(given.get("query"), Twin):
+        return given.get(role) if given.get(role) is not None else given["value"]
+    return keras.tree.flatten((args, kwargs))[0]
