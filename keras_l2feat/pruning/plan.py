@@ -175,7 +175,7 @@ class Plan:
                     for name, moves in value["transfers"].items()
                 },
                 dict(value.get("facts", {})),
-                {
+                weights={
                     str(layer): {int(index): _array(text) for index, text in arrays.items()}
                     for layer, arrays in value.get("weights", {}).items()
                 },
