@@ -37,11 +37,11 @@ class Range(InputFile):
             return value
         if value.endswith(".npz"):
             super().convert(value, param, ctx)
-            import numpy as np
+            from keras_l2feat.archive.arrays import read_arrays
 
             try:
-                with np.load(value, allow_pickle=False) as arrays:
-                    return arrays["low"], arrays["high"]
+                arrays, _ = read_arrays(value)
+                return arrays["low"], arrays["high"]
             except (OSError, KeyError, ValueError) as error:
                 self.fail(
                     f"an .npz with arrays 'low' and 'high' is expected. Received: {value!r} ({error})"

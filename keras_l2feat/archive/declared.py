@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from keras_l2feat.archive.objects import MAX_NUMBERS, check_shape
 from keras_l2feat.archive.refusal import refused
 
-__all__ = ["check_declared"]
+__all__ = ["check_declared", "numbers_put_out"]
 
 MAX_ACTIVATIONS = 4 * MAX_NUMBERS  # numbers in the outputs of all layers for one data point
 SECONDS = 60.0  # the largest of keras.applications takes about 10
@@ -72,19 +72,28 @@ def _declared_numbers(config, custom_objects) -> int:
         )
         if not isinstance(model, keras.Model):
             raise refused(f"the file holds a {type(model).__name__}, no model")
-        activations = 0
-        for layer in model.layers:
-            outputs = []
-            with contextlib.suppress(
-                AttributeError, ValueError
-            ):  # not called, or at several places
-                outputs = keras.tree.flatten(layer.output)
-            for tensor in outputs:
-                check_shape(list(tensor.shape))
-                activations += math.prod(size for size in tensor.shape if size is not None)
-        if activations > MAX_ACTIVATIONS:
+        for tensor in _outputs(model):
+            check_shape(list(tensor.shape))
+        if (count := numbers_put_out(model)) > MAX_ACTIVATIONS:
             raise refused(
-                f"its layers put out {activations} numbers for one data point, at most "
+                f"its layers put out {count} numbers for one data point, at most "
                 f"{MAX_ACTIVATIONS} are accepted"
             )
         return sum(math.prod(variable.shape) for variable in model.variables)
+
+
+def numbers_put_out(model) -> int:
+    """How many numbers the layers of a model, inner ones too, put out for one data point; a size
+    that is not known counts as 1."""
+    return sum(
+        math.prod(size for size in tensor.shape[1:] if size is not None)
+        for tensor in _outputs(model)
+    )
+
+
+def _outputs(model):
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        with contextlib.suppress(AttributeError, ValueError):  # not called, or at several places
+            yield from keras.tree.flatten(layer.output)

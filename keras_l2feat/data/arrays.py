@@ -1,11 +1,11 @@
 """Data sets in `.npz` files: untrusted, so never unpickled and checked before use."""
 
-import zipfile
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from keras_l2feat.archive.arrays import read_arrays
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
 
@@ -25,22 +25,9 @@ def read_npz(path) -> dict:
     if not path.is_file():
         raise InputError(f"Cannot read data from {str(path)!r}: no such file.")
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in KEYS if key in archive.files}
-            found = list(archive.files)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-        MemoryError,
-    ) as error:
-        raise InputError(
-            f"Cannot read data from {str(path)!r}: not an .npz file of plain arrays ({' '.join(str(error).split())})."
-        ) from error
+        arrays, found = read_arrays(path, KEYS)
+    except (OSError, InputError) as error:
+        raise InputError(f"Cannot read data from {str(path)!r}: {error}") from error
     return _checked(arrays, f"Data file {str(path)!r}", found)
 
 

@@ -9,12 +9,12 @@ all there is not run again.
 import functools
 import hashlib
 import json
-import zipfile
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
 from keras_l2feat import progress, workers
+from keras_l2feat.archive.arrays import read_arrays
 from keras_l2feat.errors import InputError, Interrupted
 from keras_l2feat.files import atomic_path, output_folder, separately
 from keras_l2feat.network import DenseNetwork
@@ -177,7 +177,7 @@ def _stored(folder, name):
     try:
         count = int(_arrays(folder / f"{name}.0.npz")["count"])
         return [read_trial(folder / f"{name}.{index}.npz") for index in range(count)]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -206,6 +206,4 @@ def read_trial(path) -> Trial:
 
 def _arrays(path):
     """All arrays of an `.npz` file by name."""
-    # NumPy leaves a file that it opened itself open where it is damaged
-    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        return dict(archive)
+    return read_arrays(path)[0]

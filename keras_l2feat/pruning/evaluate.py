@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 
+from keras_l2feat.archive.declared import numbers_put_out
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.rewrite import clone, from_config, unbuilt
 
@@ -14,6 +15,7 @@ __all__ = ["arranged", "batches", "input_shapes", "outputs", "precise", "random_
 UNKNOWN_SIZES = {1: 7, 2: 32, 3: 8}
 SIZES = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 ENTRIES = 1 << 20  # numbers in one batch of random inputs, at most
+ACTIVATIONS = 1 << 27  # numbers in the outputs of all layers for one batch: 1 GB in float64
 
 
 def precise(model):
@@ -101,13 +103,14 @@ def batches(model, inputs, batch=256):
 
     Args:
         inputs: list of arrays, one per model input, (N, ...).
-        batch: points at a time, where any number will do.
+        batch: points at a time, where any number will do; fewer where they take much memory.
 
     Yields: the arrays of a batch, and how many of its points are new; the last point is repeated
         where a batch has to be filled up.
     """
     import keras
 
+    batch = max(1, min(batch, ACTIVATIONS // max(1, numbers_put_out(model))))
     fixed = next((t.shape[0] for t in model.inputs if t.shape[0] is not None), None)
     stateful = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
     for start in range(0, len(inputs[0]), fixed or batch):

@@ -165,6 +165,8 @@ def test_every_class_of_the_installed_keras_is_decided_upon():
     }
     undecided = []
     for kind, names in allowed.CLASSES.items():
+        if kind.startswith("src."):  # a module of an application, not one of public classes
+            continue
         module = keras
         for part in kind.split("."):
             module = getattr(module, part)
