@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-SOURCES := keras_l2feat zoo cli tests benchmarks .ci
+SOURCES := keras_l2feat zoo cli tests benchmarks docs .ci
 # As many test workers as cores; each takes one thread (tests/conftest.py).
 WORKERS ?= auto
 
-.PHONY: help demo test test-quick test-other-kernel test-oldest attack lint format wheel-check bench clean
+.PHONY: help demo test test-quick test-other-kernel test-oldest attack lint format wheel-check docs bench clean
 
 help:
 	@echo "make demo         prune a shipped network and certify it, in about a minute after installation"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-oldest  the quick tests with the oldest version of everything that setup.cfg allows"
 	@echo "make lint         ruff check and format check"
 	@echo "make wheel-check  build the wheel, install it apart and use it from an empty folder"
+	@echo "make docs         the site from docs/ and docstrings, in build/site; any warning is an error"
 	@echo "make bench        every benchmark, printing ratios (long)"
 	@echo "make clean        remove build leftovers (not .venv)"
 
@@ -73,6 +74,10 @@ format: $(VENV)/.installed-test
 
 wheel-check: $(VENV)/.installed-test
 	$(BIN)/python .ci/wheel_check.py
+
+docs: $(VENV)/.installed-test
+	@NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Written: build/site/index.html"
 
 bench: $(VENV)/.installed-test
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
