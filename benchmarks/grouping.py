@@ -5,7 +5,11 @@ One float32 layer of 16384 units and 4096 inputs, a quarter of the units planted
 what was found, the time of one pass over the weights, and the peak memory of the search, weights
 included, as a multiple of the weights.
 
-    python benchmarks/grouping.py [--units 16384] [--inputs 4096] [--seed 0]
+Then two layers that once took minutes: units almost on one ray, closer than projections tell apart;
+and a square linear layer without redundancy, and with a tenth of its units combinations of others.
+
+    python benchmarks/grouping.py [--units 16384] [--inputs 4096] [--crowd 20000]
+        [--square 2000 3000] [--seed 0]
 """
 
 import argparse
@@ -16,6 +20,7 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.values.aligned import aligned_groups
+from keras_l2feat.pruning.values.dependence import dependence
 
 
 def plant(n_units, n_inputs, seed, fraction=0.25, sizes=(2, 50)):
@@ -48,6 +53,8 @@ def main():
     )
     parser.add_argument("--units", type=int, default=16384)
     parser.add_argument("--inputs", type=int, default=4096)
+    parser.add_argument("--crowd", type=int, default=20000)
+    parser.add_argument("--square", type=int, nargs="*", default=[2000, 3000])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rows, root = plant(arguments.units, arguments.inputs, arguments.seed)
@@ -72,6 +79,35 @@ def main():
             f"{seconds / read_seconds:.1f} passes; found {(found != np.arange(len(root))).sum()}, "
             f"all as planted: {bool((found == root).all())}; peak memory {1 + peak / rows.nbytes:.2f}x the weights"
         )
+
+    print(f"{arguments.crowd} units almost on one ray: {crowd(arguments.crowd, arguments.seed)}")
+    for n in arguments.square:
+        print(f"square linear layer of {n} units: {square(n, arguments.seed)}")
+
+
+def crowd(n_units, seed):
+    """Seconds for units that differ from one ray by a few roundings in each of 256 entries."""
+    random = np.random.default_rng(seed)
+    ray = random.standard_normal(256)
+    vectors = (ray * (1 + 3e-6 * random.standard_normal((n_units, 256)))).astype(np.float32)
+    groups, seconds = timed(lambda: aligned_groups(vectors, Scaling.POSITIVE), repeats=1)
+    return f"{seconds:.2f} s, {len(groups)} groups"
+
+
+def square(n, seed):
+    """Seconds for finding the combinations among n columns of n entries."""
+    random = np.random.default_rng(seed)
+    columns = random.standard_normal((n, n)) / np.sqrt(n)
+    report = []
+    for planted in (0, n // 10):
+        columns[:, :planted] = columns[:, planted : 2 * planted] + columns[:, n - planted :]
+        stored = columns.astype(np.float32).astype(np.float64)
+        found, seconds = timed(
+            lambda stored=stored: dependence(stored, np.abs(stored), np.ones(n, bool), 5e-7),
+            repeats=1,
+        )
+        report.append(f"{seconds:.2f} s with {planted} combinations, {len(found.others)} found")
+    return "; ".join(report)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,14 @@ Near-aligned pairs have no such shortcut: they are searched block by block, in b
 Source: positively aligned neurons are one neuron [Jacot et al. 2022, section 3.1].
 """
 
+import functools
 import itertools
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import bad_argument
@@ -22,7 +26,9 @@ from keras_l2feat.progress import bar
 __all__ = ["Group", "aligned_groups", "near_aligned_pairs", "tolerance"]
 
 CONDITION = 8  # in norm, units may differ by so many times what rounding their entries explains
-PATIENCE = 4  # rounds of comparing with a leader, after which runs are looked at again
+PATIENCE = 4  # rounds of comparing with a leader, after which larger runs are told apart by entries
+CROWD = 32  # units, from which a run is large
+SAMPLED = 64  # entries that the most exact ones are taken from
 PROJECTIONS = 8  # orthonormal directions that units are sorted by
 BLOCK_ENTRIES = 1 << 17  # entries worked on at a time: 1 MiB in float64, stays in cache
 
@@ -94,7 +100,7 @@ def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, terms=None, see
     units = np.flatnonzero((norms > 0) & np.isfinite(norms))
     gap = delta
     if terms is not None:
-        slack = _measure(terms, n_units, length, seed)[0][units] / norms[units]
+        slack = _norms(terms)[units] / norms[units]
         gap = delta * np.clip(slack, 1.0, CONDITION).max(initial=1.0)
     runs = _runs(_invariants(norms[units], projections[units], scaling), 2 * gap)
     pairs = _Pairs(parts, terms, norms, projections, scaling, delta)
@@ -112,11 +118,21 @@ def _parts(vectors):
     return parts, len(parts[0]), sum(p.shape[1] for p in parts)
 
 
+@functools.lru_cache(maxsize=32)  # networks repeat the shapes of their layers
+def _directions(length, seed):
+    """Random orthonormal directions, (length, k)."""
+    random = np.random.default_rng(seed).standard_normal((length, min(PROJECTIONS, length)))
+    return np.linalg.qr(random)[0] if length else random
+
+
+def _norms(parts):
+    return np.sqrt(sum(np.einsum("ij,ij->i", part, part) for part in parts))
+
+
 def _measure(parts, n_units, length, seed):
     """Norms (n_units,) and coordinates (n_units, k) in k random orthonormal directions, float64, in
     one pass."""
-    random = np.random.default_rng(seed).standard_normal((length, min(PROJECTIONS, length)))
-    directions = np.linalg.qr(random)[0] if length else random
+    directions = _directions(length, seed)
     squares, projections = np.zeros(n_units), np.zeros((n_units, directions.shape[1]))
     offset = 0
     for part in parts:
@@ -186,8 +202,8 @@ def _verified(pairs, units, runs):
         ):
             found.setdefault(int(lead), []).append((unit, t, off))
         units, runs = units[~aligned], runs[~aligned]
-        if turn == PATIENCE:
-            runs = _told_apart(pairs, units, runs)
+        if turn % PATIENCE == 0:
+            runs = _told_apart(pairs, units, runs, seed=turn)
     return [
         Group(lead, *(np.array(column) for column in zip(*found[lead]))) for lead in sorted(found)
     ]
@@ -235,6 +251,30 @@ class _Pairs:
             aligned &= np.sqrt(squares) <= CONDITION * self.delta * self.norms[units]
         return aligned, factor, gap
 
+    def cells(self, units, seed):
+        """Whole numbers (n_units, k) that differ by at most 1 between units that are aligned."""
+        width = sum(part.shape[1] for part in self.parts)
+        random = np.random.default_rng(seed)
+        chosen = random.choice(width, min(SAMPLED, width), replace=False)
+        values, terms = (
+            _columns(side, units, chosen) for side in (self.parts, self.terms or self.parts)
+        )
+        # relative errors, of those entries alone that are no rounding noise in any unit
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = self.delta / 2 * np.abs(terms / values).max(axis=0)
+        error[~(error < 0.1)] = np.inf
+        best = np.argsort(error, kind="stable")[: 1 + PROJECTIONS]
+        best = best[np.isfinite(error[best])]
+        if len(best) < 2:
+            return np.zeros((len(units), 1), dtype=int)
+        logs, signs = np.log(np.abs(values[:, best])), np.sign(values[:, best])
+        gap = 2.5 * error[best]  # |log(1 + e)| ≤ 1.25 e twice
+        if self.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
+            logs, gap = logs[:, 1:] - logs[:, :1], gap[1:] + gap[0]
+        if self.scaling in (Scaling.LINEAR, Scaling.ODD):
+            signs = signs * signs[:, :1]
+        return np.column_stack([np.floor(logs / gap), 3 * signs]).astype(int)
+
     def _entries(self, units, leaders):
         """Blocks of entries (inputs, pairs) of units and leaders, and of their terms where they
         have any, float64, with a slice of the pairs."""
@@ -258,6 +298,16 @@ class _Pairs:
                     )
 
 
+def _columns(parts, units, chosen):
+    """Some of the entries of some units, (n_units, n_chosen) float64."""
+    ends = np.cumsum([part.shape[1] for part in parts])
+    found = np.empty((len(units), len(chosen)))
+    for part, end in zip(parts, ends):
+        here = np.flatnonzero((chosen < end) & (chosen >= end - part.shape[1]))
+        found[:, here] = part[units[:, None], chosen[here] - (end - part.shape[1])]
+    return found
+
+
 def _factors(sign, a, b, error, terms_a=None, terms_b=None):
     """The least and the largest factor t ≥ 0 with |sign · a - t b| ≤ error · (terms_a + t terms_b)
     in all entries; a, b and terms are (entries, pairs), the terms by default |a| and |b|."""
@@ -274,10 +324,33 @@ def _factors(sign, a, b, error, terms_a=None, terms_b=None):
     return np.fmax.reduce(least, axis=0), np.fmin.reduce(np.where(vague, np.inf, most), axis=0)
 
 
-def _told_apart(pairs, units, runs):
-    """Finer runs of units that no projection tells apart: by a few entries, in all of them at
-    once."""
-    return runs
+def _told_apart(pairs, units, runs, seed):
+    """Finer runs of units that the projections do not tell apart, which average small differences
+    away: by a few entries of each, in all of them at once.
+
+    Aligned units have the same ratios of entries. Cells of the size of their rounding errors, in
+    the logarithms of some ratios, are joined with their neighbours (in a k-d tree of the cells, so
+    that many equal units count once); units in cells that are not joined are not aligned.
+    """
+    labels, first = np.unique(runs, return_inverse=True)[1].reshape(-1), 0
+    fine = np.empty_like(labels)
+    for run in range(labels.max(initial=-1) + 1):
+        members = np.flatnonzero(labels == run)
+        joined = np.zeros(len(members), dtype=int)
+        if len(members) > CROWD:
+            joined = _joined(pairs.cells(units[members], seed))
+        fine[members] = first + joined
+        first += joined.max() + 1
+    return fine
+
+
+def _joined(cells):
+    """A label for each row such that cells that touch share one."""
+    distinct, which = np.unique(cells, axis=0, return_inverse=True)
+    touching = cKDTree(distinct).query_pairs(1.5, p=np.inf, output_type="ndarray")
+    shape = len(distinct), len(distinct)
+    links = sparse.coo_array((np.ones(len(touching)), touching.T), shape=shape)
+    return connected_components(links, directed=False)[1][which.reshape(-1)]
 
 
 def near_aligned_pairs(vectors, scaling, angle, *, limit=1_000_000, block=1024, quiet=True):

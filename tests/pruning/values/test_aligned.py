@@ -194,3 +194,17 @@ def test_near_aligned_pairs_are_those_of_brute_force(seed, scaling, angle, block
 def test_a_bad_angle_is_named():
     with pytest.raises(InputError, match="'angle' must be in radians"):
         near_aligned_pairs(np.ones((2, 2)), Scaling.POSITIVE, 0.0)
+
+
+@pytest.mark.parametrize("scaling", list(FACTORS))
+def test_groups_in_a_crowd_on_almost_one_ray(scaling):
+    """Units so near each other that projections, which average, do not tell them apart; half of
+    them are there twice."""
+    random = np.random.default_rng(8)
+    near = random.standard_normal(300) * (1 + 2e-6 * random.standard_normal((400, 300)))
+    factors = FACTORS[scaling](random, 200)[:, None]
+    vectors = np.concatenate([near, factors * near[:200]]).astype("float32")
+    order = random.permutation(len(vectors))
+    groups = aligned_groups(vectors[order], scaling)
+    found = {tuple(sorted(order[[g.representative, *g.members]].tolist())) for g in groups}
+    assert found == {(k, 400 + k) for k in range(200)}
