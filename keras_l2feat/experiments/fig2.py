@@ -61,7 +61,10 @@ def command(out, *, seed, quiet, jobs):
         for (method, lam), group in frame.groupby(["method", "lam"]):
             starts = plateau_starts(group["width"], group["loss"])
             best = group.loc[group["loss"].idxmin()]
-            found = ", ".join(f"{s.width} at {100 * s.epsilon:g} %" for s in starts)
+            found = ", ".join(
+                f"{s.width} at {100 * s.epsilon:g} %{'' if s.reached else ' (not reached)'}"
+                for s in starts
+            )
             seconds = group["seconds"].max() if method == "descent" else group["seconds"].sum()
             lines.append(
                 f"- {TITLES[panel]}, λ = {lam:g}, {method}: the plateau starts at width {found} (of the widths tried);"

@@ -28,12 +28,15 @@ class Start:
         width: the least such width among those tried.
         low, high: 5 % and 95 % bootstrap quantiles over trials; equal to `width` where every width
             has one trial.
+        reached: whether a greater width was tried. If not, the loss may fall further, and nothing
+            is known of a plateau.
     """
 
     epsilon: float
     width: int
     low: int
     high: int
+    reached: bool = True
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -93,7 +96,10 @@ def plateau_starts(widths, losses, *, epsilons=EPSILONS, bootstrap=BOOTSTRAP, se
         least = [generator.choice(group, len(group)).min() for group in by_width]
         draws.append(_start(np.unique(widths), least, epsilons))
     low, high = np.quantile(draws, [0.05, 0.95], axis=0, method="nearest")
-    return [Start(*row) for row in zip(epsilons, map(int, draws[0]), map(int, low), map(int, high))]
+    return [
+        Start(epsilon, int(width), int(least), int(most), bool(width < widths.max()))
+        for epsilon, width, least, most in zip(epsilons, draws[0], low, high)
+    ]
 
 
 def _start(widths, losses, epsilons):

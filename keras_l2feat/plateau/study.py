@@ -143,10 +143,13 @@ def summary(result) -> list:
     lines = []
     for start in result["starts"]:
         interval = f" ({start['low']} to {start['high']})" if start["low"] < start["high"] else ""
-        lines.append(
-            f"{start['method']}, λ = {start['lam']:g}: within {100 * start['epsilon']:g} % of the least loss "
-            f"from width {start['width']}{interval}"
-        )
+        where = f"within {100 * start['epsilon']:g} % of the least loss from width {start['width']}"
+        if not start["reached"]:
+            where = (
+                f"plateau at {100 * start['epsilon']:g} % not reached: the loss still falls at the "
+                f"largest width tried, {start['width']}"
+            )
+        lines.append(f"{start['method']}, λ = {start['lam']:g}: {where}{interval}")
     model = result["model"]
     accuracy = model["test_accuracy"]
     lines.append(
@@ -168,7 +171,7 @@ def best_at_start(trials, epsilon):
 
 
 def _sparsity(tasks, results, data, epsilon):
-    """Plateau start for each λ and N: columns lam, n, width, low, high."""
+    """Plateau start for each λ and N: columns lam, n, width, low, high, reached."""
     groups = {}
     for task, trials in zip(tasks, results):
         groups.setdefault((task.lam, task.points or len(data.x_train)), []).extend(trials)
@@ -177,7 +180,7 @@ def _sparsity(tasks, results, data, epsilon):
         start = plateau_starts(
             [t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,)
         )[0]
-        rows.append(
-            {"lam": lam, "n": n, "width": start.width, "low": start.low, "high": start.high}
-        )
+        found = start.as_dict()
+        del found["epsilon"]
+        rows.append({"lam": lam, "n": n, **found})
     return pd.DataFrame(rows)

@@ -27,12 +27,14 @@ def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
             )
         if starts:
             start = plateau_starts(trials["width"], trials["loss"], epsilons=(epsilon,))[0]
-            axes.axvline(start.width, color=color, linestyle=":", linewidth=1.2)
+            if start.reached:
+                axes.axvline(start.width, color=color, linestyle=":", linewidth=1.2)
             axes.annotate(
-                f" {start.width}",
+                f" {start.width}" if start.reached else "not reached ",
                 (start.width, 1.0),
                 xycoords=("data", "axes fraction"),
                 va="top",
+                ha="left" if start.reached else "right",
                 color=color,
                 fontsize=9,
             )
@@ -59,7 +61,8 @@ def draw_sparsity(axes, rows, *, epsilon=0.01):
     """Width at which the plateau starts against λ, one line for each N.
 
     Args:
-        rows: a frame with columns lam, n, width, low, high.
+        rows: a frame with columns lam, n, width, low, high, reached; where the plateau was not
+            reached the dot is hollow, at the largest width tried.
     """
     import seaborn as sns
 
@@ -67,6 +70,9 @@ def draw_sparsity(axes, rows, *, epsilon=0.01):
     for color, (n, group) in zip(palette * 4, rows.groupby("n")):
         group = group.sort_values("lam")
         axes.plot(group["lam"], group["width"], "o-", color=color, label=f"N = {n}")
+        beyond = group[~group["reached"].astype(bool)]
+        if len(beyond):
+            axes.plot(beyond["lam"], beyond["width"], "o", color=color, markerfacecolor="white")
         if (group["low"] < group["high"]).any():
             axes.fill_between(
                 group["lam"], group["low"], group["high"], color=color, alpha=0.2, linewidth=0

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.plateau import Trial, curve, plateau_starts, running_minimum, table, write_csv
+from keras_l2feat.plateau.study import summary
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(0.01, 10)), min_size=1, max_size=30))
@@ -37,12 +38,25 @@ def test_known_curve_and_bootstrap():
         (0.01, 3, 3, 3),
         (0.001, 4, 4, 4),
     ]
+    assert [s.reached for s in starts] == [True, True, False]  # 4 is the largest width tried
+    assert not plateau_starts([7], [1.0])[0].reached
     # at width 2 one trial of three is good: it is missing from (2/3)³ = 30 % of the resamples
     trials = [(1, 2.0)] * 3 + [(2, 1.0), (2, 1.5), (2, 1.5)] + [(3, 1.0)] * 3
     (start,) = plateau_starts(*zip(*trials), epsilons=(0.01,))
     assert (start.width, start.low, start.high) == (2, 2, 3)
     with pytest.raises(InputError, match="at least one trial"):
         plateau_starts([], [])
+
+
+def test_a_plateau_that_was_not_reached_is_told():
+    start = {"method": "descent", "lam": 1e-3, "epsilon": 0.01, "low": 20, "high": 20}
+    model = {"width": 20, "loss": 1.0, "test_accuracy": None, "gap": None}
+    for reached, words in (
+        (True, "within 1 % of the least loss from width 20"),
+        (False, "plateau at 1 % not reached: the loss still falls at the largest width tried, 20"),
+    ):
+        result = {"starts": [{**start, "width": 20, "reached": reached}], "model": model}
+        assert summary(result)[0] == f"descent, λ = 0.001: {words}"
 
 
 def test_table_curve_and_csv(tmp_path):

@@ -58,16 +58,26 @@ def test_sparsity_has_one_line_for_each_n():
             "width": [2, 4, 3, 9],
             "low": [2, 4, 3, 7],
             "high": [2, 4, 3, 9],
+            "reached": [True, True, True, False],
         }
     )
     with canvas() as (_, axes):
         draw_sparsity(axes, rows, epsilon=0.01)
-        few, many = axes.lines
+        few, many, hollow = axes.lines
+        np.testing.assert_allclose(hollow.get_xydata(), [[1e-3, 9]])  # the plateau lies beyond
+        assert hollow.get_markerfacecolor() == "white"
         np.testing.assert_allclose(few.get_xydata(), [[1e-3, 4], [1e-2, 2]])
         np.testing.assert_allclose(many.get_xydata(), [[1e-3, 9], [1e-2, 3]])
         assert len(axes.collections) == 1  # a band, where trials leave it open
         assert axes.get_title() == "How sparse is the task? (ε = 1 %)"
         assert axes.get_xscale() == "log"
+
+
+def test_a_plateau_beyond_the_widths_tried_has_no_mark():
+    with canvas() as (_, axes):
+        draw_curve(axes, table(trials(1e-3, {2: (1.0,), 4: (0.5,)})))
+        assert not lines(axes, ":")
+        assert any("not reached" in text.get_text() for text in axes.texts)
 
 
 @pytest.mark.parametrize("width", [1, 1000])
