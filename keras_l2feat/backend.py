@@ -12,11 +12,11 @@ def require_keras():
         import keras
     except ImportError as error:
         raise InputError(
-            f"keras_l2feat needs Keras 3 and a backend for it: pip install 'keras>=3.8' ({error})"
+            f"keras_l2feat needs Keras 3 and a backend for it: pip install 'keras>=3.15' ({error})"
         ) from error
     if int(keras.__version__.split(".")[0]) < 3:
         raise InputError(
-            f"keras_l2feat needs Keras 3. Received: keras {keras.__version__}. Switch with: pip install 'keras>=3.8'"
+            f"keras_l2feat needs Keras 3. Received: keras {keras.__version__}. Switch with: pip install 'keras>=3.15'"
             " (and unset TF_USE_LEGACY_KERAS)."
         )
     return keras
