@@ -1,8 +1,11 @@
 """`l2feat forces`: attraction and repulsion on the hidden representations of a trained network."""
 
+import math
+
 import click
 
 from keras_l2feat.cli.options import (
+    Number,
     data_option,
     folder_option,
     json_option,
@@ -25,14 +28,14 @@ from keras_l2feat.errors import InputError
 @lam_option
 @click.option(
     "--ridge",
-    type=float,
+    type=Number(0, min_open=True),
     default=1e-4,
     show_default=True,
     help="Relative ridge of the layers' systems.",
 )
 @click.option(
     "--angle",
-    type=float,
+    type=Number(0, math.pi / 2),
     default=1e-2,
     show_default=True,
     help="Radians within which neurons share a ray.",

@@ -3,6 +3,7 @@ TensorFlow."""
 
 import importlib
 import os
+import re
 import sys
 
 import click
@@ -35,6 +36,9 @@ COMMANDS = {
     "train": ("train", "Train an L2-regularized network on full batches."),
     "zoo": ("zoo", "List, download, check and rebuild pretrained models."),
 }
+
+# What an argument of the library is called on the command line, where that is another name.
+OPTIONS = {"max_iterations": "iterations", "network": "source", "model": "source"}
 
 
 class LazyGroup(click.Group):
@@ -88,31 +92,59 @@ def cli():
 def main(args=None):
     """Run the command line; a user's mistake ends in one line on stderr, not in a traceback."""
     hush_tensorflow()
+    args = sys.argv[1:] if args is None else args
     with Signals() as signals:
         try:
             code = cli.main(args=args, standalone_mode=False) or 0
             sys.stdout.flush()
         except BaseException as error:
             # Whatever a library made of the interrupt, it was one.
-            code = _interrupted(error, signals) if signals.received else _ended(error)
+            code = _interrupted(error, signals) if signals.received else _ended(error, args)
     sys.exit(code)
 
 
-def _ended(error) -> int:
+def _ended(error, args) -> int:
     """Say in one sentence why a command ended, and return the exit code. A bug is raised."""
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
     if isinstance(error, InputError):
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {_in_own_words(str(error), args)}", err=True)
         return 2
     if isinstance(error, CheckFailed):
         click.echo(f"Check failed: {error}", err=True)
         return 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        click.echo("Error: There is not enough memory for this.", err=True)
+        return 2
+    if isinstance(error, RecursionError):
+        click.echo("Error: The input is nested too deeply.", err=True)
+        return 2
     if isinstance(error, BrokenPipeError):  # the reader of a pipe went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    if isinstance(error, OSError):
+        where = f"{error.filename!r}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
+        return 2
     raise error
+
+
+def _in_own_words(message, args) -> str:
+    """A message of the library about its argument `x` as one about the option `--x` that was
+    given for it."""
+    command = cli
+    for word in args:
+        if not isinstance(command, click.Group) or word not in command.list_commands(None):
+            break
+        command = command.get_command(None, word)
+    names = {parameter.name: paths.shown(parameter) for parameter in command.params}
+
+    def own(found):
+        return names.get(OPTIONS.get(found[1], found[1]), found[0])
+
+    message = re.sub(r"Argument '(\w+)'", own, message)
+    return re.sub(r"Received: \w+=(?!=)", "Received: ", message)
 
 
 def _interrupted(error, signals) -> int:

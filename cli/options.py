@@ -1,6 +1,7 @@
 """Options and arguments that commands share, and where their values lead."""
 
 import json
+import math
 import sys
 
 import click
@@ -9,6 +10,7 @@ from keras_l2feat.cli.paths import InputFile, OutputFile, OutputFolder
 from keras_l2feat.errors import InputError
 
 __all__ = [
+    "Number",
     "Widths",
     "data_option",
     "folder_option",
@@ -25,9 +27,26 @@ __all__ = [
     "write_json_result",
 ]
 
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value, param, ctx):
+        value = super().convert(value, param, ctx)
+        if not math.isfinite(value):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return value
+
+
+SEEDS = 2**31 - 1  # the largest that every generator in use takes
+
 source_argument = click.argument("source", metavar="SOURCE", type=InputFile())
 seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw."
+    "--seed",
+    type=click.IntRange(0, SEEDS),
+    default=0,
+    show_default=True,
+    help="Seed of every draw.",
 )
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No tables and no progress bars.")
 json_option = click.option(
@@ -40,7 +59,7 @@ json_option = click.option(
 
 lam_option = click.option(
     "--lam",
-    type=float,
+    type=Number(0, min_open=True),
     metavar="X",
     help="Amount λ of the L2 penalty; by default the one the model carries.",
 )
@@ -161,7 +180,7 @@ def load_trained(source: str, data, lam):
 
     lam = regularizers.amount(model) if lam is None else lam
     if not lam > 0:
-        raise InputError(f"Option '--lam' must be positive. Received: {lam}.")
+        raise InputError(f"Option '--lam X' is needed: {source!r} carries no L2 penalty.")
     network = DenseNetwork.from_model(model)
     data.check_widths(network.widths, f"the widths of {source!r}")
     return network, lam, chain_cost(model, data)

@@ -12,7 +12,7 @@ import click
 from keras_l2feat import files
 from keras_l2feat.errors import InputError
 
-__all__ = ["InputFile", "OutputFile", "OutputFolder", "inputs"]
+__all__ = ["InputFile", "OutputFile", "OutputFolder", "inputs", "shown"]
 
 GIVEN = f"{__name__}.given"  # {True: inputs, False: outputs}, each {name of the parameter: path}
 INPUTS = f"{__name__}.inputs"
@@ -41,7 +41,7 @@ class _Named(click.ParamType):
     def _refuse(self, path, name, parameter, context):
         other = next(one for one in context.command.params if one.name == name)
         raise InputError(
-            f"{_shown(other)} and {_shown(parameter)} name the same file, {str(path)!r}: "
+            f"{shown(other)} and {shown(parameter)} name the same file, {str(path)!r}: "
             "an output may not replace an input or another output."
         )
 
@@ -53,8 +53,9 @@ class InputFile(_Named):
     read = True
 
     def convert(self, value, param, ctx):
-        if os.path.exists(value):
-            self._note(value, param, ctx)
+        file = value if os.path.exists(value) else value.split(".npz:")[0] + ".npz"
+        if os.path.exists(file):  # a data set may carry options, FILE.npz:scale=1/255
+            self._note(file, param, ctx)
         return value
 
 
@@ -77,7 +78,7 @@ class OutputFile(_Named):
             return value
         if self.suffixes and not value.endswith(self.suffixes):
             raise InputError(
-                f"{_shown(param)} takes a file name that ends in {' or '.join(self.suffixes)}. "
+                f"{shown(param)} takes a file name that ends in {' or '.join(self.suffixes)}. "
                 f"Received: {value!r}."
             )
         files.check_output(value)
@@ -95,7 +96,7 @@ class OutputFolder(_Named):
             return value
         if os.path.exists(value) and not os.path.isdir(value):
             raise InputError(
-                f"{_shown(param)} takes the name of a folder. Received: {value!r}, a file."
+                f"{shown(param)} takes the name of a folder. Received: {value!r}, a file."
             )
         self._note(value, param, ctx)
         return Path(value)
@@ -107,8 +108,8 @@ def _same(path, other) -> bool:
     return files.same_file(path, other)
 
 
-def _shown(parameter) -> str:
-    """`Option '-o'` or `Argument SOURCE`."""
+def shown(parameter) -> str:
+    """`Option '--output'` or `Argument SOURCE`."""
     if isinstance(parameter, click.Option):
-        return f"Option {parameter.opts[0]!r}"
+        return f"Option {parameter.opts[-1]!r}"
     return f"Argument {parameter.human_readable_name}"

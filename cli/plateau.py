@@ -5,6 +5,7 @@ import math
 import click
 
 from keras_l2feat.cli.options import (
+    Number,
     folder_option,
     json_option,
     load_data,
@@ -100,7 +101,7 @@ class Numbers(click.ParamType):
 @click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
 @click.option(
     "--epsilon",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.01,
     show_default=True,
     help="Plateau tolerance.",

@@ -6,6 +6,7 @@ import click
 
 from keras_l2feat import files
 from keras_l2feat.cli.options import (
+    Number,
     data_option,
     json_option,
     load_data,
@@ -41,11 +42,11 @@ class Range(InputFile):
 
             try:
                 arrays, _ = read_arrays(value)
-                return arrays["low"], arrays["high"]
-            except (OSError, KeyError, ValueError) as error:
-                self.fail(
-                    f"an .npz with arrays 'low' and 'high' is expected. Received: {value!r} ({error})"
-                )
+            except (OSError, InputError) as error:
+                self.fail(f"{value!r} cannot be read: {getattr(error, 'strerror', error)}.")
+            if not {"low", "high"} <= set(arrays):
+                self.fail(f"an .npz with arrays 'low' and 'high' is expected. Received: {value!r}")
+            return arrays["low"], arrays["high"]
         try:
             low, high = (float(part) for part in value.split(","))
         except ValueError:
@@ -80,7 +81,10 @@ class Range(InputFile):
     help="Bounds of the inputs, for domain.",
 )
 @click.option(
-    "--tolerance", type=float, metavar="T", help="Largest change of any output, for bounded."
+    "--tolerance",
+    type=Number(0, min_open=True),
+    metavar="T",
+    help="Largest change of any output, for bounded.",
 )
 @click.option(
     "--relative-tolerance", metavar="0.1%", help="The same, over the largest output, for bounded."
@@ -121,7 +125,7 @@ class Range(InputFile):
 )
 @click.option(
     "--lam",
-    type=float,
+    type=Number(0),
     metavar="X",
     help="With --polish: amount of L2; by default what the layers carry.",
 )
@@ -268,10 +272,6 @@ def _check_level(guarantee, data, options, curve_path):
         raise InputError(
             "The guarantee 'bounded' needs '--tolerance T' or another target, as '--agree 99.9%' "
             "or '--flops 50%'."
-        )
-    if options.get("tolerance", 1) <= 0:
-        raise InputError(
-            f"Option '--tolerance' must be positive. Received: {options['tolerance']}."
         )
     of_bounded = [*asked, *(name for name in ("per", "gaussian") if name in options)]
     if guarantee != "bounded" and (of_bounded or curve_path):

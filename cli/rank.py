@@ -3,6 +3,7 @@
 import click
 
 from keras_l2feat.cli.options import (
+    Number,
     data_option,
     json_option,
     load_data,
@@ -22,7 +23,7 @@ from keras_l2feat.errors import InputError
 @data_option(required=True)
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=Number(0, 0.5, min_open=True),
     default=1e-6,
     show_default=True,
     help="Radians within which neurons are one ray, and what counts as linearly dependent.",

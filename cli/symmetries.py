@@ -3,6 +3,7 @@
 import click
 
 from keras_l2feat.cli.options import (
+    Number,
     Widths,
     data_option,
     folder_option,
@@ -165,7 +166,7 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
 @data_option(required=True)
 @click.option(
     "--lam",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="X",
     help="Amount λ of the L2 penalty; by default what A carries.",
 )

@@ -1,8 +1,11 @@
 """`l2feat train`: an L2-regularized network, trained on full batches."""
 
+import math
+
 import click
 
 from keras_l2feat.cli.options import (
+    Number,
     Widths,
     json_option,
     load_data,
@@ -35,14 +38,12 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
 )
 @click.option(
     "--lam",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=1e-3,
     show_default=True,
     help="Amount λ of the L2 penalty.",
 )
-@click.option(
-    "--beta", type=click.FloatRange(0), default=1.0, show_default=True, help="Amount of bias β."
-)
+@click.option("--beta", type=Number(0), default=1.0, show_default=True, help="Amount of bias β.")
 @click.option(
     "--activation", default="relu", show_default=True, help="Activation of the hidden layers."
 )
@@ -62,21 +63,25 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
 )
 @click.option(
     "--align",
-    type=float,
+    type=Number(0, math.pi / 2, max_open=True),
     metavar="ANGLE",
     help="Snap neurons within ANGLE radians onto common rays.",
 )
 @click.option(
-    "--iterations", type=click.IntRange(1), default=3000, show_default=True, help="At most so many."
+    "--iterations",
+    type=click.IntRange(1),
+    default=3000,
+    show_default=True,
+    help="Maximum number of iterations.",
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=1e-6,
     show_default=True,
-    help="Relative decrease.",
+    help="Stop when the loss fell by less than this share of itself over 20 iterations.",
 )
-@click.option("--seconds", type=click.FloatRange(0), help="Wall-clock budget.")
+@click.option("--seconds", type=Number(0), help="Stop after this time.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -86,7 +91,8 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     "--dtype",
     type=click.Choice(["float32", "float64"]),
     default="float32",
-    help="Of the saved model.",
+    show_default=True,
+    help="Precision of the saved model.",
 )
 @output_option("Where the model goes.", required=True)
 @json_option

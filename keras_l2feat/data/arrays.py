@@ -11,6 +11,7 @@ from keras_l2feat.errors import InputError, bad_argument
 
 __all__ = ["as_inputs", "from_npz", "from_pair", "read_npz"]
 
+MOST_CLASSES = 100_000  # one label that is a mistake would ask for gigabytes of outputs
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -39,12 +40,21 @@ def as_inputs(x, scale) -> np.ndarray:
             denominator rounds as `x / 255` does.
 
     Raises:
-        InputError: the scale is not positive.
+        InputError: the scale is not positive, or a number is beyond the range of float32.
     """
-    if not scale > 0:
+    if not 0 < scale < np.finfo("float32").max:
         raise bad_argument("scale", "positive, for example 1/255", str(scale))
-    x = x.reshape(len(x), -1).astype("float32")
-    return x if scale == 1 else x * float(scale.numerator) / float(scale.denominator)
+    with np.errstate(over="ignore"):
+        x = x.reshape(len(x), -1).astype("float32")
+        if scale != 1:
+            x = x * float(scale.numerator) / float(scale.denominator)
+    return _within(x, "Inputs")
+
+
+def _within(array, what):
+    if not np.isfinite(array).all():
+        raise InputError(f"{what} lie beyond the range of float32.")
+    return array
 
 
 def from_npz(path, *, scale=Fraction(1)) -> Dataset:
@@ -88,7 +98,7 @@ def _checked(arrays, what, found) -> dict:
             raise InputError(
                 f"{what}: {key} must hold real numbers. Received: dtype {array.dtype}."
             )
-        if array.ndim == 0 or len(array) == 0:
+        if array.ndim == 0 or array.size == 0:
             raise InputError(f"{what}: {key} is empty.")
         if not np.isfinite(array).all():
             raise InputError(f"{what}: {key} holds values that are not finite.")
@@ -124,11 +134,16 @@ def _dataset(arrays, what, scale, **named) -> Dataset:
         if low < 0:
             raise InputError(f"{what}: class labels must be 0, 1, …. Received: {low}.")
         classes = max(int(arrays[f"y_{part}"].max()) for part in parts) + 1
+        if classes > MOST_CLASSES:
+            raise InputError(
+                f"{what}: class labels must be below {MOST_CLASSES}, one output each. "
+                f"Received: {classes - 1}. Regression targets are floating-point numbers."
+            )
     for part in parts:
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         fields[f"x_{part}"] = as_inputs(x, scale)
-        fields[f"y_{part}"] = (
-            y.reshape(-1).astype("int64") if labels else y.reshape(len(y), -1).astype("float32")
-        )
+        with np.errstate(over="ignore"):
+            y = y.reshape(-1).astype("int64") if labels else y.reshape(len(y), -1).astype("float32")
+        fields[f"y_{part}"] = _within(y, "Targets")
     shape = arrays["x_train"].shape[1:] or (1,)
     return Dataset(**named, **fields, input_shape=shape, classes=classes, scale=scale)

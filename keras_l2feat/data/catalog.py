@@ -89,7 +89,7 @@ def _options(base, maker, text, own) -> dict:
         read, expected = _READERS.get(key, (int, "a whole number"))
         try:
             options[key] = read(value)
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             raise InputError(
                 f"Option {key!r} of data set {base} must be {expected}. Received: {value!r}."
             ) from None

@@ -88,12 +88,12 @@ def _unit_cells(unit):
     """The cells of unit points (N, r) that span R^r."""
     n, rank = unit.shape
     if rank == n:
-        _check(2.0**n * n, n, rank)
+        _check(2**n * n, n, rank)
         return _sign_vectors(n)
     if rank == 1:
         side = np.where(unit[:, 0] > 0, 1, -1).astype(np.int8)
         return np.stack([side, -side])
-    _check(2.0**rank * math.comb(n, rank - 1) * n, n, rank)
+    _check(2**rank * math.comb(n, rank - 1) * n, n, rank)
     subsets = np.array(list(itertools.combinations(range(n), rank - 1)))
     _, values, right = np.linalg.svd(unit[subsets], full_matrices=True)
     kept = values[:, -1] > ANGLE  # dependent points fix no ray; others of the same flat do
@@ -137,8 +137,9 @@ def _first_of_each(rows):
 
 def _check(numbers, n, rank):
     if numbers > LIMIT:
+        digits = len(str(numbers)) - 1  # a float does not hold every count
         raise InputError(
-            f"Enumeration is out of reach: {n} points of rank {rank} have about {numbers:.0e} signs."
+            f"Enumeration is out of reach: {n} points of rank {rank} have about 10^{digits} signs."
         )
 
 

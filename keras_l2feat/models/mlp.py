@@ -4,6 +4,7 @@ import itertools
 
 import keras
 
+from keras_l2feat.errors import bad_argument
 from keras_l2feat.layers import HomogeneousDense, absolute
 from keras_l2feat.regularizers import layer_arguments
 
@@ -46,6 +47,10 @@ def mlp(
     42310
     """
     activation = absolute if activation == "abs" else activation
+    try:
+        keras.activations.get(activation)
+    except ValueError as error:
+        raise bad_argument("activation", "the name of a Keras activation", activation) from error
     seeds = itertools.count(1000 * seed)
     sizes = [*widths, outputs]
     # without its dtype the input of a float64 model would be rounded to float32

@@ -151,6 +151,8 @@ def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
     inputs = []
     for symbolic, tensor, shape in zip(graph.model.inputs, graph.inputs, shapes):
         tokens = graph.tokens(tensor)
+        if "string" in str(symbolic.dtype):
+            raise InputError(f"Input {symbolic.name!r} takes text: no inputs to try can be drawn.")
         if tokens is not None or "int" in str(symbolic.dtype):
             inputs.append(generator.integers(0, tokens or 2, (count, *shape)).astype("int32"))
         elif low is not None:

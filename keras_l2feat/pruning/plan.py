@@ -217,7 +217,7 @@ def load_plans(path) -> list:
     try:
         with open(path, encoding="utf-8") as stream:
             value = json.load(stream)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot read the plan {str(path)!r}: {error}.") from error
     if not isinstance(value, list):
         raise InputError(f"Cannot read the plan {str(path)!r}: a list of plans is expected.")

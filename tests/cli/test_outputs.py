@@ -29,7 +29,10 @@ def every_command(group=cli, words=()):
 
 COMMANDS = dict(every_command())
 # Text that names no file: a model of the zoo, a number with a unit, an address …
-NO_PATHS = {"name", "names", "family", "keep_loss", "scheduler", "scale", "activation"}
+NO_PATHS = {
+    *("name", "names", "family", "scheduler", "scale", "activation"),
+    *("keep_loss", "keep_accuracy", "relative_tolerance", "agree", "units", "flops", "parameters"),
+}
 
 
 def test_every_path_of_every_command_is_compared_with_the_others():
