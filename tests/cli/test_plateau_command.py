@@ -49,7 +49,7 @@ def test_train_writes_a_model(tmp_path):
     assert report["widths"] == [4, 3]
     assert report["reason"] == "max_iterations"
     assert load_model(out).count_params() == 785 * 4 + 5 * 3 + 4 * 3
-    with pytest.raises(InputError, match=r"must name a file that ends in \.keras"):
+    with pytest.raises(InputError, match=r"takes a file name that ends in \.keras"):
         run(train, "mnist-789-42", "-o", tmp_path / "m.h5")
 
 
