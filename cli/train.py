@@ -19,7 +19,7 @@ from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import Interrupted
 
 # form: module of keras_l2feat.training whose
-# `fit(network, data, *, lam, max_iterations, seconds, seed, quiet)` returns a `training.Fit`
+# `fit(network, data, *, lam, max_iterations, seconds, quiet)` returns a `training.Fit`
 FORMS = {"representation": "representation", "covariance": "covariance"}
 
 
@@ -210,14 +210,15 @@ def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
     from keras_l2feat.network import DenseNetwork
 
     module = importlib.import_module(f"keras_l2feat.training.{FORMS[form]}")
+    draws = {"seed": seed} if form == "covariance" else {}
     return module.fit(
         DenseNetwork.from_model(model),
         data,
         lam=lam,
         max_iterations=iterations,
         seconds=seconds,
-        seed=seed,
         quiet=quiet,
+        **draws,
     )
 
 

@@ -33,6 +33,20 @@ def test_every_package_on_disk_is_listed():
     assert listed == on_disk
 
 
+def test_every_model_of_the_zoo_that_is_named_exists():
+    import json
+
+    rows = json.loads((ROOT / "zoo" / "registry.json").read_text())["models"]
+    names = {row["name"] for row in rows}
+    places = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    places += [
+        path for folder in ("keras_l2feat", "zoo", "cli") for path in (ROOT / folder).rglob("*.py")
+    ]
+    for path in places:
+        named = set(re.findall(r"zoo:([a-z0-9]+(?:-[a-z0-9]+)+)", path.read_text()))
+        assert named <= names, path
+
+
 @pytest.mark.parametrize(
     "code",
     [

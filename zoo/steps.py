@@ -5,6 +5,7 @@ The first step creates the model, in float64; training steps follow.
 """
 
 import dataclasses
+import inspect
 import itertools
 
 import numpy as np
@@ -50,10 +51,26 @@ def take(making: Making, step: dict) -> None:
         raise InputError(
             f"Recipe {making.recipe.name!r}: no step {step!r}. Steps: {', '.join(STEPS)}."
         )
+    options = options or {}
     try:
-        STEPS[name](making, **(options or {}))
+        _bind(STEPS[name], making, options)
     except TypeError as error:
         raise InputError(f"Recipe {making.recipe.name!r}, step {name!r}: {error}") from error
+    STEPS[name](making, **options)
+
+
+def _bind(step, making, options) -> None:
+    """Raise the `TypeError` of a call whose options do not fit, without the call, whose own errors
+    are no mistake of the recipe's."""
+    from keras_l2feat import training
+
+    signature = inspect.signature(step)
+    signature.bind(making, **options)
+    if "options" in signature.parameters:  # the rest goes to `training.fit`
+        rest = options.keys() - signature.parameters.keys()
+        unknown = rest - inspect.signature(training.fit).parameters.keys()
+        if unknown:
+            raise TypeError(f"training.fit has no option {', '.join(sorted(unknown))}")
 
 
 def mlp(making, *, widths, dtype="float64"):
@@ -213,12 +230,13 @@ def global_minimum(making, *, copies, tolerance=1e-4):
     from keras_l2feat.training import covariance
 
     recipe = making.recipe
+    data = making.data
+    empty = (data.x_train.shape[1], 0, data.outputs)
     fitted = covariance.fit(
-        making.data,
+        DenseNetwork.random(empty, activation=recipe.activation, beta=recipe.beta),
+        data,
         lam=recipe.lam,
         cost=recipe.cost,
-        activation=recipe.activation,
-        beta=recipe.beta,
         tolerance=tolerance,
         seed=recipe.seed,
         quiet=making.quiet,

@@ -17,8 +17,9 @@ class HomogeneousDense(keras.layers.Dense):
 
     Args:
         units: number of neurons.
+        activation: as for `keras.layers.Dense`, and the second argument as there.
         beta: amount of bias, at least 0.
-        activation, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
             activity_regularizer, kernel_constraint, bias_constraint: as for `keras.layers.Dense`.
         **kwargs: name, dtype, trainable.
 
@@ -35,7 +36,7 @@ class HomogeneousDense(keras.layers.Dense):
     (2, 3)
     """
 
-    def __init__(self, units, beta=1.0, activation=None, **kwargs):
+    def __init__(self, units, activation=None, *, beta=1.0, **kwargs):
         if (
             isinstance(beta, bool)
             or not isinstance(beta, (int, float))

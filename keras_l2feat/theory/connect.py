@@ -278,8 +278,8 @@ def _require_homogeneous(network):
     if scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
         raise bad_argument(
             "keep",
-            "'function' unless σ is positively homogeneous",
-            f"norm' with {network.activation!r}",
+            f"'function' where σ is {network.activation}, not positively homogeneous",
+            "norm",
         )
 
 

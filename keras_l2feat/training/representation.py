@@ -46,7 +46,6 @@ def fit(
     seconds=None,
     callback=None,
     dtype="float64",
-    seed=0,
     quiet=False,
     **options,
 ) -> Fit:
@@ -74,7 +73,6 @@ def fit(
         callback: called as `callback(iteration of the stage, value, arrays)`; a true answer stops
             the stage.
         dtype: "float64" or "float32" to compute in.
-        seed: without effect, as nothing is drawn; all forms of training take one.
         quiet: no progress bar.
         **options: for "adam": `optimizer`, `adam_share`.
 

@@ -64,3 +64,10 @@ def test_dtype_policy_and_unknown_batch():
 def test_bad_beta_is_named(beta):
     with pytest.raises(InputError, match="'beta' must be a finite number"):
         HomogeneousDense(3, beta=beta)
+
+
+def test_arguments_are_in_the_order_of_dense():
+    layer = HomogeneousDense(3, "relu")
+    assert (layer.activation, layer.beta) == (keras.activations.relu, 1.0)
+    with pytest.raises(TypeError, match="positional"):
+        HomogeneousDense(3, "relu", 0.5)

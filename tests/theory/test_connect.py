@@ -158,3 +158,13 @@ def test_connect_sees_a_permutation_and_stored_in_float32():
     assert connection.best == "moves"
     assert connection.barriers["moves"] < 1e-6
     assert connection.barriers["straight"] > 1e-3
+
+
+def test_a_norm_that_cannot_be_kept_is_told_in_one_clear_sentence():
+    network = DenseNetwork.random((3, 4, 2), activation="tanh")
+    with pytest.raises(InputError) as error:
+        connect.connect_through_union(network, network, keep="norm")
+    assert str(error.value) == (
+        "Argument 'keep' must be 'function' where σ is tanh, not positively homogeneous. "
+        "Received: keep='norm'"
+    )

@@ -40,8 +40,44 @@ def test_the_plateau_is_never_wider_nor_worse_than_its_parent():
         assert plateau["equivalence"]["max_abs_deviation"] <= plateau["equivalence"]["bound"], name
 
 
+SHORT = {"max_iterations": 2}  # for steps that train
+
+
+@pytest.mark.parametrize("name", recipe.recipes())
+def test_every_step_is_one_and_the_first_runs(name, monkeypatch):
+    from keras_l2feat import data
+    from keras_l2feat.zoo.steps import STEPS, _bind
+
+    chosen = recipe.recipe(name)
+    known = chosen.data if not chosen.data.startswith("mnist") else "mnist-789-42"
+    making = Making(chosen, data.load(known))
+    for step in chosen.steps:
+        ((kind, options),) = step.items()
+        _bind(STEPS[kind], making, options or {})
+    ((kind, options),) = chosen.steps[0].items()
+    take(making, {kind: options | {k: v for k, v in SHORT.items() if k in options}})
+    assert making.model.count_params() > 0
+
+
+def test_a_steps_own_mistake_is_not_the_recipes(monkeypatch):
+    from keras_l2feat import data
+    from keras_l2feat.zoo import steps
+
+    def broken(making, *, copies):
+        return None + copies
+
+    monkeypatch.setitem(steps.STEPS, "bipartite", broken)
+    making = Making(recipe.recipe("bipartite-4"), data.load("bipartite:n=4"))
+    with pytest.raises(TypeError, match="unsupported operand"):
+        take(making, {"bipartite": {"copies": 3}})
+
+
+# what is built in less than two minutes on two cores
+QUICKLY = ["bipartite-4", "bipartite-6", "bipartite-8", "deep-linear", "mnist-789-42", "one-dim"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bipartite-4", "deep-linear"])
+@pytest.mark.parametrize("name", QUICKLY)
 def test_a_small_family_is_rebuilt_and_matches_its_card(name, tmp_path):
     built = build.build(name, tmp_path, quiet=True)
     assert build.check(built) == []
@@ -78,7 +114,13 @@ def test_shipping_writes_weights_card_and_row_and_nothing_that_changed(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "step", [{"fly": {}}, {"mlp": {"width": 3}}, {"mlp": {"widths": [3]}, "fit": {}}]
+    "step",
+    [
+        {"fly": {}},
+        {"mlp": {"width": 3}},
+        {"fit": {"speed": 3}},
+        {"mlp": {"widths": [3]}, "fit": {}},
+    ],
 )
 def test_a_step_that_cannot_be(step):
     from keras_l2feat import data
