@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_l2feat.archive.declared import numbers_put_out
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.rewrite import clone, from_config, unbuilt
+from keras_l2feat.pruning.rewrite import clone, from_config, set_weights, unbuilt
 
 __all__ = ["arranged", "batches", "input_shapes", "outputs", "precise", "random_inputs"]
 
@@ -38,12 +38,9 @@ def precise(model):
         copy, layers = clone(model, double, compiled=False)
         for old, new in layers:
             if old.weights and id(old) not in borrowed:
-                new.set_weights(
-                    [
-                        np.asarray(w).astype("float64") if _is_float(w) else w
-                        for w in old.get_weights()
-                    ]
-                )
+                arrays = [np.asarray(w) for w in old.get_weights()]
+                wide = [w.astype("float64") if _is_float(w) else w for w in arrays]
+                set_weights(new, old, wide)
     return copy
 
 

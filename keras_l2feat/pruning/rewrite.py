@@ -7,7 +7,7 @@ from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.read import functional
 from keras_l2feat.pruning.plan import BIAS
 
-__all__ = ["clone", "from_config", "rebuild", "rewrite", "unbuilt"]
+__all__ = ["clone", "from_config", "rebuild", "rewrite", "set_weights", "unbuilt"]
 
 
 def rewrite(graph, plan):
@@ -59,11 +59,18 @@ def rebuild(graph, copies, weights):
     model, layers = clone(graph.model, resized)
     for old, new in layers:
         name = names.get(id(old))
-        if name is not None and old.weights:
-            new.set_weights(weights(name))
-        elif old.weights:
-            new.set_weights(old.get_weights())
+        if old.weights:
+            set_weights(new, old, old.get_weights() if name is None else weights(name))
     return model
+
+
+def set_weights(layer, like, arrays) -> None:
+    """Give a layer weights that come in the order of a layer of the same config, which may have
+    made them in another order (quantized ones do)."""
+    names, wanted = [w.name for w in like.weights], [w.name for w in layer.weights]
+    if sorted(names) == sorted(set(wanted)):
+        arrays = [arrays[names.index(name)] for name in wanted]
+    layer.set_weights(arrays)
 
 
 def unbuilt(config):

@@ -166,8 +166,9 @@ def _rule_of(layer):
 
 
 def _unusual(layer):
-    if getattr(layer, "quantization_mode", None):
-        return "quantized weights"
+    mode = getattr(layer, "quantization_mode", None)
+    if mode:
+        return f"its weights are quantized ({mode})"
     if getattr(layer, "lora_enabled", False):
         return "LoRA is on"
     return None

@@ -79,7 +79,6 @@ def aligned_pair(layer, ratio=2.0):
         lambda: layers.Softmax(),
         lambda: layers.GroupNormalization(1),
         lambda: layers.Lambda(lambda x: x[..., ::-1]),
-        lambda: layers.Conv1D(4, 1, groups=2),
         lambda: layers.UnitNormalization(),
     ],
 )
@@ -96,6 +95,100 @@ def test_what_couples_channels_is_a_barrier_and_the_rest_is_pruned(between):
     assert (found["before"], found["after"]) == (4, 5)
     assert list(certificate.barriers) == [model.layers[2].name]
     assert certificate.verified
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("groups", [2, 4])
+def test_groups_lose_a_channel_each(groups, padding):
+    """Groups stay of one size: what is redundant in one of them alone stays."""
+    inputs = keras.Input((9, 2))
+    x = layers.Conv1D(12, 1, activation="relu", name="before")(inputs)
+    x = layers.Conv1D(12, 3, groups=groups, padding=padding, activation="relu", name="groups")(x)
+    model = filled(keras.Model(inputs, layers.Conv1D(2, 1, name="end")(x)))
+    size, before, grouped = 12 // groups, model.get_layer("before"), model.get_layer("groups")
+    for layer, group, left in [
+        (before, 0, 12),
+        *((before, g, 12 if g < groups - 1 else 12 - groups) for g in range(1, groups)),
+        *((grouped, g, 12 if g < groups - 1 else 12 - groups) for g in range(groups)),
+    ]:
+        weights = [w.copy() for w in layer.get_weights()]
+        for weight in weights:
+            weight[..., group * size + 1] = 2 * weight[..., group * size]
+        layer.set_weights(weights)
+        pruned, certificate = prune(model)
+        assert certificate.verified
+        assert not certificate.barriers
+        assert widths(pruned)[layer.name] == left
+    assert pruned.get_layer("groups").groups == groups
+
+
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_a_group_a_channel_is_a_depthwise_convolution(multiplier):
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(5, 1, activation="relu", name="before")(inputs)
+    filters = 5 * multiplier
+    x = layers.Conv2D(filters, 3, groups=5, padding="same", activation="relu", name="groups")(x)
+    model = filled(keras.Model(inputs, layers.Conv2D(2, 1, name="end")(x)))
+    aligned_pair(model.get_layer("before"))
+    kernel, bias = (w.copy() for w in model.get_layer("groups").get_weights())
+    for k in range(multiplier):
+        kernel[..., multiplier + k] = kernel[..., k]
+        bias[multiplier + k] = 2 * bias[k]
+    model.get_layer("groups").set_weights([kernel, bias])
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert widths(pruned)["before"] == 4
+    layer = pruned.get_layer("groups")
+    assert (layer.groups, layer.filters) == (4, 4 * multiplier)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_time_distributed_layers_are_opened(activation):
+    inputs = keras.Input((5, 3))
+    x = layers.TimeDistributed(layers.Dense(6), name="hidden")(inputs)
+    x = layers.TimeDistributed(layers.Activation(activation))(x)
+    x = layers.TimeDistributed(layers.Dense(4, activation="relu"), name="deep")(x)
+    model = filled(keras.Model(inputs, layers.Dense(2)(x)))
+    aligned_pair(model.get_layer("hidden"), 2.0 if activation == "relu" else 1.0)
+    aligned_pair(model.get_layer("deep"))
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert not certificate.barriers
+    assert (widths(pruned)["hidden"], widths(pruned)["deep"]) == (5, 3)
+    assert pruned.get_layer("hidden").layer.units == 5
+
+
+@pytest.mark.parametrize("gate", ["gelu", "silu", "sigmoid"])
+def test_gated_layers_lose_what_is_redundant_in_both_branches(gate):
+    """GeGLU, SwiGLU, GLU: equal gates, and values that are multiples."""
+    inputs = keras.Input((3,))
+    gates = layers.Dense(6, activation=gate, name="gate")(inputs)
+    values = layers.Dense(6, use_bias=False, name="value")(inputs)
+    model = filled(keras.Model(inputs, layers.Dense(2)(layers.Multiply()([gates, values]))))
+    aligned_pair(model.get_layer("value"), -3.0)
+    assert prune(model)[0] is model
+    aligned_pair(model.get_layer("gate"), 1.0)
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert (widths(pruned)["gate"], widths(pruned)["value"]) == (5, 5)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_quantized_layers_are_barriers_with_their_reason(mode):
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, activation="relu", name="first")(inputs)
+    x = layers.Dense(6, activation="relu", name="quantized")(x)
+    x = layers.Dense(6, activation="relu", name="last")(x)
+    model = filled(keras.Model(inputs, layers.Dense(2)(x)))
+    for name in ("first", "last"):
+        aligned_pair(model.get_layer(name))
+    model.get_layer("quantized").quantize(mode)
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert certificate.barriers == {"quantized": f"its weights are quantized ({mode})"}
+    assert (widths(pruned)["first"], widths(pruned)["last"]) == (6, 5)
+    x = np.random.default_rng(0).standard_normal((9, 4)).astype("float32")
+    np.testing.assert_allclose(pruned(x), model(x), atol=1e-5)
 
 
 def test_a_shared_layer_merges_only_what_every_call_allows():

@@ -37,6 +37,7 @@ class Call:
     name: str
     inputs: list
     shape: tuple
+    path: tuple = ()  # of the layer's config in that of the layer whose weights these are
 
     @property
     def input(self):
@@ -60,6 +61,10 @@ class Call:
     def array(self, index):
         """A weight in float64."""
         return np.asarray(self.graph.weight(self.name, index), dtype=np.float64)
+
+    def size(self, entry, units) -> None:
+        """Note that an entry of the layer's config counts units."""
+        self.graph.size(self.name, (*self.path, *entry), units)
 
     def emit(self, kind, inputs, out, *arguments, **options):
         self.graph.ops.append(kind(list(inputs), out, *arguments, **options))

@@ -197,7 +197,7 @@ def _flatten(call):
 def _reshape(call):
     out = _reshaped(call, list(range(len(call.input.shape))))
     if out.axis > 0 and call.layer.target_shape[out.axis - 1] != -1:
-        call.graph.size(call.name, ("target_shape", out.axis - 1), out.units)
+        call.size(("target_shape", out.axis - 1), out.units)
     return out
 
 

@@ -1,12 +1,13 @@
 """Layers with a kernel: what computes channels, and what reads them linearly."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.channels.graph import Depthwise, Linear, Map
-from keras_l2feat.pruning.channels.rules import key, of_constants, rule, softmax
+from keras_l2feat.pruning.channels.graph import Concat, Depthwise, Linear, Map, Spread
+from keras_l2feat.pruning.channels.rules import RULES, key, of_constants, rule, softmax
 
 
 def _activated(call, tensor, activation):
@@ -69,7 +70,7 @@ def _linear(
     writes = graph.slot(name, kernel, outward, out.units, "write")
     if bias is not None:
         graph.slot(name, bias, 0, out.units, "write")
-    graph.size(name, (path,), out.units)
+    call.size((path,), out.units)
     graph.reads(
         reader,
         name,
@@ -109,7 +110,7 @@ def _geometry(layer):
 @rule("Conv1D", "Conv2D", "Conv3D")
 def _conv(call):
     if call.layer.groups != 1:
-        return call.barrier("grouped convolution")
+        return _grouped(call)
     geometry, folds = _geometry(call.layer)
     layer = call.layer
     return _linear(
@@ -124,6 +125,61 @@ def _conv(call):
         geometry=geometry,
         folds=folds,
     )
+
+
+def _grouped(call):
+    """Groups side by side; they stay of one size, so that units of the same place in their groups
+    go together. Where each channel is a group, it is a depthwise convolution."""
+    graph, layer, x = call.graph, call.layer, call.turned()
+    groups, kernel, bias = layer.groups, call.index(layer._kernel), call.index(layer.bias)
+    if groups == len(x.units):
+        out = _filtered(call, x, kernel, bias, each=True)
+        call.size(("groups",), x.units)
+        call.size(("filters",), out.units)
+        return _activated(call, out, layer.activation)
+    parts = np.arange(len(x.units)).reshape(groups, -1)
+    for part in parts[1:]:
+        graph.tie(x.units[parts[0]], x.units[part])
+    out = graph.written(call.name, layer.filters, call.shape, call.channel_axis)
+    places = np.arange(layer.filters).reshape(groups, -1)
+    for place in places[1:]:
+        graph.tie(out.units[places[0]], out.units[place])
+    writes = graph.slot(call.name, kernel, -1, out.units, "write")
+    if bias is not None:
+        graph.slot(call.name, bias, 0, out.units, "write")
+    call.size(("filters",), out.units)
+    geometry, folds = _geometry(layer)
+    taps = tuple(range(len(layer._kernel.shape) - 2))
+    bias_slot = (bias, (), 1.0) if bias is not None and folds else None
+    results = []
+    for part, place in zip(parts, places):
+        seen = type(x)(_resized(x, len(part)), x.axis, x.units[part])
+        call.emit(Spread, [x], seen, ("group", *part.tolist()), part, np.zeros_like(part))
+        graph.reads(
+            call.name, call.name, kernel, -2, seen, bias=bias_slot, taps=taps, writes=writes
+        )
+        result = type(x)(_resized(out, len(place)), out.axis, out.units[place])
+        results.append(
+            call.emit(
+                Linear,
+                [seen],
+                result,
+                lambda place=place: call.array(kernel).reshape(-1, len(parts[0]), layer.filters)[
+                    :, :, place
+                ],
+                None if bias is None else lambda place=place: call.array(bias)[place],
+                geometry=geometry,
+                folds=folds,
+                reader=call.name,
+                weights=math.prod(layer._kernel.shape) // groups,
+            )
+        )
+    return _activated(call, call.emit(Concat, results, out), layer.activation)
+
+
+def _resized(tensor, count):
+    """A tensor's shape with another number of channels."""
+    return tuple(count if axis == tensor.axis else n for axis, n in enumerate(tensor.shape))
 
 
 @rule("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
@@ -155,15 +211,21 @@ def _geometry_key(layer):
     )
 
 
-def _filtered(call, x, kernel, bias):
-    """A depthwise kernel: part of what each channel is."""
+def _filtered(call, x, kernel, bias, *, each=False):
+    """A depthwise kernel: part of what each channel is.
+
+    Args:
+        each: the kernel is that of a grouped convolution, (..., 1, channels · multiplier), instead
+            of (..., channels, multiplier).
+    """
     graph, layer = call.graph, call.layer
     shape = tuple(layer.weights[kernel].shape)
-    channels, multiplier = shape[-2:]
+    channels = len(x.units)
+    multiplier = math.prod(shape[-2:]) // channels
     geometry, folds = _geometry(layer)
-    graph.slot(call.name, kernel, -2, x.units, "param")
-    graph.stiffen(x.units)
     units = np.repeat(x.units, multiplier)
+    graph.slot(call.name, kernel, -1 if each else -2, units if each else x.units, "param")
+    graph.stiffen(x.units)
     if bias is not None:
         graph.slot(call.name, bias, 0, units, "param")
     axis = call.channel_axis % len(call.shape)
@@ -203,7 +265,7 @@ def _embedding(call):
     kernel = call.index(layer._embeddings)
     out = graph.written(call.name, layer.output_dim, call.shape, -1)
     graph.slot(call.name, kernel, -1, out.units, "write")
-    graph.size(call.name, ("output_dim",), out.units)
+    call.size(("output_dim",), out.units)
     graph.pin(call.input.units)
     geometry = ("tokens", call.name, id(call.input))
     return call.emit(
@@ -239,7 +301,7 @@ def _einsum(call):
         writes = graph.slot(call.name, kernel, outward, out.units, "write")
         if bias is not None:
             graph.slot(call.name, bias, 0, out.units, "write")
-        graph.size(call.name, path, out.units)
+        call.size(path, out.units)
         graph.reads(
             call.name,
             call.name,
@@ -287,6 +349,20 @@ def _read_only(call, x, reader, kernel, inward, bias):
         reader=reader,
         weights=math.prod(call.layer.weights[kernel].shape),
     )
+
+
+@rule("TimeDistributed")
+def _time_distributed(call):
+    """The inner layer's rule, where it treats all axes before the last one alike."""
+    inner = call.layer.layer
+    kind = type(inner).__name__
+    own = type(inner).__module__.startswith("keras.src.layers")
+    if not own or kind not in ("Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "Dropout"):
+        return call.barrier(f"{kind} in TimeDistributed")
+    if getattr(inner, "quantization_mode", None) or getattr(inner, "lora_enabled", False):
+        return call.barrier("quantized weights, or LoRA is on")
+    within = (*call.path, "layer", "config")
+    return RULES[kind](replace(call, layer=inner, path=within))
 
 
 @rule("LSTM", "GRU", "SimpleRNN", any_arguments=True)
