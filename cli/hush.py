@@ -2,44 +2,33 @@
 them out."""
 
 import contextlib
-import importlib.util
 import os
 import sys
 
+from keras_l2feat.imports import around_import
+
 __all__ = ["hush_tensorflow"]
 
-
-class _Hush:
-    """A finder that sees `import tensorflow` once, and closes stderr's descriptor while the module
-    loads."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None:
-            load = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: _without_stderr(load, module)
-        return spec
+_hushed = False
 
 
 def hush_tensorflow() -> None:
     """From now on the import of TensorFlow writes nothing to stderr. What it raises is raised."""
+    global _hushed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" not in sys.modules and not any(
-        isinstance(finder, _Hush) for finder in sys.meta_path
-    ):
-        sys.meta_path.insert(0, _Hush())
+    if not _hushed:
+        around_import("tensorflow", _without_stderr)
+        _hushed = True
 
 
-def _without_stderr(load, module):
+@contextlib.contextmanager
+def _without_stderr():
     sys.stderr.flush()
     kept = os.dup(2)
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        load(module)
+        yield
     finally:
         with contextlib.suppress(OSError):
             os.dup2(kept, 2)

@@ -81,12 +81,36 @@ class LazyGroup(click.Group):
     epilog="Example: l2feat prune zoo:mnist-1k-wide --data mnist-1k -o small.keras",
 )
 @click.version_option(__version__, prog_name="l2feat")
-def cli():
+@click.option(
+    "--import",
+    "modules",
+    metavar="MODULE",
+    multiple=True,
+    help="Import MODULE, a package or a file MODULE.py in the current folder, so that models with "
+    "layers of its own load. This runs its code with all your rights: name only what you would "
+    "run yourself, never what came along with a model.",
+)
+def cli(modules):
     """Find the neurons that weight decay made redundant, and leave them out.
 
     Exit codes: 0 done; 1 a check failed and no model was written; 2 the call or its input cannot be
     used; 130 interrupted by Ctrl-C (143 by SIGTERM), and what was not finished was not written.
     """
+
+    for name in modules:
+        _import(name)
+
+
+def _import(name) -> None:
+    """Import a module that the user trusts; it registers its classes with Keras."""
+    sys.path.append(os.getcwd())
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # whatever the user's code raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(f"Option '--import': {name!r} cannot be imported ({reason}).") from error
+    finally:
+        sys.path.pop()
 
 
 def main(args=None):

@@ -5,10 +5,12 @@ equivalent smaller model with its certificate; `keras_l2feat.zoo` holds pretrain
 command line is `l2feat`.
 
 Importing this package imports neither Keras nor TensorFlow; names below are loaded at first use.
+Its layers, regularizers and models are known to Keras from when both are imported.
 """
 
 import importlib
 
+from keras_l2feat.imports import register_with_keras
 from keras_l2feat.version import __version__
 
 _LAZY = {
@@ -48,3 +50,6 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(__all__)
+
+
+register_with_keras()

@@ -18,6 +18,7 @@ import zlib
 from pathlib import Path
 
 from keras_l2feat.errors import InputError
+from keras_l2feat.imports import register
 
 __all__ = [
     "atomic_path",
@@ -182,11 +183,11 @@ def load_model(path, custom_objects=None, *, compile=True):
     """
     path = Path(path)
     _check_kind(path)
-    import keras_l2feat.layers  # noqa: F401  (registers the package's layers)
     from keras_l2feat.archive import check_archive, refused
     from keras_l2feat.backend import require_keras
 
     keras = require_keras()
+    register()
     try:
         check_archive(path, custom_objects, compile)
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ FLOORS = (  # lowest first
     *(
         "errors",
         "version",
+        "imports",
         "backend",
         "progress",
         "workers",
@@ -32,7 +33,7 @@ FLOORS = (  # lowest first
     *("theory", "plots", "report", "exports", "zoo", "experiments", "cli"),
 )
 # Imported inside a function, when asked for: the way out to Keras, and training after pruning.
-ALLOWED = {("network", "models"), ("pruning", "training"), ("files", "layers")}
+ALLOWED = {("network", "models"), ("pruning", "training")}
 
 
 def unit(path):

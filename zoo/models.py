@@ -7,6 +7,7 @@ from keras_l2feat import files
 from keras_l2feat.archive import check_config
 from keras_l2feat.backend import require_keras
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.imports import register
 from keras_l2feat.version import __version__
 from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.fetch import fetch
@@ -48,8 +49,7 @@ def architecture(one: Entry):
             "weights", f"'zoo': the registry has no architecture of {one.name!r}", None
         )
     keras = require_keras()
-    import keras_l2feat.layers  # noqa: F401  (registers the package's layers)
-
+    register()
     config = one.facts["architecture"]
     check_config(
         config, one.size

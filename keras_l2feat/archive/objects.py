@@ -100,8 +100,8 @@ def _check_object(value, registered) -> None:
     if not known:
         raise refused(
             f"the model needs {name!r} of module {module!r}, which is not registered; import its "
-            "package first (it must use keras.saving.register_keras_serializable), or name it in "
-            "custom_objects"
+            "package first (on the command line: l2feat --import PACKAGE; it must use "
+            "keras.saving.register_keras_serializable), or name it in custom_objects"
         )
 
 
