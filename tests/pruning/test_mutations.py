@@ -9,7 +9,7 @@ from keras import layers
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import CheckFailed
 from keras_l2feat.pruning import prune, rewrite
-from keras_l2feat.pruning.channels import graph as graph_module
+from keras_l2feat.pruning.channels import builder
 from keras_l2feat.pruning.channels.rules import linear as rules_linear
 from keras_l2feat.pruning.expand import expand
 from keras_l2feat.pruning.gauge import gauge
@@ -130,8 +130,8 @@ MUTATIONS = {
     ),
     "a tolerance that is far too large": (lambda m, p: p(m, "tolerance", lambda *a: 2.0), groups),
     "no tolerance at all": (lambda m, p: p(m, "ROUNDINGS", 0), groups),
-    "sums do not tie": (lambda m, p: p(m.Graph, "tie", lambda *a: None), graph_module),
-    "outputs are not pinned": (lambda m, p: p(m.Graph, "pin", lambda *a: None), graph_module),
+    "sums do not tie": (lambda m, p: p(m.Builder, "tie", lambda *a: None), builder),
+    "outputs are not pinned": (lambda m, p: p(m.Builder, "pin", lambda *a: None), builder),
     "kernels keep their rows": (lambda m, p: p(m, "_transfer", lambda *a: None), rewrite),
 }
 

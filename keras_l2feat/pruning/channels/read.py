@@ -4,6 +4,7 @@ call."""
 import numpy as np
 
 from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.channels.builder import Builder
 from keras_l2feat.pruning.channels.graph import Graph, Source
 from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register their rules)
     ANY_ARGUMENTS,
@@ -33,7 +34,7 @@ def read(model, input_shape=None) -> Graph:
     """
     if _is_subclassed(model):
         model = as_functional(model, input_shape)
-    graph = Graph(model)
+    graph = Builder(model)
     inputs, outputs = _walk(graph, model)
     _check_finite(model)
     return graph.finish(inputs, outputs)
@@ -145,10 +146,7 @@ def _call(graph, node, inputs, prefix):
         )
     if len(shapes) != 1 and rule not in ANY_ARGUMENTS:
         return graph.barrier(name, "several outputs", inputs, shapes)
-    call = Call(graph, layer, name, inputs, shapes[0])
-    call.shapes = shapes
-    call.arguments = node.arguments
-    out = RULES[rule](call)
+    out = RULES[rule](Call(graph, layer, name, inputs, shapes, node.arguments))
     return out if isinstance(out, list) else [out]
 
 

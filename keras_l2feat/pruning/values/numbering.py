@@ -499,9 +499,10 @@ class Values(Semantics):
     def spread(self, op, x):
         read = self.reading(op.inputs[0], x)
         atoms, scales = self.on_their_own(read)
-        # a place is a place of one layout: another one has other neighbours
-        pairs = zip(op.place.tolist(), atoms[op.channel].tolist())
-        atoms = [self.atom((op.tag, place, a), self.sizes[a]) for place, a in pairs]
+        atoms = atoms[op.channel]
+        if _layout(op.inputs[0]) != _layout(op.out):  # elsewhere a place has other neighbours
+            pairs = zip(op.place.tolist(), atoms.tolist())
+            atoms = [self.atom((op.tag, place, a), self.sizes[a]) for place, a in pairs]
         rest = scales, read.constants, read.terms, read.drift
         return self.monomials(np.array(atoms, dtype=int), *(part[op.channel] for part in rest))
 
@@ -526,6 +527,11 @@ def summed(kernel, read):
         total[:, mixed] += read.mix @ rows
         terms[:, mixed] += np.abs(read.mix) @ np.abs(rows)
     return used, total, terms
+
+
+def _layout(tensor):
+    """All of a tensor's shape but how many channels it has."""
+    return tensor.axis, [n for axis, n in enumerate(tensor.shape) if axis != tensor.axis]
 
 
 def _members(classes):

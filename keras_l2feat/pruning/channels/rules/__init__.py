@@ -30,18 +30,33 @@ ANY_ARGUMENTS = set()  # the rules that look at the arguments themselves, and at
 
 @dataclass
 class Call:
-    """One call of a layer: its tensors in, the shape out, and the graph that is being read."""
+    """One call of a layer.
+
+    Attributes:
+        graph: the `Builder` of the graph that is being read.
+        layer, name: the Keras layer or operation, and what the graph calls it.
+        inputs: its tensors in the graph; shapes: of its outputs, with the batch.
+        arguments: what Keras recorded of the call, symbolic tensors among them.
+        path: where the layer's config stands in that of the layer whose weights these are.
+    """
 
     graph: object
     layer: object
     name: str
     inputs: list
-    shape: tuple
-    path: tuple = ()  # of the layer's config in that of the layer whose weights these are
+    shapes: list
+    arguments: object
+    path: tuple = ()
 
     @property
     def input(self):
+        """The only input, or the first."""
         return self.inputs[0]
+
+    @property
+    def shape(self):
+        """Of the only output, or the first."""
+        return self.shapes[0]
 
     @property
     def channel_axis(self):
@@ -60,7 +75,9 @@ class Call:
 
     def array(self, index):
         """A weight in float64."""
-        return np.asarray(self.graph.weight(self.name, index), dtype=np.float64)
+        from keras.ops import convert_to_numpy
+
+        return np.asarray(convert_to_numpy(self.layer.weights[index]), dtype=np.float64)
 
     def size(self, entry, units) -> None:
         """Note that an entry of the layer's config counts units."""
