@@ -7,10 +7,14 @@ it.
 """
 
 import enum
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Scaling", "scaling"]
+from keras_l2feat.errors import bad_argument
+
+__all__ = ["ACTIVATIONS", "Activation", "Scaling", "append_bias", "scaling", "slopes"]
 
 
 class Scaling(enum.Enum):
@@ -21,6 +25,88 @@ class Scaling(enum.Enum):
     ODD = "odd"
     IDENTITY = "identity"
     COUPLED = "coupled"
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether every t > 0 commutes, so that neurons on one ray are one neuron."""
+        return self in (Scaling.LINEAR, Scaling.POSITIVE)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether t = −1 commutes."""
+        return self in (Scaling.LINEAR, Scaling.ODD)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation σ that networks as plain arrays can have.
+
+    Attributes:
+        values: σ on NumPy arrays, elementwise.
+        slope: σ'; on a kink the subgradient that the backends take (0 for relu and abs, the slope
+            of leaky_relu's line).
+        tensor: σ on TensorFlow tensors.
+    """
+
+    values: Callable
+    slope: Callable
+    tensor: Callable
+
+
+def _tensorflow(name) -> Callable:
+    """A function of TensorFlow's, imported at its first use."""
+
+    def function(z):
+        import tensorflow as tf
+
+        return getattr(tf, name)(z)
+
+    return function
+
+
+def _relu_tensor(z):
+    import tensorflow as tf
+
+    return tf.nn.relu(z)
+
+
+def _leaky_tensor(z):
+    import tensorflow as tf
+
+    return tf.maximum(z, 0.2 * z)  # the op of that name rounds its slope to float32
+
+
+# What arrays evaluate by themselves; leaky_relu has Keras' default slope.
+ACTIVATIONS = {
+    "relu": Activation(
+        lambda z: np.maximum(z, 0.0), lambda z: (z > 0).astype(np.float64), _relu_tensor
+    ),
+    "leaky_relu": Activation(
+        lambda z: np.where(z >= 0, z, 0.2 * z), lambda z: np.where(z >= 0, 1.0, 0.2), _leaky_tensor
+    ),
+    "linear": Activation(lambda z: z, np.ones_like, _tensorflow("identity")),
+    "abs": Activation(np.abs, np.sign, _tensorflow("abs")),
+    "tanh": Activation(np.tanh, lambda z: 1.0 - np.tanh(z) ** 2, _tensorflow("tanh")),
+}
+
+
+def slopes(activation: str) -> tuple[float, float]:
+    """The slopes (below, above) zero of a positively homogeneous activation of `ACTIVATIONS`.
+
+    Raises:
+        InputError: σ is not positively homogeneous, or not known in array form.
+    """
+    known = [name for name in ACTIVATIONS if scaling(name).homogeneous]
+    if activation not in known:
+        raise bad_argument("activation", f"positively homogeneous, one of {known}", activation)
+    below, above = ACTIVATIONS[activation].values(np.array([-1.0, 1.0]))
+    return -float(below), float(above)
+
+
+def append_bias(a, beta: float) -> np.ndarray:
+    """[A, β·1] in float64: `a` (N, n) with a last column of β, or `a` itself where β = 0."""
+    a = np.asarray(a, dtype=np.float64)
+    return np.concatenate([a, np.full((len(a), 1), beta)], axis=1) if beta > 0 else a
 
 
 _BY_NAME = {

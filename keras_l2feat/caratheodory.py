@@ -230,10 +230,10 @@ def reduce_network(network, x, *, kinds=("outputs", "features"), seed=0):
     Raises:
         InputError: σ is not positively homogeneous.
     """
-    from keras_l2feat.activations import Scaling, scaling
+    from keras_l2feat.activations import scaling
     from keras_l2feat.errors import bad_argument
 
-    if scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
+    if not scaling(network.activation).homogeneous:
         raise bad_argument(
             "network", "positively homogeneous (relu, leaky_relu, abs, linear)", network.activation
         )

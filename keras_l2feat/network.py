@@ -11,27 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keras_l2feat.activations import ACTIVATIONS, append_bias
 from keras_l2feat.errors import InputError, bad_argument
 
-__all__ = ["ACTIVATIONS", "DenseNetwork"]
-
-# What the array form evaluates by itself; the first four are positively homogeneous.
-ACTIVATIONS = {
-    "relu": lambda z: np.maximum(z, 0.0),
-    "leaky_relu": lambda z: np.where(z >= 0, z, 0.2 * z),  # Keras' default slope
-    "linear": lambda z: z,
-    "abs": np.abs,
-    "tanh": np.tanh,
-}
-# σ' of each; on a kink the subgradient that the backends take (0 for relu and abs, the slope of
-# leaky_relu's line).
-SLOPES = {
-    "relu": lambda z: (z > 0).astype(np.float64),
-    "leaky_relu": lambda z: np.where(z >= 0, 1.0, 0.2),
-    "linear": np.ones_like,
-    "abs": np.sign,
-    "tanh": lambda z: 1.0 - np.tanh(z) ** 2,
-}
+__all__ = ["DenseNetwork"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +24,7 @@ class DenseNetwork:
     Attributes:
         weights: `W_1 … W_L`, float64, `W_l` of shape `(n_{l-1} + 1, n_l)`, or `(n_{l-1}, n_l)` when
             `beta` is 0.
-        activation: name of σ on the hidden layers, a key of `ACTIVATIONS`.
+        activation: name of σ on the hidden layers, a key of `activations.ACTIVATIONS`.
         beta: amount of bias β ≥ 0.
     """
 
@@ -93,12 +76,11 @@ class DenseNetwork:
 
     def activate(self, z):
         """σ(z), elementwise, any shape."""
-        return ACTIVATIONS[self.activation](z)
+        return ACTIVATIONS[self.activation].values(z)
 
     def augment(self, a):
         """`[a, β·1]` of shape `(N, n + 1)`; `a` itself when β = 0."""
-        a = np.asarray(a, dtype=np.float64)
-        return np.concatenate([a, np.full((len(a), 1), self.beta)], axis=1) if self.beta > 0 else a
+        return append_bias(a, self.beta)
 
     def forward(self, x, *, augmented=False):
         """All representations on data `x` of shape `(N, n_0)`, or on A_0 itself where `augmented`.
@@ -142,7 +124,7 @@ class DenseNetwork:
         gradients = [upstream]
         for layer in range(self.depth - 1, 0, -1):
             below = gradients[0] @ self.weights[layer][: self.widths[layer]].T
-            gradients.insert(0, below * SLOPES[self.activation](z[layer - 1]))
+            gradients.insert(0, below * ACTIVATIONS[self.activation].slope(z[layer - 1]))
         return value, a, gradients
 
     def with_neurons(self, layer: int, incoming, outgoing) -> "DenseNetwork":

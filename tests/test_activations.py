@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import ACTIVATIONS, Scaling, append_bias, scaling, slopes
+from keras_l2feat.errors import InputError
 from keras_l2feat.layers import absolute
 
 NAMED = [name for name in dir(keras.activations) if not name.startswith("_")]
@@ -72,3 +73,29 @@ def test_a_function_that_only_borrows_a_known_name_is_not_trusted():
         return z + 1
 
     assert scaling(relu) is Scaling.IDENTITY
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_table_agrees_with_keras_and_with_itself(name):
+    """Values as Keras' own, on arrays and on tensors; slopes as differences; lines as slopes."""
+    z = np.random.default_rng(0).standard_normal(50)
+    sigma = ACTIVATIONS[name]
+    own = {"abs": keras.ops.abs}.get(name) or keras.activations.get(name)
+    tensors = keras.ops.convert_to_tensor(z, "float64")
+    np.testing.assert_allclose(sigma.values(z), np.asarray(own(tensors)), rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(sigma.tensor(tensors)), sigma.values(z), rtol=1e-15)
+    difference = (sigma.values(z + 1e-6) - sigma.values(z - 1e-6)) / 2e-6
+    np.testing.assert_allclose(sigma.slope(z), difference, rtol=1e-6, atol=1e-9)
+    if scaling(name).homogeneous:
+        below, above = slopes(name)
+        np.testing.assert_allclose(sigma.values(z), np.where(z < 0, below, above) * z)
+    else:
+        with pytest.raises(InputError, match="positively homogeneous"):
+            slopes(name)
+
+
+def test_the_bias_column():
+    a = np.ones((2, 3), "float32")
+    assert append_bias(a, 0.5).tolist() == [[1, 1, 1, 0.5]] * 2
+    assert append_bias(a, 0.0).shape == (2, 3)
+    assert append_bias(a, 0.5).dtype == np.float64

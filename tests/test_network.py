@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import InputError
-from keras_l2feat.network import ACTIVATIONS, DenseNetwork
+from keras_l2feat.network import DenseNetwork
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])

@@ -17,10 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import slopes
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels import arrangement
-from keras_l2feat.network import ACTIVATIONS
 
 __all__ = [
     "Enumeration",
@@ -28,7 +27,6 @@ __all__ = [
     "enumerable",
     "insertion_ascent",
     "insertion_maximum",
-    "slopes",
 ]
 
 STARTS = 100  # the maximum found rises slowly (log-like) with their number on the networks tried
@@ -39,24 +37,6 @@ GROWTH, SHRINK = 1.1, 0.3  # of a start's step length, after progress and after 
 REFINING = 0.01  # initial smoothing then
 SAME = 0.999  # directions of a larger cosine (2.6 degrees) count as one
 ENUMERATED = 5_000_000  # numbers up to which the maximum is enumerated: about a second
-
-
-def slopes(activation):
-    """The slopes (p, q) of a positively homogeneous activation on the right and on the left of 0.
-
-    Raises:
-        InputError: σ is not positively homogeneous, or not known in array form.
-    """
-    if activation not in ACTIVATIONS or scaling(activation) not in (
-        Scaling.POSITIVE,
-        Scaling.LINEAR,
-    ):
-        known = [
-            name for name in ACTIVATIONS if scaling(name) in (Scaling.POSITIVE, Scaling.LINEAR)
-        ]
-        raise bad_argument("activation", f"positively homogeneous, one of {known}", activation)
-    function = ACTIVATIONS[activation]
-    return float(function(np.float64(1.0))), -float(function(np.float64(-1.0)))
 
 
 def insertion_ascent(g, a, starts, *, positive=1.0, negative=0.0, steps=STEPS, smoothing=1.0):
@@ -139,7 +119,7 @@ def insertion_ascent(g, a, starts, *, positive=1.0, negative=0.0, steps=STEPS, s
 
 
 @functools.cache
-def _compiled(dtype, positive, negative):
+def _compiled(dtype, negative, positive):
     """`insertion_ascent` traced once for every shape."""
     matrix = tf.TensorSpec((None, None), dtype)
     signature = [matrix, matrix, matrix, tf.TensorSpec((), tf.int32), tf.TensorSpec((), dtype)]
@@ -286,7 +266,7 @@ class Enumeration:
 
     def __init__(self, a, activation="relu"):
         self.a = np.asarray(a, dtype=np.float64)
-        positive, negative = slopes(activation)
+        negative, positive = slopes(activation)
         self._blocks = []
         for block in arrangement.faces(self.a):
             sides = np.where(block.signs > 0, positive, np.where(block.signs < 0, negative, 0.0))

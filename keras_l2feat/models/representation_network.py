@@ -26,7 +26,7 @@ class RepresentationNetwork(keras.Model):
         lam: λ ≥ 0.
         ridge: relative ridge > 0; a variable that may be lowered in training:
             `model.ridge.assign(1e-4)`.
-        activation: σ, a key of `network.ACTIVATIONS`.
+        activation: σ, a key of `activations.ACTIVATIONS`.
         beta: amount of bias β ≥ 0.
         seed: of the start, the representations of a random network.
         **kwargs: name, dtype ("float64" is worth its time at small ridges).

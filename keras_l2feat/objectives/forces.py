@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import optimize
 
+from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.network import SLOPES
 from keras_l2feat.objectives.loss import read_data, read_network
 from keras_l2feat.objectives.representation import representation
 
@@ -142,7 +142,7 @@ def _attraction(a, w, opposite, ridge):
 def _slopes(network, z, raw, a, w, kink):
     """σ'(Z); on kinks that between the two sides for which AᵀM = W, M = −σ'·raw/2, holds best,
     neuron by neuron."""
-    slope = SLOPES[network.activation]
+    slope = ACTIVATIONS[network.activation].slope
     slopes = slope(z)
     left, right = slope(np.array([-1.0, 1.0]))
     if network.activation == "tanh" or left == right:

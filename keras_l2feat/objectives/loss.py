@@ -6,31 +6,19 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_l2feat import costs
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import ACTIVATIONS, scaling
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
 
 __all__ = [
-    "ACTIVATIONS",
     "Loss",
     "activation_function",
     "read_data",
     "read_network",
     "require_homogeneous",
 ]
-
-# The TensorFlow side of network.ACTIVATIONS.
-ACTIVATIONS = {
-    "relu": tf.nn.relu,
-    "leaky_relu": lambda z: tf.maximum(
-        z, 0.2 * z
-    ),  # the op of that name rounds its slope to float32
-    "linear": tf.identity,
-    "abs": tf.abs,
-    "tanh": tf.tanh,
-}
 
 
 class Loss(NamedTuple):
@@ -53,7 +41,7 @@ class Loss(NamedTuple):
 
 
 def activation_function(name):
-    """The TensorFlow function of an activation: a name of `ACTIVATIONS`, or a function as it is.
+    """The TensorFlow function of an activation: a name of `activations.ACTIVATIONS`, or a function as it is.
 
     Raises:
         InputError: an unknown name.
@@ -64,13 +52,13 @@ def activation_function(name):
         raise bad_argument(
             "activation", f"one of {sorted(ACTIVATIONS)} or a function of a tensor", name
         )
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[name].tensor
 
 
 def require_homogeneous(activation):
     """Refuse an activation that is not positively homogeneous, by name: the covariance form does
     not hold for it."""
-    if scaling(activation) not in (Scaling.LINEAR, Scaling.POSITIVE):
+    if not scaling(activation).homogeneous:
         name = (
             activation
             if isinstance(activation, str)

@@ -6,10 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from keras_l2feat.activations import slopes
 from keras_l2feat.costs import cost_function, cost_with_gradient
 from keras_l2feat.data import training_arrays
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum, slopes
+from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import CONJUGATES, dual_bound
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import scaling
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory import criticality
@@ -106,7 +106,7 @@ def connect(
 
     Returns: a `Connection`.
     """
-    homogeneous = scaling(a.activation) in (Scaling.POSITIVE, Scaling.LINEAR)
+    homogeneous = scaling(a.activation).homogeneous
     keep = "norm" if homogeneous else "function"
     matched = permute(b, match(b, a, seed=seed))
     permutation = bool(distance(matched, a) <= tolerance * np.sqrt(a.squared_norm))
@@ -275,7 +275,7 @@ def barrier(losses) -> float:
 
 
 def _require_homogeneous(network):
-    if scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
+    if not scaling(network.activation).homogeneous:
         raise bad_argument(
             "keep",
             f"'function' where σ is {network.activation}, not positively homogeneous",

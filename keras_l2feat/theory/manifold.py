@@ -16,7 +16,7 @@ kept:
 
 import numpy as np
 
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import scaling
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
 
@@ -96,10 +96,7 @@ def expand_layer(
     owners = _owners(network, layer, owners)
     if sharing not in SHARINGS:
         raise bad_argument("sharing", f"one of {SHARINGS}", sharing)
-    if sharing == "balanced" and scaling(network.activation) not in (
-        Scaling.POSITIVE,
-        Scaling.LINEAR,
-    ):
+    if sharing == "balanced" and not scaling(network.activation).homogeneous:
         raise InputError(
             f"Balanced copies need a positively homogeneous activation. Received: {network.activation!r}."
         )

@@ -80,7 +80,7 @@ def representation_cost(
         depth: L ≥ 1.
         hidden: hidden widths, one number for all or one each; by default N (N + 1), from where R no
             longer changes.
-        activation: σ, a key of `network.ACTIVATIONS`.
+        activation: σ, a key of `activations.ACTIVATIONS`.
         beta: amount of bias.
         trials: random starts; the problem is not convex.
         starts: further starts, networks of these widths.
@@ -172,7 +172,7 @@ def lower_bound(x, y, multipliers, *, activation="relu", beta=0.0, live=None, se
 def _convex(x, y, depth, activation, beta):
     """All patterns with both signs of the output weight: the global optimum of L = 2, k = 1 over
     every width."""
-    from keras_l2feat.kernels.insertion import slopes
+    from keras_l2feat.activations import slopes
     from keras_l2feat.theory.patterns import patterns
     from keras_l2feat.theory.programs import solve_columns
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_l2feat.activations import slopes as slopes_of
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.insertion import (
@@ -19,7 +20,6 @@ from keras_l2feat.kernels.insertion import (
     enumerable,
     insertion_maximum,
 )
-from keras_l2feat.kernels.insertion import slopes as slopes_of
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
 from keras_l2feat.theory.programs import ACCURACY, solve_columns

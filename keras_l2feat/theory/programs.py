@@ -62,7 +62,7 @@ class ColumnSolution:
 
 
 def solve_columns(
-    a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0.0)
+    a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slopes=(0.0, 1.0)
 ) -> ColumnSolution:
     """min C(Σ_c D_c A u_c v_cᵀ + β 1 bᵀ) + 2λ Σ_c ‖u_c‖ + λ‖b‖² over u_c in the cone of its cell.
 
@@ -74,7 +74,7 @@ def solve_columns(
         lam: λ > 0.
         cost: "squared", "crossentropy", or "exact": C = 0 if the outputs are y, else ∞.
         beta: amount of bias of the output layer.
-        slopes: of σ right and left of 0.
+        slopes: of σ (below, above) 0.
 
     Raises:
         InputError: Clarabel is not installed, or the cost is unknown.
@@ -83,7 +83,7 @@ def solve_columns(
     clarabel = import_extra("clarabel")
     a, signs, outgoing = (np.asarray(value, dtype=np.float64) for value in (a, signs, outgoing))
     (points, d), (columns, outputs) = a.shape, outgoing.shape
-    sides = np.where(signs > 0, slopes[0], np.where(signs < 0, slopes[1], 0.0))
+    sides = np.where(signs > 0, slopes[1], np.where(signs < 0, slopes[0], 0.0))
     # Variables: u (C·d), t (C), bias (k), z (N·k), and what the cost needs.
     u, t = columns * d, columns
     bias = outputs if beta > 0 else 0
@@ -212,7 +212,7 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
     )
 
 
-def solve_matrices(a, y, cones, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0.0)) -> float:
+def solve_matrices(a, y, cones, lam, *, cost="squared", beta=0.0, slopes=(0.0, 1.0)) -> float:
     """The least loss over all neurons in given cells and all outgoing weights, by semi-definite
     programming.
 
@@ -240,7 +240,7 @@ def solve_matrices(a, y, cones, lam, *, cost="squared", beta=0.0, slopes=(1.0, 0
     )
     z, norm, constraints = 0, 0, []
     for sign, group in zip(cones.signs, cones.generators, strict=True):
-        side = np.where(sign > 0, slopes[0], np.where(sign < 0, slopes[1], 0.0))
+        side = np.where(sign > 0, slopes[1], np.where(sign < 0, slopes[0], 0.0))
         for rays in group:
             count = rays.shape[1]
             moment = cp.Variable((count + outputs, count + outputs), PSD=True)

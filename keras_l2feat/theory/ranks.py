@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import ACTIVATIONS, scaling
 from keras_l2feat.caratheodory import basic_solution, covariance_atoms
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.network import ACTIVATIONS, DenseNetwork
+from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory.completely_positive import fooling_set
 from keras_l2feat.training.rays import ray_labels
 
@@ -101,11 +101,11 @@ def rank_bounds(z, *, activation="relu", tolerance=TOLERANCE, name="layer") -> R
         InputError: σ is not positively homogeneous.
     """
     z = np.asarray(z, dtype=np.float64)
-    if scaling(activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
+    if not scaling(activation).homogeneous:
         raise bad_argument("activation", "positively homogeneous", activation)
     norms = np.linalg.norm(z, axis=0)
     alive = z[:, norms > 1e-12 * norms.max(initial=0.0)]
-    a = ACTIVATIONS[activation](alive)
+    a = ACTIVATIONS[activation].values(alive)
     kept, _ = basic_solution(covariance_atoms(alive, a), np.ones(alive.shape[1]), tolerance)
     fooling = None
     if activation == "relu" and len(z) <= LARGEST_FOOLING:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import scaling
 
 __all__ = ["balance", "imbalance"]
 
@@ -34,7 +34,7 @@ def balance(weights, activation="relu"):
     >>> [float(w[0, 0]) for w in balanced]
     [2.0, 2.0]
     """
-    if scaling(activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
+    if not scaling(activation).homogeneous:
         return list(weights)
     balanced = [np.array(weight, dtype=np.float64) for weight in weights]
     for _ in range(SWEEPS):

@@ -27,11 +27,12 @@ import numpy as np
 from scipy import optimize
 
 from keras_l2feat import progress
+from keras_l2feat.activations import slopes
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.data import training_arrays
 from keras_l2feat.errors import bad_argument, keeping
 from keras_l2feat.kernels.arrangement import row_space
-from keras_l2feat.kernels.insertion import Enumeration, enumerable, insertion_maximum, slopes
+from keras_l2feat.kernels.insertion import Enumeration, enumerable, insertion_maximum
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
 from keras_l2feat.training import lbfgs

@@ -13,11 +13,12 @@ import functools
 
 import numpy as np
 
+from keras_l2feat.activations import ACTIVATIONS, append_bias
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.network import ACTIVATIONS, DenseNetwork
+from keras_l2feat.network import DenseNetwork
 
 __all__ = ["Objective"]
 
@@ -34,7 +35,7 @@ class Objective:
             one pass over it, so that memory is that of one batch.
         lam: λ ≥ 0.
         cost: name or function (see `costs`); by default the usual one of the data set.
-        activation: name of σ (a key of `network.ACTIVATIONS`).
+        activation: name of σ (a key of `activations.ACTIVATIONS`).
         beta: amount of bias β ≥ 0.
         dtype: "float64" or "float32", of everything computed.
         batch_size: points a piece, `None` for all at once; a smaller number bounds the memory for
@@ -75,7 +76,7 @@ class Objective:
                 raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
             self.cost = cost
             self._batches = data.map(
-                lambda x, y: (_augment_tensor(tf.cast(x, dtype), self.beta), y)
+                lambda x, y: (_flat_with_bias(tf.cast(x, dtype), self.beta), y)
             ).prefetch(2)
         cost_function(self.cost)  # an unknown name is told here
         x, y = next(iter(self._batches))
@@ -124,7 +125,7 @@ class Objective:
 
     def _inputs(self, x):
         """A_0 in the basis, float64."""
-        a = _augment(x, self.beta)
+        a = append_bias(x, self.beta)
         return a if self._basis is None else a @ self._basis
 
     def representation(self, weights) -> np.ndarray:
@@ -132,14 +133,14 @@ class Objective:
         `(n, n_l + 1)` float64."""
         a = self._sample[0]
         for weight in weights:
-            a = _augment(ACTIVATIONS[self.activation](a @ weight), self.beta)
+            a = append_bias(ACTIVATIONS[self.activation].values(a @ weight), self.beta)
         return a
 
     def cost_above(self, z, weights) -> float:
         """C on the sample of `representation` where the layer below the given last weights has
         pre-activation z."""
         for weight in weights:
-            z = _augment(ACTIVATIONS[self.activation](z), self.beta) @ weight
+            z = append_bias(ACTIVATIONS[self.activation].values(z), self.beta) @ weight
         return float(cost_function(self.cost)(z, self._sample[1]))
 
     def encode(self, network: DenseNetwork) -> list:
@@ -156,21 +157,13 @@ class Objective:
         return DenseNetwork((first, *rest), activation=self.activation, beta=self.beta)
 
 
-def _augment(x, beta):
-    """`[x, β·1]` in float64."""
-    x = np.asarray(x, dtype=np.float64)
-    return np.column_stack([x, np.full(len(x), beta)]) if beta > 0 else x
-
-
-def _augment_tensor(x, beta):
+def _flat_with_bias(x, beta):
+    """`[x, β·1]` of points of any shape, as tensors."""
     import tensorflow as tf
 
-    x = tf.reshape(x, [tf.shape(x)[0], -1])
-    return (
-        tf.concat([x, tf.fill([tf.shape(x)[0], 1], tf.cast(beta, x.dtype))], axis=1)
-        if beta > 0
-        else x
-    )
+    from keras_l2feat.kernels import append_bias
+
+    return append_bias(tf.reshape(x, [tf.shape(x)[0], -1]), beta)
 
 
 def _basis(x, beta):
@@ -184,7 +177,7 @@ def _basis(x, beta):
         return None
     triangle = np.empty((0, columns))
     for piece in _pieces(x, PIECE):
-        triangle = np.concatenate([triangle, _augment(piece, beta)])
+        triangle = np.concatenate([triangle, append_bias(piece, beta)])
         if len(triangle) > columns:
             triangle = np.linalg.qr(triangle, mode="r")
     _, sizes, rows = np.linalg.svd(triangle, full_matrices=False)
@@ -204,18 +197,9 @@ def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
     all widths."""
     import tensorflow as tf
 
-    functions = {
-        "relu": tf.nn.relu,
-        "leaky_relu": lambda z: tf.maximum(
-            z, 0.2 * z
-        ),  # TensorFlow's own rounds its slope to float32
-        "linear": tf.identity,
-        "abs": tf.abs,
-        "tanh": tf.tanh,
-    }
-    if activation not in functions:
-        raise bad_argument("activation", f"one of {sorted(functions)}", activation)
-    activate, loss = functions[activation], cost_function(cost)
+    if activation not in ACTIVATIONS:
+        raise bad_argument("activation", f"one of {sorted(ACTIVATIONS)}", activation)
+    activate, loss = ACTIVATIONS[activation].tensor, cost_function(cost)
 
     def outputs(weights, a, beta):
         z = tf.einsum(

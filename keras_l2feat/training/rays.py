@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from keras_l2feat.activations import Scaling, scaling
+from keras_l2feat.activations import scaling
 from keras_l2feat.errors import bad_argument
 
 __all__ = ["ray_labels", "rays", "snap"]
@@ -78,7 +78,7 @@ def snap(network, angle=1e-2, negligible=1e-4):
         InputError: σ is not positively homogeneous, so that aligned neurons are not the same
             feature.
     """
-    if scaling(network.activation) not in (Scaling.POSITIVE, Scaling.LINEAR):
+    if not scaling(network.activation).homogeneous:
         raise bad_argument("activation", "positively homogeneous, as relu is", network.activation)
     weights = [weight.copy() for weight in network.weights]
     counts = []

@@ -19,6 +19,7 @@ import functools
 
 import numpy as np
 
+from keras_l2feat.activations import append_bias
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
 from keras_l2feat.errors import bad_argument
@@ -58,12 +59,11 @@ class RepresentationObjective:
             raise bad_argument("lam", "at least 0", lam)
         self.form, self.lam, self.ridge = form, float(lam), float(ridge)
         self.activation, self.beta, self.dtype = activation, float(beta), dtype
-        x = np.asarray(data.x_train, np.float64)
-        inputs = np.column_stack([x, np.full(len(x), self.beta)]) if beta > 0 else x
+        inputs = append_bias(data.x_train, self.beta)
         u, s, qt = np.linalg.svd(inputs, full_matrices=False)
         kept = s > s[:1] * max(inputs.shape) * np.finfo(np.float64).eps
         self._u, self._s, self._q = u[:, kept], s[kept], qt[kept].T
-        self._rho = self.ridge * np.sum(s**2) / len(x)
+        self._rho = self.ridge * np.sum(s**2) / len(inputs)
         self._first = [tf.constant(matrix, dtype) for matrix in self._first_layer()]
         self._y = tf.constant(data.y_train)
         # as tensors of the dtype: a Python number would pass through float32

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_l2feat.activations import ACTIVATIONS, slopes
 from keras_l2feat.errors import InputError
-from keras_l2feat.kernels.insertion import Enumeration, insertion_ascent, insertion_maximum, slopes
-from keras_l2feat.network import ACTIVATIONS
+from keras_l2feat.kernels.insertion import Enumeration, insertion_ascent, insertion_maximum
 
 
 def problem(n, d, k, seed=0):
@@ -15,7 +15,7 @@ def problem(n, d, k, seed=0):
 
 
 def score(g, a, w, activation="relu"):
-    return np.linalg.norm(g.T @ ACTIVATIONS[activation](a @ w), axis=0)
+    return np.linalg.norm(g.T @ ACTIVATIONS[activation].values(a @ w), axis=0)
 
 
 def on_circle(count=20001):
@@ -142,9 +142,9 @@ def test_live_neurons_are_starts():
 
 
 def test_slopes_and_refusals():
-    assert slopes("relu") == (1.0, 0.0)
-    assert slopes("abs") == (1.0, -1.0)
-    assert slopes("leaky_relu") == pytest.approx((1.0, 0.2))
+    assert slopes("relu") == (0.0, 1.0)
+    assert slopes("abs") == (-1.0, 1.0)
+    assert slopes("leaky_relu") == pytest.approx((0.2, 1.0))
     with pytest.raises(InputError, match=r"'activation' must be positively homogeneous.*tanh"):
         insertion_maximum(*problem(4, 2, 1), activation="tanh")
     with pytest.raises(InputError, match="'method' must be"):

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import InputError
-from keras_l2feat.network import ACTIVATIONS, DenseNetwork
+from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory import criticality, manifold, symmetries
 from keras_l2feat.training.lbfgs import minimize
 

@@ -162,7 +162,7 @@ def _invariants(norms, projections, scaling):
     """Coordinates that aligned units share, each 1-Lipschitz (2-Lipschitz with the norm) in the
     relative distance."""
     coordinates = projections / norms[:, None]
-    if scaling in (Scaling.LINEAR, Scaling.ODD):
+    if scaling.mirrored:
         coordinates = np.abs(coordinates)
     if scaling in (Scaling.IDENTITY, Scaling.ODD):
         coordinates = np.column_stack([np.log(norms), coordinates])
@@ -222,7 +222,7 @@ class _Pairs:
         """Whether each of `units` is a multiple of the one of `leaders` beside it, its factor, and
         the largest difference of an entry over its terms; (n_pairs,) each."""
         sign = np.ones(len(units))
-        if self.scaling in (Scaling.LINEAR, Scaling.ODD):
+        if self.scaling.mirrored:
             product = np.einsum("ij,ij->i", self.projections[units], self.projections[leaders])
             sign = np.where(product < 0, -1.0, 1.0)
         low, high = np.zeros(len(units)), np.full(len(units), np.inf)
@@ -230,7 +230,7 @@ class _Pairs:
             least, most = _factors(sign[which], a, b, self.delta / 2, *terms)
             low[which] = np.fmax(low[which], least)
             high[which] = np.fmin(high[which], most)
-        if self.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
+        if self.scaling.homogeneous:
             # the ratio of the norms averages the rounding of all entries
             factor = np.clip(self.norms[units] / self.norms[leaders], low, np.maximum(low, high))
         else:
@@ -269,9 +269,9 @@ class _Pairs:
             return np.zeros((len(units), 1), dtype=int)
         logs, signs = np.log(np.abs(values[:, best])), np.sign(values[:, best])
         gap = 2.5 * error[best]  # |log(1 + e)| ≤ 1.25 e twice
-        if self.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
+        if self.scaling.homogeneous:
             logs, gap = logs[:, 1:] - logs[:, :1], gap[1:] + gap[0]
-        if self.scaling in (Scaling.LINEAR, Scaling.ODD):
+        if self.scaling.mirrored:
             signs = signs * signs[:, :1]
         return np.column_stack([np.floor(logs / gap), 3 * signs]).astype(int)
 
@@ -376,8 +376,8 @@ def near_aligned_pairs(vectors, scaling, angle, *, limit=1_000_000, block=1024, 
     if scaling is Scaling.COUPLED or n_units < 2:
         return empty, empty, np.zeros(0)
     norms = _measure(parts, n_units, length, 0)[0]
-    rescaled = scaling in (Scaling.POSITIVE, Scaling.LINEAR)
-    mirrored = scaling in (Scaling.LINEAR, Scaling.ODD)
+    rescaled = scaling.homogeneous
+    mirrored = scaling.mirrored
     chord = 2 * np.sin(angle / 2) if rescaled else angle
     safe = np.where(norms > 0, norms, 1.0)
 

@@ -416,7 +416,7 @@ class Values(Semantics):
         leaders, position = np.unique(leader[~still], return_inverse=True)
         sizes = self._reach(forms, np.abs(forms.matrix))
         plain = forms.labels is not None and len(forms.rows) == 1 and not forms.constant.any()
-        if plain and op.scaling in (Scaling.POSITIVE, Scaling.LINEAR):
+        if plain and op.scaling.homogeneous:
             # the same function of the same atom is the same atom, on whatever branch it is computed
             base = forms.matrix[0]
             label = np.zeros(forms.count, dtype=int) if op.labels is None else op.labels
