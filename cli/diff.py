@@ -13,7 +13,7 @@ from keras_l2feat.cli.options import (
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile
-from keras_l2feat.errors import CheckFailed
+from keras_l2feat.errors import CheckFailed, InputError
 
 
 @click.command(
@@ -23,23 +23,46 @@ from keras_l2feat.errors import CheckFailed
 @click.argument("first", metavar="A", type=InputFile())
 @click.argument("second", metavar="B", type=InputFile())
 @data_option(text="Compare them on this data set too: a name such as mnist-1k, or an .npz file.")
+@click.option(
+    "--tolerance-of",
+    metavar="float32,bfloat16",
+    help="Say too how large a difference on --data rounding alone explains where A and B compute in "
+    "these precisions.",
+)
 @json_option
 @seed_option
 @quiet_option
-def command(first, second, data, json_path, seed, quiet):
+def command(first, second, data, tolerance_of, json_path, seed, quiet):
     """Compare the outputs of two models in float64. A and B are .keras files or zoo:NAME.
 
     They are called equivalent if every difference is one that rounding the stored weights explains.
     The exit code is 0 if they are, 1 if they differ.
     """
+    precisions = tolerance_of.split(",") if tolerance_of else None
+    if precisions and (data is None or len(precisions) != 2):
+        raise InputError(
+            "Option '--tolerance-of' takes two precisions, as in float32,bfloat16, and needs "
+            f"'--data'. Received: {tolerance_of!r}."
+        )
     models = load_source(first), load_source(second)
     data = load_data(data)
+
+    import numpy as np
 
     from keras_l2feat.pruning.diff import diff
     from keras_l2feat.pruning.prune import named_inputs
     from keras_l2feat.pruning.table import columns
 
     result = diff(*models, named_inputs(models[0], data), seed=seed)
+    if precisions:
+        from keras_l2feat.pruning.rounding import tolerance
+
+        bound = tolerance(*models, data, precisions)
+        result["tolerance"] = {
+            "precisions": precisions,
+            "largest": float(bound.max()),
+            "median": float(np.median(bound)),
+        }
     facts = {} if data is None else data.facts
     with files.separately():  # the answer, whatever it is
         write_json_result({"sources": [first, second], **facts, **result}, json_path)
@@ -62,6 +85,12 @@ def command(first, second, data, json_path, seed, quiet):
                 )
             )
         click.echo("\n".join(columns(checks)))
+        if precisions:
+            found = result["tolerance"]
+            click.echo(
+                f"\nRounding alone explains differences up to {found['largest']:.2g} (median "
+                f"{found['median']:.2g}) between {' and '.join(precisions)}, in any order of sums."
+            )
         click.echo("\nEquivalent." if result["equivalent"] else "\nNot equivalent.")
     if not result["equivalent"]:
         raise CheckFailed("the models differ by more than rounding explains.")

@@ -15,6 +15,7 @@ from keras_l2feat.version import __version__
 
 _LAZY = {
     "prune": ("keras_l2feat.pruning", "prune"),
+    "tolerance": ("keras_l2feat.pruning.rounding", "tolerance"),
     "mlp": ("keras_l2feat.models", "mlp"),
     "fit": ("keras_l2feat.training", "fit"),
     "DenseNetwork": ("keras_l2feat.network", "DenseNetwork"),

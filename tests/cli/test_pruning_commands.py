@@ -39,6 +39,22 @@ def run(capsys, *arguments):
     return ended.value.code or 0, said.out, said.err
 
 
+def test_diff_says_what_rounding_explains(folder, capsys):
+    wide, points = folder / "wide.keras", folder / "points.npz"
+    options = ("--tolerance-of", "float32,bfloat16")
+    code, out, _ = run(capsys, "diff", wide, wide, "--data", points, *options)
+    assert code == 0
+    assert "between float32 and bfloat16, in any order of sums" in out
+    code, out, _ = run(capsys, "diff", wide, wide, "--data", points, *options, "--json", "-")
+    found = json.loads(out)["tolerance"]
+    assert 1e-3 < found["median"] <= found["largest"] < 100
+    assert run(capsys, "diff", wide, wide, *options)[0] == 2
+    assert (
+        run(capsys, "diff", wide, wide, "--data", points, "--tolerance-of", "float8,float32")[0]
+        == 2
+    )
+
+
 @pytest.mark.slow
 def test_an_export_says_where_it_is_and_how_near(folder, capsys):
     code, out, _ = run(
