@@ -39,6 +39,7 @@ def command(source, output, widths, factor, json_path, seed, quiet):
     from keras_l2feat.files import save_model
     from keras_l2feat.pruning.diff import diff
     from keras_l2feat.pruning.expand import expand
+    from keras_l2feat.text import printable
 
     wide = expand(model, widths, factor=factor, seed=seed)
     result = diff(model, wide, seed=seed)
@@ -48,6 +49,7 @@ def command(source, output, widths, factor, json_path, seed, quiet):
     write_json_result({"source": source, "output": output, **result}, json_path)
     if not quiet and json_path != "-":
         for layer in result["layers"]:
-            click.echo(f"{layer['name']}: {layer['units'][0]} → {layer['units'][1]} units")
+            units = layer["units"]
+            click.echo(printable(f"{layer['name']}: {units[0]} → {units[1]} units"))
         worst = max(e["max_rel"] for e in result["evaluations"])
         click.echo(f"Largest relative deviation {worst:.2g}. Written: {output}.")

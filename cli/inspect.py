@@ -10,6 +10,8 @@ from keras_l2feat.cli.options import (
     write_json_result,
 )
 
+SHOWN = {"0.001": "rays .001", "0.1": "rays .1"}  # of the angles in JSON, those in the table
+
 
 @click.command(
     epilog="Example: l2feat inspect zoo:mnist-1k-wide",
@@ -22,30 +24,30 @@ def command(source, json_path, quiet):
     """Show, for each layer of SOURCE, how many rays its neurons lie on and which of them are
     redundant.
 
-    rays: groups of neurons whose incoming weights (bias included) lie within so many radians of
-    each other. imbalance: how far the norms of incoming and outgoing weights are apart, as a
-    factor. SOURCE is a .keras file or zoo:NAME.
+    SOURCE is a .keras file or zoo:NAME.
+
+    \b
+    alive      neurons with weights on both sides
+    rays A     groups of neurons whose incoming weights, bias included, lie
+               within A radians of each other
+    angle      the smallest between two neurons, in radians
+    imbalance  the largest factor between the norms of a neuron's incoming
+               and outgoing weights; 1 after training with L2
+    would go   neurons that are redundant for every input, and why
     """
     model = load_source(source)
 
-    from keras_l2feat.pruning.inspect import ANGLES, inspect
+    from keras_l2feat.pruning.advice import advice
+    from keras_l2feat.pruning.inspect import inspect
     from keras_l2feat.pruning.table import columns
+    from keras_l2feat.text import printable
 
-    result = {"source": source, **inspect(model, quiet=quiet)}
+    seen = inspect(model, quiet=quiet)
+    result = {"source": source, **seen, "advice": advice(model, source, seen=seen)}
     write_json_result(result, json_path)
     if quiet or json_path == "-":
         return
-    rows = [
-        (
-            "layer",
-            "units",
-            "alive",
-            *(f"rays {a:g}" for a in ANGLES),
-            "smallest angle",
-            "imbalance",
-            "would go",
-        )
-    ]
+    rows = [("layer", "units", "alive", *SHOWN.values(), "angle", "imbalance", "would go")]
     for layer in result["layers"]:
         angle, apart = layer["smallest_angle"], layer["imbalance"]
         rows.append(
@@ -53,13 +55,15 @@ def command(source, json_path, quiet):
                 layer["name"],
                 str(layer["units"]),
                 str(layer["alive"]),
-                *(str(layer["rays"][f"{a:g}"]) for a in ANGLES),
+                *(str(layer["rays"][key]) for key in SHOWN),
                 "" if angle is None else f"{angle:.2g}",
-                "" if apart is None else f"{2.718281828459045**apart:.3g}",
+                "" if apart is None else f"{apart:.3g}",
                 ", ".join(f"{count} {reason}" for reason, count in layer["would_go"].items())
                 or "–",
             )
         )
     click.echo("\n".join(columns(rows, left=(0, len(rows[0]) - 1))))
     for name, reason in result["barriers"].items():
-        click.echo(f"Left alone around {name}: {reason}.")
+        click.echo(printable(f"Left alone around {name}: {reason}."))
+    if result["advice"]:
+        click.echo("\n" + "\n".join(result["advice"]))

@@ -13,6 +13,7 @@ from keras_l2feat.cli import paths
 from keras_l2feat.cli.hush import hush_tensorflow
 from keras_l2feat.cli.signals import Signals
 from keras_l2feat.errors import CheckFailed, InputError, Interrupted
+from keras_l2feat.text import printable
 from keras_l2feat.version import __version__
 
 __all__ = ["LazyGroup", "main"]
@@ -133,25 +134,30 @@ def _ended(error, args) -> int:
         error.show()
         return error.exit_code
     if isinstance(error, InputError):
-        click.echo(f"Error: {_in_own_words(str(error), args)}", err=True)
+        _say(f"Error: {_in_own_words(str(error), args)}")
         return 2
     if isinstance(error, CheckFailed):
-        click.echo(f"Check failed: {error}", err=True)
+        _say(f"Check failed: {error}")
         return 1
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        click.echo("Error: There is not enough memory for this.", err=True)
+        _say("Error: There is not enough memory for this.")
         return 2
     if isinstance(error, RecursionError):
-        click.echo("Error: The input is nested too deeply.", err=True)
+        _say("Error: The input is nested too deeply.")
         return 2
     if isinstance(error, BrokenPipeError):  # the reader of a pipe went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if isinstance(error, OSError):
         where = f"{error.filename!r}: " if error.filename else ""
-        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
+        _say(f"Error: {where}{error.strerror or error}.")
         return 2
     raise error
+
+
+def _say(sentence):
+    """On stderr, on one line: names from files and servers may be in it."""
+    click.echo(printable(sentence), err=True)
 
 
 def _in_own_words(message, args) -> str:
@@ -176,7 +182,7 @@ def _interrupted(error, signals) -> int:
     while error is not None and not (isinstance(error, Interrupted) and str(error)):
         error = error.__cause__ or error.__context__
     said = error or "What was not finished was not written."
-    click.echo(f"Interrupted. {said}", err=True)
+    _say(f"Interrupted. {said}")
     return 128 + signals.received
 
 

@@ -10,6 +10,7 @@ from keras_l2feat.cli.paths import InputFile, OutputFile, OutputFolder
 from keras_l2feat.errors import InputError
 
 __all__ = [
+    "WIDEST",
     "Number",
     "Widths",
     "data_option",
@@ -38,6 +39,7 @@ class Number(click.FloatRange):
         return value
 
 
+WIDEST = 1_000_000  # neurons of a layer
 SEEDS = 2**31 - 1  # the largest that every generator in use takes
 
 source_argument = click.argument("source", metavar="SOURCE", type=InputFile())
@@ -128,9 +130,10 @@ class Widths(click.ParamType):
             widths = tuple(int(part) for part in value.split(","))
         except ValueError:
             widths = ()
-        if not widths or min(widths) < 1:
+        if not widths or not 1 <= min(widths) <= max(widths) <= WIDEST:
             self.fail(
-                f"positive whole numbers with commas between are expected, as in 50,50. Received: {value!r}"
+                f"whole numbers from 1 to {WIDEST} with commas between are expected, as in 50,50. "
+                f"Received: {value!r}"
             )
         return widths
 

@@ -5,6 +5,7 @@ import math
 import click
 
 from keras_l2feat.cli.options import (
+    WIDEST,
     Number,
     folder_option,
     json_option,
@@ -18,6 +19,7 @@ from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 
 COUNT = 12  # widths between the two ends of a range
+MOST_WIDTHS = 1000  # that a range may have
 
 
 class WidthRange(click.ParamType):
@@ -33,14 +35,19 @@ class WidthRange(click.ParamType):
             if ":" in value:
                 low, high, *count = (int(part) for part in value.split(":"))
                 count = count[0] if count else COUNT
+                if not 1 <= count <= MOST_WIDTHS:
+                    raise ValueError
                 ratio = (high / low) ** (1 / max(count - 1, 1))
                 widths = {round(low * ratio**step) for step in range(count)} | {low, high}
             else:
                 widths = {int(part) for part in value.split(",")}
         except (ValueError, ZeroDivisionError):
             widths = {0}
-        if min(widths) < 1:
-            self.fail(f"a range as in 2:100, or numbers with commas between. Received: {value!r}")
+        if not 1 <= min(widths) <= max(widths) <= WIDEST:
+            self.fail(
+                f"a range as in 2:100, or numbers with commas between, up to {WIDEST}. "
+                f"Received: {value!r}"
+            )
         return tuple(sorted(widths))
 
 

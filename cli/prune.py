@@ -18,7 +18,7 @@ from keras_l2feat.cli.options import (
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile, OutputFile
-from keras_l2feat.errors import InputError
+from keras_l2feat.errors import InputError, Interrupted
 
 EXPORTS = {"onnx": ".onnx", "saved_model": "", "tflite": ".tflite"}  # suffix by format
 TARGETS = (
@@ -210,47 +210,56 @@ def command(
         options["curve"] = True
 
     from keras_l2feat.pruning import load_plans, prune, save_plans
+    from keras_l2feat.pruning.advice import advice
     from keras_l2feat.pruning.table import table
 
     plans = load_plans(apply_plan) if apply_plan else None
-    pruned, certificate = prune(
-        model,
-        guarantee,
-        data,
-        plans=plans,
-        balance=not no_balance,
-        seed=seed,
-        quiet=quiet,
-        **options,
-    )
+    try:
+        pruned, certificate = prune(
+            model,
+            guarantee,
+            data,
+            plans=plans,
+            balance=not no_balance,
+            seed=seed,
+            quiet=quiet,
+            **options,
+        )
+    except Interrupted as stop:
+        if stop.best is None:
+            raise
+        pruned, certificate = stop.best
     _measure(model, pruned, certificate, seed, latency=not no_latency)
     written = None if dry_run else output
-    if written:
-        from keras_l2feat.files import save_model
+    with files.separately():  # also where polishing was interrupted
+        if written:
+            from keras_l2feat.files import save_model
 
-        save_model(pruned, written)
-    if curve_path:
-        from keras_l2feat.plots.tradeoff import write_tradeoff
+            save_model(pruned, written)
+        if curve_path:
+            from keras_l2feat.plots.tradeoff import write_tradeoff
 
-        write_tradeoff(certificate.facts["curve"], curve_path)
-    if plan_path:
-        save_plans(certificate.plans, plan_path)
-    result = {**certificate.to_json(), "source": source, "output": written}
-    if export_format and written:
-        from keras_l2feat.exports import export
+            write_tradeoff(certificate.facts["curve"], curve_path)
+        if plan_path:
+            save_plans(certificate.plans, plan_path)
+        gone = sum(len(plan.removed) for plan in certificate.plans)
+        hints = advice(model, source, data=data, guarantee=guarantee, removed=gone)
+        result = {**certificate.to_json(), "source": source, "output": written, "advice": hints}
+        if export_format and written:
+            from keras_l2feat.exports import export
 
-        result["export"] = export(pruned, exported, export_format, seed=seed)
-    if report_path:
-        from keras_l2feat.report.page import write_pruning_page
+            result["export"] = export(pruned, exported, export_format, seed=seed)
+        if report_path:
+            from keras_l2feat.report.page import write_pruning_page
 
-        write_pruning_page(report_path, result, model, pruned, certificate.plans)
-    if rays_path:
-        from keras_l2feat.plots.rays import rays_before_after
-        from keras_l2feat.pruning.plan import removed_units
+            write_pruning_page(report_path, result, model, pruned, certificate.plans)
+        if rays_path:
+            from keras_l2feat.plots.rays import rays_before_after
+            from keras_l2feat.pruning.plan import removed_units
 
-        gone = removed_units(certificate.plans)
-        rays_before_after(model, pruned, rays_path, data=data, gone=gone, seed=seed)
-    write_json_result(result, json_path)
+            gone = removed_units(certificate.plans)
+            rays_before_after(model, pruned, rays_path, data=data, gone=gone, seed=seed)
+        write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(table(certificate))
         click.echo(f"Written: {written}." if written else "Nothing written.")
@@ -260,6 +269,14 @@ def command(
                 f"Exported: {made['path']} ({made['format']}), run there: deviates by "
                 f"{made['max_rel_deviation']:.2g} of the largest output."
             )
+        if hints:
+            click.echo("\n" + "\n".join(hints))
+    if certificate.facts.get("interrupted"):
+        rounds = sum(record["kept"] for record in certificate.facts["polish"]) - 1
+        raise Interrupted(
+            f"Polishing ended after {rounds} round{'s' * (rounds != 1)} that held"
+            + (f", which {written} holds." if written else ".")
+        )
 
 
 def _check_level(guarantee, data, options, curve_path):

@@ -136,12 +136,16 @@ def offline() -> bool:
 
 
 def output_folder(path) -> Path:
-    """The folder `path`, made if need be."""
+    """The folder `path`, made if need be; it goes again, if it is empty, where the `together`
+    around fails."""
     path = Path(path)
     try:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot make the folder {str(path)!r}: {error.strerror}.") from error
+    if (transaction := _transaction.get()) is not None:
+        transaction.folders += missing
     return path
 
 
@@ -258,11 +262,13 @@ class _Transaction:
     Attributes:
         inputs: paths that are not to be written.
         moves: temporary path by the path that it is for.
+        folders: that were made for the outputs, inner ones first.
     """
 
     def __init__(self, inputs):
         self.inputs = inputs
         self.moves = {}
+        self.folders = []
 
     def claim(self, path):
         """The place that `path` leads to, and a temporary path for its content."""
@@ -289,10 +295,14 @@ class _Transaction:
             with _writing(target):
                 os.replace(self.moves[target], target)
             del self.moves[target]
+        self.folders.clear()
 
     def abandon(self):
         for target in list(self.moves):
             self.drop(target)
+        for folder in self.folders:
+            with contextlib.suppress(OSError):  # what is in it stays
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ FLOORS = (  # lowest first
         "backend",
         "progress",
         "workers",
+        "text",
         "archive",
         "files",
         "costs",

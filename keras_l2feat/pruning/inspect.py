@@ -13,6 +13,7 @@ from keras_l2feat.pruning.values.aligned import near_aligned_pairs
 __all__ = ["ANGLES", "inspect"]
 
 ANGLES = (1e-6, 1e-3, 1e-2, 1e-1)  # radians, at which rays are counted
+LARGEST = 700.0  # logarithm of a factor that is a number still
 LIMIT = 4096  # units of a layer that are compared with each other
 
 
@@ -27,8 +28,8 @@ def inspect(model, *, quiet=True, input_shape=None) -> dict:
     Returns: JSON-able: `layers`, a list with, by layer, `name`, `units`, `alive` (units with
         weights on both sides), `rays` (angle in radians → number of groups of units within that
         angle of each other, incoming weights with bias), `smallest_angle`, `median_angle` (of a
-        unit to its nearest), `imbalance` (largest |log(‖w_in‖/‖v_out‖)| of units that can be
-        rescaled), `would_go` (reason → units, exact); and `barriers`.
+        unit to its nearest), `imbalance` (largest factor between ‖w_in‖ and ‖v_out‖ of a unit
+        that can be rescaled, 1 where all are balanced), `would_go` (reason → units, exact); and `barriers`.
     """
     graph = read(model, input_shape)
     plan = exact_plan(graph)
@@ -52,7 +53,7 @@ def inspect(model, *, quiet=True, input_shape=None) -> dict:
                 "units": len(units),
                 "alive": int(alive.sum()),
                 **_rays(op, quiet),
-                "imbalance": float(ratio.max()) if len(ratio) else None,
+                "imbalance": float(np.exp(min(ratio.max(), LARGEST))) if len(ratio) else None,
                 "would_go": gone,
             }
         )

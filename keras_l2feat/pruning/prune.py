@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 
 from keras_l2feat.backend import require_keras
-from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.errors import CheckFailed, InputError, Interrupted, bad_argument
 from keras_l2feat.pruning.balance import balance as balance_units
 from keras_l2feat.pruning.certificate import certify
 from keras_l2feat.pruning.channels.read import read
@@ -78,6 +78,8 @@ def prune(
         InputError: an argument, or a model that cannot be read.
         CheckFailed: the result deviates by more than the guarantee allows; `error.certificate` says
             by how much.
+        Interrupted: by Ctrl-C while polishing; its `best` is what would be returned, with the
+            rounds so far.
 
     Example:
     >>> from keras_l2feat.models import mlp
@@ -154,6 +156,8 @@ def prune(
         )
         error.certificate = report
         raise error
+    if report.facts.get("interrupted"):
+        raise Interrupted(best=(pruned, report))
     return pruned, report
 
 
@@ -189,8 +193,13 @@ def _polished(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, qui
     from keras_l2feat.pruning.guarantees.polish import kept, polish
 
     targets = {"keep_loss": keep_loss, "keep_accuracy": keep_accuracy}
-    polished, rounds, records = polish(graph, data, lam=lam, quiet=quiet, **targets)
-    return polished, rounds, {"polish": records, "kept": kept(records, data, **targets)}
+    facts = {}
+    try:
+        polished, rounds, records = polish(graph, data, lam=lam, quiet=quiet, **targets)
+    except Interrupted as stop:
+        polished, rounds, records = stop.best
+        facts["interrupted"] = True
+    return polished, rounds, {**facts, "polish": records, "kept": kept(records, data, **targets)}
 
 
 def _loaded(data):

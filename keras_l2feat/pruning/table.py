@@ -1,12 +1,17 @@
 """A certificate as a text table."""
 
 import math
+import textwrap
 
 from keras_l2feat.pruning.guarantees.polish import kept_in_words
+from keras_l2feat.text import printable
 
 __all__ = ["columns", "table"]
 
-SHOWN_LAYERS = 60  # of a model with more, those that lost nothing are left out
+WIDTH = 80  # columns of a terminal, into which tables fit
+NAME = 26  # columns of a name in a table; a longer one loses its middle
+MOST_FOLDED = 16  # a column is not folded to less
+LESS = 1.005  # from this ratio on it is shown
 
 
 def table(certificate) -> str:
@@ -15,12 +20,12 @@ def table(certificate) -> str:
     layers = certificate.layers
     lost = [layer for layer in layers if layer["units_before"] != layer["units_after"]]
     rows = [("layer", "before", "after", "removed")]
-    for layer in layers if len(layers) <= SHOWN_LAYERS else lost:
+    for layer in lost:
         why = ", ".join(f"{count} {reason}" for reason, count in layer["removed"].items())
         rows.append((layer["name"], str(layer["units_before"]), str(layer["units_after"]), why))
-    lines = columns(rows)
-    if len(layers) > SHOWN_LAYERS:
-        lines.append(f"({len(layers) - len(lost)} other layers lose nothing)")
+    lines = columns(rows) if lost else []
+    if unchanged := len(layers) - len(lost):
+        lines.append(f"{unchanged} layer{'s' * (unchanged > 1)} unchanged")
     lines.append("")
     costs = [("", "before", "after", "")]
     for key, label, form in (
@@ -31,14 +36,14 @@ def table(certificate) -> str:
     ):
         before, after = (certificate.costs.get(f"{key}_{when}") for when in ("before", "after"))
         if before is not None:
-            ratio = f"{before / after:.2f} times less" if after and before > after else ""
+            ratio = f"{before / after:.2f} times less" if after and before > LESS * after else ""
             costs.append((label, form(before), form(after), ratio))
     lines += columns(costs)
     lines.append("")
     if "read_as" in certificate.facts:
         lines += [certificate.facts["read_as"], ""]
     for name, reason in certificate.barriers.items():
-        lines.append(f"Left alone around {name}: {reason}.")
+        lines.append(printable(f"Left alone around {name}: {reason}."))
     checks = [("compared on", "max |Δ|", "relative", "bound", "")]
     for e in certificate.evaluations:
         bounded = e.bound < math.inf
@@ -111,12 +116,30 @@ def _whole(number):
 
 def columns(rows, left=None) -> list:
     """Rows of text cells as lines with aligned columns; those of `left` to the left, by default all
-    but 1 and 2."""
+    but 1 and 2.
+
+    Names in the first column lose their middle where they are long, and the last column is folded
+    where a line would be longer than `WIDTH`.
+    """
     left = {0, *range(3, len(rows[0]))} if left is None else left
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            c.ljust(w) if n in left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+    rows = [[_short(row[0]), *map(printable, row[1:])] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    last = len(widths) - 1
+    room = max(WIDTH - sum(widths[:-1]) - 2 * last, MOST_FOLDED)
+    lines = []
+    for row in rows:
+        folded = textwrap.wrap(row[-1], room) if last in left and widths[-1] > room else row[-1:]
+        for part in [[*row[:-1], *folded[:1]], *([""] * last + [rest] for rest in folded[1:])]:
+            cells = (
+                cell.ljust(width) if column in left else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(part, widths))
+            )
+            lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _short(name):
+    name = printable(name)
+    if len(name) <= NAME:
+        return name
+    return f"{name[: NAME // 2]}…{name[1 - NAME // 2 :]}"

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, Interrupted, bad_argument
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs
@@ -64,6 +64,7 @@ def polish(
 
     Raises:
         InputError: the data have no labels, or keep_accuracy without classes.
+        Interrupted: by Ctrl-C; its `best` is what would be returned, with the rounds so far.
     """
     if not hasattr(data, "x_train"):
         raise InputError("Polishing needs a data set with labels: a data.Dataset, or its name.")
@@ -76,28 +77,31 @@ def polish(
     records = [_record(graph, loss, data, kept=True)]
     best, rounds, share = graph, [], SHARE
     inputs = [data.inputs(graph.model)]
-    with bar(description="polish", quiet=quiet, unit="round") as progress:
-        while True:
-            plan = cheapest_plan(best, inputs, share)
-            if not plan:
-                break
-            model = rewrite(best, plan)
-            fitted = _train(model, data, lam, iterations)
-            tried = read(model)
-            record = _record(tried, fitted.loss, data, kept=False)
-            progress.update()
-            progress.set_postfix(units=sum(record["units"].values()), loss=record["loss"])
-            record["kept"] = record["loss"] <= (1 + room) * loss and not (
-                keep_accuracy and _accuracy(record) < _accuracy(records[0])
-            )
-            records.append(record)
-            if record["kept"]:
-                rounds.append((best, plan))
-                best = tried
-            elif len(plan.removed) == 1:
-                break
-            else:
-                share *= len(plan.removed) // 2 / len(plan.removed)
+    try:
+        with bar(description="polish", quiet=quiet, unit="round") as progress:
+            while True:
+                plan = cheapest_plan(best, inputs, share)
+                if not plan:
+                    break
+                model = rewrite(best, plan)
+                fitted = _train(model, data, lam, iterations, quiet=quiet)
+                tried = read(model)
+                record = _record(tried, fitted.loss, data, kept=False)
+                progress.update()
+                progress.set_postfix(units=sum(record["units"].values()), loss=record["loss"])
+                record["kept"] = record["loss"] <= (1 + room) * loss and not (
+                    keep_accuracy and _accuracy(record) < _accuracy(records[0])
+                )
+                records.append(record)
+                if record["kept"]:
+                    rounds.append((best, plan))
+                    best = tried
+                elif len(plan.removed) == 1:
+                    break
+                else:
+                    share *= len(plan.removed) // 2 / len(plan.removed)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(best=(best, rounds, records)) from interrupt
     return best, rounds, records
 
 
@@ -141,10 +145,10 @@ def _room(keep_loss, keep_accuracy):
     return percentage(keep_loss)
 
 
-def _train(model, data, lam, iterations):
+def _train(model, data, lam, iterations, *, quiet=True):
     from keras_l2feat.training import fit
 
-    return fit(model, data, lam=lam, max_iterations=iterations, quiet=True)
+    return fit(model, data, lam=lam, max_iterations=iterations, quiet=quiet)
 
 
 def _accuracy(record):
