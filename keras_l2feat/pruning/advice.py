@@ -37,7 +37,7 @@ def advice(model, source, *, data=None, guarantee="exact", removed=None, seen=No
     dead = units - sum(layer["alive"] for layer in layers)
     lines = [
         f"{'Little' if removed else 'Nothing'} can go: {units} units lie on {rays} rays "
-        f"({near} within {NEAR} radians), {dead or 'none'} of them dead."
+        f"({near} at {NEAR} radians), {dead or 'none'} of them dead."
     ]
     named = "NAME" if data is None else shlex.quote(data.reference)
     if guarantee == "exact":
