@@ -21,7 +21,7 @@ from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import Takeover
 from keras_l2feat.pruning.takeover.sizes import SIZES, Sizes
 
-__all__ = ["bounded_plan", "cheapest_plan"]
+__all__ = ["bounded_plan", "cheapest_plan", "plan_of"]
 
 POINTS = 10_000  # of the data, spread evenly: kernels have fewer rows than these have places
 MEMORY = 4 << 30  # bytes that activations may take
@@ -114,6 +114,29 @@ def cheapest_plan(graph, inputs, share) -> Plan:
     return search.settle(max(1, int(share * len(search.steps))), False)[0]
 
 
+def plan_of(engine, gone) -> Plan:
+    """What stays takes over from what is gone, as a plan.
+
+    Args:
+        engine: a `Takeover`; gone: (units,) bool, units of its sites.
+    """
+    plan = Plan("bounded")
+    if not gone.any():
+        return plan
+    for site in engine.sites:
+        for index in np.flatnonzero(gone[site.units]).tolist():
+            plan.removed.append(Removal(*site.names[index], "taken over"))
+    new, _ = engine.hand_over(gone)
+    for layer, arrays in new.items():
+        old = engine.weights[layer]
+        plan.weights[layer] = {
+            index: np.asarray(array).astype("float64" if b.dtype == np.float64 else "float32")
+            for index, (array, b) in enumerate(zip(arrays, old))
+            if array is not b
+        }
+    return plan
+
+
 class _Search:
     """The common order of all removals on some data, and how much of it the target allows."""
 
@@ -193,7 +216,7 @@ class _Search:
         given = [x[np.concatenate(list(whole.values()))] for x in self.inputs]
         before = outputs(precise(self.graph.model), given)
         while True:
-            plan = self.plan(cut)
+            plan = plan_of(self.engine, self.gone(cut))
             model = rewrite(self.graph, plan)
             if balanced and plan:
                 balance(read(model))
@@ -205,24 +228,6 @@ class _Search:
                 cut = min(cut - 1, self.longest(target))
             else:
                 cut = min(cut - 1, int(STEP_BACK * cut))
-
-    def plan(self, cut):
-        """The first `cut` steps as a plan."""
-        plan = Plan("bounded")
-        if not cut:
-            return plan
-        for step in self.steps[:cut]:
-            name = self.engine.sites[step.site].names[step.index]
-            plan.removed.append(Removal(*name, "taken over"))
-        new, _ = self.engine.hand_over(self.gone(cut))
-        for layer, arrays in new.items():
-            old = self.engine.weights[layer]
-            plan.weights[layer] = {
-                index: np.asarray(array).astype("float64" if b.dtype == np.float64 else "float32")
-                for index, (array, b) in enumerate(zip(arrays, old))
-                if array is not b
-            }
-        return plan
 
     def curve(self):
         """The trade-off: for some cuts, spread evenly over the size, the sizes and what is measured

@@ -25,6 +25,7 @@ PLACES = 1 << 14  # and at least as many
 RIDGE = 1e-10  # relative; only the order and the trials rest on it
 RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)  # from which a fit takes the best
 DEPTHS = (1 / 8, 1 / 2, 7 / 8)  # parts of a site that are taken away on trial
+TRIALS = 10**12  # operations that trials may take
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ class Takeover:
 
     def __init__(self, graph, fit, check=None):
         self.graph = graph
-        given = [
-            part for arrays in (fit, check or ()) for part in batches(graph.model, arrays, BATCH)
-        ]
+        given = list(batches(graph.model, fit, BATCH))
+        given += list(batches(graph.model, check, BATCH)) if check else []
         self.batches, self.counts = [part for part, _ in given], [count for _, count in given]
         self.points = len(fit[0])
         self.fitting = int(np.searchsorted(np.cumsum(self.counts), self.points)) + 1
@@ -143,7 +143,8 @@ class Takeover:
         return found
 
     def order(self, harm, price) -> list:
-        """All steps, cheapest first.
+        """All steps, cheapest first. Where even a trial on one point for each site would take too
+        long, sites are compared by the share of what their readers compute that is lost.
 
         Args:
             harm: `(before, after) -> float`, both (points, values): what a change of the outputs
@@ -151,22 +152,26 @@ class Takeover:
             price: (units,) what the removal of each unit saves.
         """
         steps = []
+        trials = 2 * len(DEPTHS) * len(self.sites) * max(self.graph.flops(), 1)
+        probe = [[x[: TRIALS // trials] for x in self.batches[0]]]
         for number, site in enumerate(self.sites):
             indices, costs = removal_order(self.problems(site))
-            harms = self._harms(site, indices, np.cumsum(costs), harm)
+            harms = np.cumsum(costs)
+            if len(probe[0][0]):
+                harms = self._harms(site, indices, harms, harm, probe)
             saved = price[site.units[indices]]
             scores = np.maximum.accumulate(np.diff(harms, prepend=0.0) / np.maximum(saved, 1e-300))
             steps += [Step(number, int(i), float(s)) for i, s in zip(indices, scores)]
         return sorted(steps, key=lambda step: step.score)
 
-    def _harms(self, site, indices, errors, harm):
-        """Harm after each removal of a site's order, from a few that are tried."""
+    def _harms(self, site, indices, errors, harm, probe):
+        """Harm after each removal of a site's order, from a few that are tried on some data."""
         tried, found = [], []
         for depth in DEPTHS:
             count = max(1, round(depth * len(indices)))
             if count not in tried:
                 tried.append(count)
-                found.append(self._trial(site, indices[:count], harm))
+                found.append(self._trial(site, indices[:count], harm, probe))
         at = np.log(np.maximum(errors[np.array(tried) - 1], 1e-300))
         harms = np.log(np.maximum(np.maximum.accumulate(found), 1e-300))
         logs = np.log(np.maximum(errors, 1e-300))
@@ -175,14 +180,14 @@ class Takeover:
         inside = np.where(logs > at[-1], harms[-1] + logs - at[-1], inside)
         return np.maximum.accumulate(np.exp(inside))
 
-    def _trial(self, site, indices, harm):
-        """Harm on the first batch if some units of one site go and its readers take over."""
+    def _trial(self, site, indices, harm, probe):
+        """Harm if some units of one site go and its readers take over."""
         gone = np.zeros(len(self.graph.pinned), dtype=bool)
         gone[site.units[indices]] = True
         weights = {}
         for reading in site.readings:
             self._handed(reading, gone, weights)
-        outs = walk(self.graph, self.batches[:1], lambda name, *_: weights.get(name))
+        outs = walk(self.graph, probe, lambda name, *_: weights.get(name))
         return harm(self._answers(outs, "before"), self._answers(outs, "after"))
 
     def _handed(self, reading, gone, weights):

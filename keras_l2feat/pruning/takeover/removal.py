@@ -9,7 +9,7 @@ by unit)
 Aligned, dead, constant and dependent units cost nothing. Units go one after the other, cheapest
 first. Costs rise, but for few exceptions; so the cheapest few are followed on their own small
 blocks, and all the others are brought up to date once for each batch: n removals are n / BATCH
-products of large matrices.
+products of large matrices. [docs/theory.md §6.4]
 """
 
 from dataclasses import dataclass
