@@ -15,6 +15,7 @@ help:
 	@echo "make test-quick   the tests that take at most two seconds each"
 	@echo "make test-other-kernel  the quick tests on another BLAS kernel, which rounds differently"
 	@echo "make test-oldest  the quick tests with the oldest version of everything that setup.cfg allows"
+	@echo "make attack       hostile files, servers, kills and networks, many; PART=networks COUNT=50 SEED=7 for some"
 	@echo "make lint         ruff check and format check"
 	@echo "make wheel-check  build the wheel, install it apart and use it from an empty folder"
 	@echo "make docs         the site from docs/ and docstrings, in build/site; any warning is an error"
@@ -51,6 +52,10 @@ test-other-kernel: $(VENV)/.installed-test
 	  if [ -z "$$kernel" ]; then echo "No other BLAS kernel is known to run here: nothing is tested twice."; \
 	  else echo "The quick tests with OPENBLAS_CORETYPE=$$kernel"; \
 	    OPENBLAS_CORETYPE=$$kernel $(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow" -q; fi
+
+attack: $(VENV)/.installed-test
+	L2FEAT_ATTACK=1 L2FEAT_ATTACK_SEED=$(SEED) L2FEAT_ATTACK_COUNT=$(COUNT) \
+	  $(PYTEST) -n $(WORKERS) --dist worksteal -rP tests/attack $(if $(PART),-k $(PART))
 
 # Old packages use what newer ones under them deprecate: of that, no news is wanted here.
 test-oldest: $(VENV)-oldest/.installed

@@ -180,7 +180,7 @@ class Plan:
                     for layer, arrays in value.get("weights", {}).items()
                 },
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"Not a plan: {error}.") from error
