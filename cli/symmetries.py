@@ -125,10 +125,10 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
     from keras_l2feat import regularizers
     from keras_l2feat.files import save_model
     from keras_l2feat.network import DenseNetwork
-    from keras_l2feat.theory.manifold import expand as expanded
+    from keras_l2feat.theory.manifold import widen
 
     narrow = DenseNetwork.from_model(model)
-    wide = expanded(narrow, widths, sharing=sharing, zero_types=zero_types, seed=seed)
+    wide = widen(narrow, widths, sharing=sharing, zero_types=zero_types, seed=seed)
     x = np.random.default_rng(seed).standard_normal((256, narrow.widths[0]))
     deviation = float(np.abs(wide(x) - narrow(x)).max() / max(np.abs(narrow(x)).max(), 1e-300))
     if not deviation < 1e-9:  # float64; cancelling zero types of size 1 leave some 1e-14

@@ -16,6 +16,9 @@ from keras_l2feat.version import __version__
 _LAZY = {
     "prune": ("keras_l2feat.pruning", "prune"),
     "tolerance": ("keras_l2feat.pruning.rounding", "tolerance"),
+    "inspect": ("keras_l2feat.pruning.inspect", "inspect"),
+    "diff": ("keras_l2feat.pruning.diff", "diff"),
+    "expand": ("keras_l2feat.pruning.expand", "expand"),
     "mlp": ("keras_l2feat.models", "mlp"),
     "fit": ("keras_l2feat.training", "fit"),
     "DenseNetwork": ("keras_l2feat.network", "DenseNetwork"),
@@ -24,6 +27,8 @@ _SUBPACKAGES = {
     "activations",
     "callbacks",
     "data",
+    "errors",
+    "exports",
     "kernels",
     "layers",
     "models",

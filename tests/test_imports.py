@@ -70,11 +70,11 @@ def test_a_keras_that_fails_to_import_fails_as_it_would_alone(tmp_path):
 
 
 def test_regularizers_of_the_package_load(tmp_path):
-    cost = regularizers.RepresentationCost(np.eye(4), lam=0.1)
+    cost = regularizers.RepresentationPenalty(np.eye(4), lam=0.1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_regularizer=cost)])
     model.save(tmp_path / "m.keras")
     loaded = load_model(tmp_path / "m.keras").layers[0].kernel_regularizer
-    assert isinstance(loaded, regularizers.RepresentationCost)
+    assert isinstance(loaded, regularizers.RepresentationPenalty)
     assert models.RepresentationNetwork.__name__ in str(list(keras.saving.get_custom_objects()))
 
 

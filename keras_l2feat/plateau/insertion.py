@@ -14,7 +14,7 @@ from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import CONJUGATES, dual_bound
 
-__all__ = ["Certificate", "LayerInsertion", "certify"]
+__all__ = ["InsertionCertificate", "LayerInsertion", "certify"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LayerInsertion:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class InsertionCertificate:
     """The insertion certificate of a network on data.
 
     Attributes:
@@ -118,7 +118,7 @@ def certify(
     steps: int = STEPS,
     method: str = "auto",
     seed: int = 0,
-) -> Certificate:
+) -> InsertionCertificate:
     """Ask for every hidden layer whether one more neuron could lower the L2-regularized loss.
 
     Args:
@@ -135,7 +135,7 @@ def certify(
         method: "auto", "enumerate" or "search", see `kernels.insertion.insertion_maximum`.
         seed: of the starts.
 
-    Returns: a `Certificate`.
+    Returns: a `InsertionCertificate`.
 
     Raises:
         InputError: λ is not positive, σ is not homogeneous, or an enumeration is out of reach.
@@ -168,7 +168,7 @@ def certify(
     if network.depth == 2 and found and cost in CONJUGATES:
         score = (1.0 + max(found[0].gap, found[0].live[1] - 1.0)) * 2 * lam
         bound = dual_bound(cost, gradients[1], y, score, lam, network.beta)
-    return Certificate(value + lam * network.squared_norm, value, lam, tuple(found), bound)
+    return InsertionCertificate(value + lam * network.squared_norm, value, lam, tuple(found), bound)
 
 
 def _tape(cost, y):

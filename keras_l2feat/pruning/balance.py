@@ -9,7 +9,7 @@ which contract; the weights are touched once.
 
 import numpy as np
 
-__all__ = ["balance", "norms", "squared_norm"]
+__all__ = ["balance_units", "norms", "squared_norm"]
 
 SWEEPS = 100
 SETTLED = 1e-9  # largest change of log scale after which a sweep is the last
@@ -28,7 +28,7 @@ def squared_norm(graph) -> float:
     return sum(float(square.sum()) for *_, square in _squares(graph).values())
 
 
-def balance(graph) -> None:
+def balance_units(graph) -> None:
     """Rescale, in place, every unit between whose weights only positively homogeneous operations
     lie.
 

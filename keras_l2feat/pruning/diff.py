@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.certificate import compare
-from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.channels.read import given, read
 
 __all__ = ["diff"]
 
@@ -13,7 +13,7 @@ def diff(first, second, data=None, *, seed=0) -> dict:
     """Compare two models with the same inputs and outputs, in float64.
 
     Args:
-        first, second: built Keras models.
+        first, second: built Keras models, or paths of .keras files.
         data: `(name, list of arrays)` or `None`; random inputs are used in any case.
         seed: of the random inputs.
 
@@ -24,6 +24,7 @@ def diff(first, second, data=None, *, seed=0) -> dict:
     Raises:
         InputError: inputs or outputs have other shapes.
     """
+    first, second = given(first), given(second)
     for what in ("inputs", "outputs"):
         shapes = [[tuple(t.shape[1:]) for t in getattr(model, what)] for model in (first, second)]
         if shapes[0] != shapes[1]:

@@ -57,7 +57,7 @@ def inspect(model, *, quiet=True, input_shape=None) -> dict:
                 "would_go": gone,
             }
         )
-    return {"model": model.name, "layers": layers, "barriers": dict(graph.barriers)}
+    return {"model": graph.model.name, "layers": layers, "barriers": dict(graph.barriers)}
 
 
 def _rays(op, quiet):

@@ -2,12 +2,13 @@
 after level."""
 
 import importlib
+from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat.backend import require_keras
 from keras_l2feat.errors import CheckFailed, InputError, Interrupted, bad_argument
-from keras_l2feat.pruning.balance import balance as balance_units
+from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.certificate import certify
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import random_inputs
@@ -48,12 +49,14 @@ def prune(
     """Find the neurons that a model does not need and return an equivalent smaller model.
 
     Args:
-        model: a built Keras model; it is not changed. A subclassed one is read by calling it on
-            symbolic tensors (`channels.symbolic`), and the result is Functional.
+        model: a built Keras model, or the path of a .keras file; it is not changed. A subclassed
+            one is read by calling it on symbolic tensors (`channels.symbolic`), and the result is
+            Functional.
         guarantee: "exact" (every input), "domain" (inputs in a box), "data" (a data set) or
             "bounded" (a tolerance).
-        data: a `data.Dataset`, its name, or arrays (one, or a list of one per input); evaluated in
-            the certificate, and what the level "data" keeps.
+        data: a `data.Dataset`, its name, a pair `(x, y)`, arrays (one, or a list of one per input),
+            or a `tf.data.Dataset` of batches `x` or `(x, y)`; evaluated in the certificate, and what
+            the level "data" keeps.
         plans: plans to carry out instead of finding them (`plan.load_plans`).
         balance: rescale units so that incoming and outgoing weights have equal norm, where the
             model allows it and something was removed.
@@ -95,7 +98,7 @@ def prune(
     graph = read(model, input_shape)
     if guarantee not in GUARANTEES:
         raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
-    data, test = _loaded(data), _loaded(test_data)
+    data, test = _loaded(data, graph.model), _loaded(test_data, graph.model)
     if gaussian:
         if data is not None:
             raise InputError("Gaussian inputs stand for data. Expected: one of the two.")
@@ -202,13 +205,30 @@ def _polished(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, qui
     return polished, rounds, {**facts, "polish": records, "kept": kept(records, data, **targets)}
 
 
-def _loaded(data):
-    """A data set by name is loaded."""
-    if not isinstance(data, str):
-        return data
-    from keras_l2feat import data as catalog
+def _loaded(data, model):
+    """Data by name are loaded, pairs `(x, y)` for a model of one input are a data set, and the
+    batches of a `tf.data.Dataset` are put together."""
+    pair = isinstance(data, tuple) and len(data) == 2 and len(model.inputs) == 1
+    if isinstance(data, (str, Path)) or pair:
+        from keras_l2feat import data as catalog
 
-    return catalog.load(data)
+        return catalog.load(data)
+    return _inputs_of_batches(data) if hasattr(data, "as_numpy_iterator") else data
+
+
+def _inputs_of_batches(batches):
+    """The inputs of a finite `tf.data.Dataset` of batches `x` or `(x, y)`: one array an input."""
+    import keras
+
+    if int(batches.cardinality()) == -1:
+        raise InputError("Argument 'data' must end. Received: a tf.data.Dataset that repeats.")
+    parts = [
+        keras.tree.flatten(batch[0] if isinstance(batch, tuple) else batch)
+        for batch in batches.as_numpy_iterator()
+    ]
+    if not parts:
+        raise InputError("Argument 'data' must hold points. Received: an empty tf.data.Dataset.")
+    return [np.concatenate(arrays) for arrays in zip(*parts)]
 
 
 def named_inputs(model, data, guarantee="exact"):

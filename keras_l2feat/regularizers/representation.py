@@ -5,13 +5,13 @@ import numpy as np
 
 from keras_l2feat.errors import bad_argument
 
-__all__ = ["RepresentationCost"]
+__all__ = ["RepresentationPenalty"]
 
 
 @keras.saving.register_keras_serializable(
     package="keras_l2feat", name="RepresentationCostRegularizer"
 )
-class RepresentationCost(keras.regularizers.Regularizer):
+class RepresentationPenalty(keras.regularizers.Regularizer):
     """λ f_ρ(Z, A): what a variable Z of N representations pays for leaving the reach of fixed
     features A.
 
@@ -29,7 +29,7 @@ class RepresentationCost(keras.regularizers.Regularizer):
         InputError: features that are no matrix, λ negative or a ridge that is not positive.
 
     Example:
-    >>> regularizer = RepresentationCost(np.eye(3), lam=0.5, ridge=1.0, relative=False)
+    >>> regularizer = RepresentationPenalty(np.eye(3), lam=0.5, ridge=1.0, relative=False)
     >>> round(float(regularizer(keras.ops.ones((3, 1)))), 4)
     0.75
     """

@@ -20,12 +20,12 @@ from keras_l2feat.activations import scaling
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
 
-__all__ = ["SHARINGS", "expand", "expand_layer", "flat_directions", "random_owners"]
+__all__ = ["SHARINGS", "expand_layer", "flat_directions", "random_owners", "widen"]
 
 SHARINGS = ("fractions", "free", "balanced")
 
 
-def expand(
+def widen(
     network: DenseNetwork, widths, *, sharing="balanced", zero_types=0, seed=0
 ) -> DenseNetwork:
     """An equivalent network of hidden widths `widths`, drawn at random.

@@ -19,7 +19,7 @@ from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.training.lbfgs import minimize
 
-__all__ = ["RepresentationCost", "cost_curve", "lower_bound", "representation_cost"]
+__all__ = ["FunctionNorm", "cost_curve", "lower_bound", "representation_cost"]
 
 ROUNDS = 40  # of multipliers; the residual falls about tenfold in each, so ten or so are used
 COARSE = 1e-3  # relative residual at which the starts are compared; the best goes on
@@ -33,7 +33,7 @@ GIVE_UP = 1e7  # a fit that has not come after μ grew so much does not come
 
 
 @dataclass(frozen=True)
-class RepresentationCost:
+class FunctionNorm:
     """The least norm that was found.
 
     Attributes:
@@ -72,7 +72,7 @@ def representation_cost(
     bound=True,
     seed=0,
     quiet=True,
-) -> RepresentationCost:
+) -> FunctionNorm:
     """The least Σ‖W_l‖² of networks of given widths that fit `y` on `x` exactly.
 
     Args:
@@ -91,7 +91,7 @@ def representation_cost(
         seed: of the starts.
         quiet: no progress bar.
 
-    Returns: a `RepresentationCost`. For L = 2 and enough neurons the problem is convex in the
+    Returns: a `FunctionNorm`. For L = 2 and enough neurons the problem is convex in the
         covariances and the bound closes; otherwise `cost` is the best found, an upper bound on R.
 
     Raises:
@@ -105,9 +105,7 @@ def representation_cost(
     if not np.any(y):
         zero = [np.zeros_like(w) for w in _random(x, y, hidden, activation, beta, seed).weights]
         network = DenseNetwork(tuple(zero), activation=activation, beta=beta)
-        return RepresentationCost(
-            0.0, network, 0.0, np.zeros_like(y), 0.0 if depth == 2 else None, True
-        )
+        return FunctionNorm(0.0, network, 0.0, np.zeros_like(y), 0.0 if depth == 2 else None, True)
     random = [
         (_random(x, y, hidden, activation, beta, (seed, trial)), None) for trial in range(trials)
     ]
@@ -136,13 +134,13 @@ def representation_cost(
     residual = _residual(network, x, y)
     if residual > accepted:
         cost = np.inf
-    found = RepresentationCost(cost, network, residual, multipliers, trials=tuple(sorted(costs)))
+    found = FunctionNorm(cost, network, residual, multipliers, trials=tuple(sorted(costs)))
     if not bound or depth != 2 or not np.isfinite(found.cost):
         return found
     below, enumerated = lower_bound(
         x, y, multipliers, activation=activation, beta=beta, live=network.weights[0]
     )
-    return RepresentationCost(**{**found.__dict__, "lower_bound": below, "enumerated": enumerated})
+    return FunctionNorm(**{**found.__dict__, "lower_bound": below, "enumerated": enumerated})
 
 
 def lower_bound(x, y, multipliers, *, activation="relu", beta=0.0, live=None, seed=0):
@@ -197,7 +195,7 @@ def _convex(x, y, depth, activation, beta):
     below, enumerated = lower_bound(
         x, y, solution.gradient, activation=activation, beta=beta, live=weights[0]
     )
-    return RepresentationCost(
+    return FunctionNorm(
         network.squared_norm,
         network,
         _residual(network, x, y),
@@ -224,7 +222,7 @@ def cost_curve(x, y, widths, *, trials=5, seed=0, quiet=True, **options) -> dict
         trials, seed: random starts at each width.
         **options: for `representation_cost`.
 
-    Returns: width → `RepresentationCost`, ascending.
+    Returns: width → `FunctionNorm`, ascending.
     """
     found = {}
     widths = sorted(set(widths))

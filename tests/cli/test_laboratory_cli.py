@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     narrow = constructions.bipartite(4).network
     save_model(narrow.to_model(dtype="float64", lam=1e-3), folder / "narrow.keras")
     save_model(
-        manifold.expand(narrow, [7]).to_model(dtype="float64", lam=1e-3), folder / "wide.keras"
+        manifold.widen(narrow, [7]).to_model(dtype="float64", lam=1e-3), folder / "wide.keras"
     )
     tanh = DenseNetwork.random((4, 3, 4), activation="tanh", beta=0.0)
     save_model(tanh.to_model(), folder / "tanh.keras")

@@ -60,7 +60,7 @@ def test_bad_layer_arguments_are_named():
 @pytest.mark.parametrize("shape", [(8, 3), (3, 8), (4, 4)])
 def test_the_regularizer_is_the_cost_at_fixed_features(shape, relative):
     a, z = draw(*shape), draw(shape[0], 2, seed=1)
-    regularizer = regularizers.RepresentationCost(a, 0.7, ridge=0.2, relative=relative)
+    regularizer = regularizers.RepresentationPenalty(a, 0.7, ridge=0.2, relative=relative)
     expected = 0.7 * representation_cost(z, a, 0.2, relative=relative)
     assert float(regularizer(keras.ops.convert_to_tensor(z))) == pytest.approx(
         float(expected), rel=1e-12
@@ -69,7 +69,7 @@ def test_the_regularizer_is_the_cost_at_fixed_features(shape, relative):
 
 def test_the_regularizer_serves_an_embedding_and_is_serializable():
     features = draw(6, 3)
-    regularizer = regularizers.RepresentationCost(features, 0.1)
+    regularizer = regularizers.RepresentationPenalty(features, 0.1)
     again = keras.regularizers.deserialize(keras.regularizers.serialize(regularizer))
     z = keras.ops.convert_to_tensor(draw(6, 2))
     assert float(again(z)) == float(regularizer(z))
@@ -80,4 +80,4 @@ def test_the_regularizer_serves_an_embedding_and_is_serializable():
     )
     for bad, message in ((np.zeros(3), "features"), (np.zeros((0, 2)), "features")):
         with pytest.raises(InputError, match=message):
-            regularizers.RepresentationCost(bad, 0.1)
+            regularizers.RepresentationPenalty(bad, 0.1)

@@ -31,7 +31,7 @@ def test_expansion_keeps_the_function(seed, activation, beta, sharing, hidden, z
     generator = np.random.default_rng(seed)
     network = DenseNetwork.random((3, *hidden, 2), activation=activation, beta=beta, seed=seed)
     widths = [n + zero_types + int(generator.integers(5)) for n in hidden]
-    wide = manifold.expand(network, widths, sharing=sharing, zero_types=zero_types, seed=seed)
+    wide = manifold.widen(network, widths, sharing=sharing, zero_types=zero_types, seed=seed)
     assert wide.hidden == tuple(widths)
     assert deviation(network, wide, generator.standard_normal((20, 3))) < 1e-12
     if sharing == "balanced":
@@ -139,12 +139,12 @@ def test_shares_can_be_chosen():
 def test_wrong_expansions_are_refused():
     network = DenseNetwork.random((2, 2, 1), seed=0)
     with pytest.raises(InputError, match="at least 2"):
-        manifold.expand(network, [1])
+        manifold.widen(network, [1])
     with pytest.raises(InputError, match="one width for each"):
-        manifold.expand(network, [3, 3])
+        manifold.widen(network, [3, 3])
     with pytest.raises(InputError, match="each of 0 … 1 occurs"):
         manifold.expand_layer(network, 0, [0, 0, -1])
     with pytest.raises(InputError, match="sum to 1"):
         manifold.expand_layer(network, 0, [0, 1, 0], shares=[0.5, 1, 0.6])
     with pytest.raises(InputError, match="positively homogeneous"):
-        manifold.expand(DenseNetwork.random((2, 2, 1), activation="tanh"), [3], sharing="balanced")
+        manifold.widen(DenseNetwork.random((2, 2, 1), activation="tanh"), [3], sharing="balanced")

@@ -44,7 +44,7 @@ def test_many_neurons_on_few_points_reduce_to_the_dimension_of_their_span():
 def test_expansion_changes_no_bound():
     network = DenseNetwork.random((4, 5, 3, 2), seed=1)
     x = np.random.default_rng(0).standard_normal((12, 4))
-    wide = manifold.expand(network, (11, 9), seed=2)
+    wide = manifold.widen(network, (11, 9), seed=2)
     for narrow, expanded in zip(ranks.rank_report(network, x), ranks.rank_report(wide, x)):
         assert (narrow.lower, narrow.rays, narrow.caratheodory) == (
             expanded.lower,

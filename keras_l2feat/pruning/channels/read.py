@@ -1,9 +1,12 @@
 """From a Keras model, nested ones included, to the operations of its channel graph, call by
 call."""
 
+from pathlib import Path
+
 import numpy as np
 
-from keras_l2feat.errors import InputError
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.files import load_model
 from keras_l2feat.pruning.channels.builder import Builder
 from keras_l2feat.pruning.channels.graph import Graph, Source
 from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register their rules)
@@ -17,7 +20,22 @@ from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register 
 )
 from keras_l2feat.pruning.channels.symbolic import as_functional
 
-__all__ = ["functional", "read"]
+__all__ = ["functional", "given", "read"]
+
+
+def given(model):
+    """The Keras model that a user gives: itself, or the path of a `.keras` file.
+
+    Raises:
+        InputError: it is neither, or the file cannot be loaded.
+    """
+    import keras
+
+    if isinstance(model, (str, Path)):
+        return load_model(model)
+    if not isinstance(model, keras.Model):
+        raise bad_argument("model", "a Keras model or the path of a .keras file", model)
+    return model
 
 
 def read(model, input_shape=None) -> Graph:
@@ -25,13 +43,14 @@ def read(model, input_shape=None) -> Graph:
 
     Args:
         model: Sequential, Functional, or subclassed where `call` is symbolic (`as_functional`):
-            then `graph.model` is the Functional model that it is read as.
+            then `graph.model` is the Functional model that it is read as; or a path (`given`).
         input_shape: of a subclassed model that was not built yet.
 
     Raises:
         InputError: the model cannot be read, or is not built yet; or a weight is infinite or no
             number.
     """
+    model = given(model)
     if _is_subclassed(model):
         model = as_functional(model, input_shape)
     graph = Builder(model)

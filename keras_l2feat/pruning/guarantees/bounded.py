@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.progress import bar
-from keras_l2feat.pruning.balance import balance
+from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.channels.graph import Source
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
@@ -219,7 +219,7 @@ class _Search:
             plan = plan_of(self.engine, self.gone(cut))
             model = rewrite(self.graph, plan)
             if balanced and plan:
-                balance(read(model))
+                balance_units(read(model))
             parts = self._measured(before, outputs(precise(model), given), whole)
             if self.target.sized or not plan or self.target.reached(parts):
                 return plan, parts

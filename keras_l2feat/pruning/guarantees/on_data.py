@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_l2feat.caratheodory import DEVIATION, reduce_layer
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.balance import balance, norms, squared_norm
+from keras_l2feat.pruning.balance import balance_units, norms, squared_norm
 from keras_l2feat.pruning.capture import layer_inputs
 from keras_l2feat.pruning.channels.graph import Depthwise, Linear
 from keras_l2feat.pruning.channels.read import read
@@ -148,7 +148,7 @@ def within_norm(planner):
                 return found
             smaller = read(rewrite(graph, found))
             if balanced:
-                balance(smaller)
+                balance_units(smaller)
             if squared_norm(smaller) <= limit:
                 return found
         return Plan(found.guarantee, facts=found.facts)
