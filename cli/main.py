@@ -39,7 +39,13 @@ COMMANDS = {
 }
 
 # What an argument of the library is called on the command line, where that is another name.
-OPTIONS = {"max_iterations": "iterations", "network": "source", "model": "source"}
+OPTIONS = {
+    "max_iterations": "iterations",
+    "network": "source",
+    "model": "source",
+    "r": "least",
+    "m": "width",
+}
 
 
 class LazyGroup(click.Group):
@@ -120,7 +126,7 @@ def main(args=None):
     args = sys.argv[1:] if args is None else args
     with Signals() as signals:
         try:
-            code = cli.main(args=args, standalone_mode=False) or 0
+            code = cli.main(args=args, prog_name="l2feat", standalone_mode=False) or 0
             sys.stdout.flush()
         except BaseException as error:
             # Whatever a library made of the interrupt, it was one.
@@ -171,7 +177,7 @@ def _in_own_words(message, args) -> str:
     names = {parameter.name: paths.shown(parameter) for parameter in command.params}
 
     def own(found):
-        return names.get(OPTIONS.get(found[1], found[1]), found[0])
+        return names.get(OPTIONS.get(found[1], found[1]), f"Value {found[1]!r}")
 
     message = re.sub(r"Argument '(\w+)'", own, message)
     return re.sub(r"Received: \w+=(?!=)", "Received: ", message)
