@@ -10,11 +10,11 @@ model, FLOPs of the linear operations.
 import argparse
 
 import keras
+from gauge import gauge
 
 from keras_l2feat import models, prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.expand import expand
-from keras_l2feat.pruning.gauge import gauge
 from keras_l2feat.pruning.measure import latencies
 
 layers = keras.layers

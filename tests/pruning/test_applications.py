@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from gauge import gauge
 
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.expand import expand, expandable
-from keras_l2feat.pruning.gauge import gauge
 
 SHAPES = {"ResNet50": 32, "VGG16": 32, "MobileNetV2": 32, "DenseNet121": 32}
 

@@ -4,6 +4,7 @@ notice."""
 import keras
 import numpy as np
 import pytest
+from gauge import gauge
 from keras import layers
 
 from keras_l2feat.activations import Scaling
@@ -12,7 +13,6 @@ from keras_l2feat.pruning import prune, rewrite
 from keras_l2feat.pruning.channels import builder
 from keras_l2feat.pruning.channels.rules import linear as rules_linear
 from keras_l2feat.pruning.expand import expand
-from keras_l2feat.pruning.gauge import gauge
 from keras_l2feat.pruning.guarantees import exact
 from keras_l2feat.pruning.plan import BIAS
 from keras_l2feat.pruning.values import numbering as groups

@@ -4,13 +4,13 @@ stays."""
 import keras
 import numpy as np
 import pytest
+from gauge import gauge
 from keras import layers
 
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, random_inputs
 from keras_l2feat.pruning.expand import expand, expandable
-from keras_l2feat.pruning.gauge import gauge
 
 GRAPHS = 300
 QUICK = 10

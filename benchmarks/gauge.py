@@ -8,7 +8,7 @@ weights finds: for tests and benchmarks.
 
 import numpy as np
 
-from keras_l2feat.pruning.channels import graph as g
+from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.rewrite import rebuild
 
@@ -54,32 +54,45 @@ def _normalized(graph):
 
     Returns: (units,) bool; and the first normalizations, (layer, mean, variance, epsilon, units).
     """
-    raw = {}  # id(tensor) -> (channels,) bool: as the layer wrote it, up to linear passes
-    good = np.ones(len(graph.pinned), dtype=bool) & ~graph.pinned
-    first = {}
-    for op in graph.ops:
-        before = [raw[id(tensor)] for tensor in op.inputs]
-        if isinstance(op, g.Linear) and op.reader is not None:
-            good[op.inputs[0].units[before[0]]] = False
-            raw[id(op.out)] = np.ones(len(op.out.units), dtype=bool)
-        elif isinstance(op, g.Affine) and op.statistics:
-            layer, mean, variance, epsilon = op.statistics
-            if before[0].all() and (graph.weight(layer, variance) > 4 * epsilon).all():
-                first[layer] = (layer, mean, variance, epsilon, op.inputs[0].units)
-            else:
-                good[op.inputs[0].units[before[0]]] = False
-            raw[id(op.out)] = np.zeros(len(op.out.units), dtype=bool)
-        elif isinstance(op, g.Concat):
-            raw[id(op.out)] = np.concatenate(before)
-        elif isinstance(op, g.Pass):
-            raw[id(op.out)] = before[0]
-        elif isinstance(op, g.Linear):
-            raw[id(op.out)] = np.ones(len(op.out.units), dtype=bool)
-        else:
-            for tensor, mask in zip(op.inputs, before):
-                good[tensor.units[mask]] = False
-            raw[id(op.out)] = np.zeros(len(op.out.units), dtype=bool)
-    written = np.zeros(len(good), dtype=bool)
+    walk = _Raw(graph)
+    interpret(graph, walk)
+    written = np.zeros(len(walk.good), dtype=bool)
     for units in graph.writers.values():
         written[units] = True
-    return good & written, list(first.values())
+    return walk.good & written, list(walk.first.values())
+
+
+class _Raw(Semantics):
+    """Whether each channel is as a layer wrote it, up to linear passes, (channels,) bool; `good`
+    loses the units that meet anything but a normalization like that."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.good, self.first = ~graph.pinned, {}
+
+    def met(self, op, *raw):
+        for tensor, mask in zip(op.inputs, raw):
+            self.good[tensor.units[mask]] = False
+        return np.zeros(len(op.out.units), dtype=bool)
+
+    source = depthwise = map = sum = product = spread = met
+
+    def linear(self, op, raw):
+        if op.reader is not None:
+            self.met(op, raw)
+        return np.ones(len(op.out.units), dtype=bool)
+
+    def affine(self, op, raw):
+        if not op.statistics:
+            return self.met(op, raw)
+        layer, mean, variance, epsilon = op.statistics
+        if not (raw.all() and (self.graph.weight(layer, variance) > 4 * epsilon).all()):
+            return self.met(op, raw)
+        self.first[layer] = (layer, mean, variance, epsilon, op.inputs[0].units)
+        return np.zeros(len(op.out.units), dtype=bool)
+
+    def passed(self, op, raw):
+        return raw
+
+    def concat(self, op, *raw):
+        return np.concatenate(raw)
