@@ -47,14 +47,53 @@ def domain_plan(graph, *, input_range=None, merges=False, **_):
 
 class _Inside(Values):
     """The values on a box: an activation is linear where it is stable, constant where it is
-    saturated."""
+    saturated.
+
+    The size of an atom is a bound of it on the box, where one is known, and a weight is measured by
+    what it can contribute: noise in the weights of an input that is 0 all over the box, or of a
+    hundredth of the others' width, is as much noise as that makes it.
+    """
 
     def __init__(self, graph, found):
         self.found = found  # the box of each tensor
         super().__init__(graph)
 
+    def bound(self, tensor):
+        """The largest absolute value of each channel of a tensor, NaN where nothing bounds it."""
+        box = self.found[tensor.number]
+        largest = np.maximum(np.abs(box.low), np.abs(box.high))
+        return np.where(np.isfinite(largest), largest, np.nan)
+
+    def size_with(self, atom, constant):
+        return self.sizes[atom] + abs(constant)
+
+    def judged(self, forms):
+        if forms.labels is not None:  # one atom a channel: nothing to weigh against it
+            return forms
+        sizes = self.size_of(forms.rows)
+        if not np.isfinite(sizes).all():
+            return forms
+        terms = forms.spread * sizes[:, None]
+        reach = np.maximum(terms.max(axis=0, initial=0.0), np.abs(forms.constant))
+        return replace(
+            forms,
+            matrix=forms.matrix * sizes[:, None],
+            terms=np.broadcast_to(reach, terms.shape),
+            shift=np.maximum(forms.shift, reach),
+        )
+
+    def source(self, op, *inputs):
+        atoms = self.new(len(op.out.units), self.bound(op.out))
+        return self.monomials(atoms, np.ones(len(atoms)))
+
     def map(self, op, *inputs):
         forms = super().map(op, *inputs)
+        free = np.flatnonzero(forms.matrix[0])
+        for atom, size in zip(
+            forms.labels[free].tolist(),
+            (self.bound(op.out)[free] / np.abs(forms.matrix[0, free])).tolist(),
+        ):
+            self.sizes[atom] = size
         if len(inputs) != 1:
             return forms
         inward, outward = self.found[op.inputs[0].number], self.found[op.out.number]

@@ -73,6 +73,10 @@ class Values(Semantics):
         dtype explains."""
         return tolerance(self.dtype, length, ROUNDINGS)
 
+    def size_with(self, atom, constant) -> float:
+        """The size of an atom plus a constant; as sizes are relative, that of the atom."""
+        return self.sizes[atom]
+
     @functools.cached_property
     def needed(self):
         """(units,) bool: some way of weights that are not 0 leads from there to an output. What
@@ -136,22 +140,23 @@ class Values(Semantics):
         leader, factor = np.arange(forms.count), np.ones(forms.count)
         drift = np.zeros(forms.count)
         bound = self.slack(len(forms.rows) + 1)
-        spread = forms.spread
-        still = (np.abs(forms.matrix) <= bound * spread).all(axis=0)
-        zero = still & (np.abs(forms.constant) <= bound * forms.shift) if constants else still
+        judged = self.judged(forms)
+        spread = judged.spread
+        still = (np.abs(judged.matrix) <= bound * spread).all(axis=0)
+        zero = still & (np.abs(judged.constant) <= bound * judged.shift) if constants else still
         live = np.flatnonzero(~still)
-        parts, terms = [forms.matrix.T], [spread.T]
+        parts, terms = [judged.matrix.T], [spread.T]
         if constants:
-            parts, terms = [*parts, forms.constant[:, None]], [*terms, forms.shift[:, None]]
+            parts, terms = [*parts, judged.constant[:, None]], [*terms, judged.shift[:, None]]
         if len(live) < forms.count:
             parts, terms = ([part[live] for part in side] for side in (parts, terms))
-        single = forms.terms is None and (
-            not constants or (forms.shift == abs(forms.constant)).all()
+        single = judged.terms is None and (
+            not constants or (judged.shift == abs(judged.constant)).all()
         )
         groups = aligned_groups(
             parts, scaling, self.dtype, roundings=ROUNDINGS, terms=None if single else terms
         )
-        reach = self._reach(forms, spread) if groups or forms.terms is not None else None
+        reach = self._reach(forms, forms.spread) if groups or judged.terms is not None else None
         kinds = [k for k in (forms.labels, labels) if k is not None]
         kind = np.zeros(forms.count, dtype=int)  # only channels of one kind can be one
         if kinds:
@@ -170,6 +175,11 @@ class Values(Semantics):
         if reach is not None:  # what was left of weights that cancelled
             drift[still] = self._reach(forms, np.abs(forms.matrix))[still]
         return leader, factor, drift
+
+    def judged(self, forms) -> Forms:
+        """Forms whose entries and terms say which channels are equal up to rounding: for every
+        input, each entry by itself."""
+        return forms
 
     def _reach(self, forms, entries):
         """How large channels with these entries are, (channels,): the largest of what they add
@@ -245,7 +255,7 @@ class Values(Semantics):
             )
         )
         moved = [
-            self.atom(("plus", name, by), self.sizes[name]) if by else name
+            self.atom(("plus", name, by), self.size_with(name, by)) if by else name
             for name, by in zip(names.tolist(), offset.tolist())
         ]
         moved = np.array(moved, dtype=int)
