@@ -50,6 +50,33 @@ VALUES = [
 ]
 
 
+NUMBERS = [
+    -2,
+    -1,
+    0,
+    1,
+    2,
+    4,
+    5,
+    6,
+    99,
+    10**9,
+    0.5,
+    -1.0,
+    1e-300,
+    1e38,
+    1e300,
+    float("nan"),
+    float("inf"),
+]
+
+
+def at(value, place):
+    for key in place:
+        value = value[key]
+    return value
+
+
 def flip(content, generator):
     content = bytearray(content)
     for place in generator.integers(len(content), size=generator.integers(1, 9)):
@@ -69,19 +96,22 @@ def places(value, before=()):
 
 
 def mutated_json(content, generator):
-    """One node replaced, removed, nested deeply or repeated; or bytes flipped."""
-    kind = generator.integers(6)
+    """One node replaced, removed, nested deeply or repeated; or bytes flipped. As often a number
+    becomes another, so that what is wrong is the sense and not the form."""
+    kind = generator.integers(12)
     if kind == 0:
         return flip(content, generator)
     if kind == 1:
         return content[: generator.integers(len(content))]
     value = json.loads(content)
     found = [place for place in places(value) if place]
+    if kind > 5:
+        found = [place for place in found if isinstance(at(value, place), int | float)]
     *way, last = found[generator.integers(len(found))]
-    node = value
-    for key in way:
-        node = node[key]
-    if kind == 2:
+    node = at(value, way)
+    if kind > 5:
+        node[last] = NUMBERS[generator.integers(len(NUMBERS))]
+    elif kind == 2:
         del node[last]
     elif kind == 3:
         node[last] = [node[last]] * int(generator.integers(2, 2000))
@@ -93,12 +123,15 @@ def mutated_json(content, generator):
 
 
 def mutated_npz(content, generator):
-    """Bytes flipped, also inside members with right checksums; arrays replaced by others."""
-    kind = generator.integers(5)
+    """Bytes flipped, also inside members with right checksums; arrays replaced by others. As often
+    only a number, or the type of the numbers, becomes another."""
+    kind = generator.integers(10)
     if kind == 0:
         return flip(content, generator)
     if kind == 1:
         return content[: generator.integers(len(content))]
+    if kind > 4:
+        return changed_numbers(content, generator)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = list(members)[generator.integers(len(members))]
@@ -116,6 +149,25 @@ def mutated_npz(content, generator):
     with zipfile.ZipFile(stream, "w") as archive:
         for member, body in members.items():
             archive.writestr(member, body)
+    return stream.getvalue()
+
+
+def changed_numbers(content, generator):
+    with np.load(io.BytesIO(content)) as archive:
+        arrays = dict(archive)
+    names = list(arrays)
+    name = names[generator.integers(len(names))]
+    with np.errstate(all="ignore"):
+        if generator.integers(2):
+            dtype = generator.choice(["f2", "f4", "f8", "i1", "i8", "u1", "u8", "?", ">f4", "g"])
+            arrays[name] = arrays[name].astype(dtype)
+        if generator.integers(2):
+            number = np.float64(NUMBERS[generator.integers(len(NUMBERS))])
+            arrays[name].flat[generator.integers(arrays[name].size)] = number.astype(
+                arrays[name].dtype
+            )
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
     return stream.getvalue()
 
 
