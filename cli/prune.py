@@ -164,6 +164,13 @@ class Range(InputFile):
     type=click.Choice(list(EXPORTS)),
     help="Write the pruned model in this format too, beside OUT.keras.",
 )
+@click.option(
+    "--plain",
+    "plainly",
+    is_flag=True,
+    help="Write the model in Keras' own layers, to load without this package: an amount of bias β "
+    "goes into the bias, and λ/β² is its penalty. |x| as an activation stays.",
+)
 @click.option("--no-latency", is_flag=True, help="Do not time the models.")
 @json_option
 @seed_option
@@ -180,6 +187,7 @@ def command(
     report_path,
     rays_path,
     export_format,
+    plainly,
     no_latency,
     json_path,
     seed,
@@ -209,7 +217,7 @@ def command(
     if curve_path:
         options["curve"] = True
 
-    from keras_l2feat.pruning import load_plans, prune, save_plans
+    from keras_l2feat.pruning import load_plans, plain, prune, save_plans
     from keras_l2feat.pruning.advice import advice
     from keras_l2feat.pruning.table import table
 
@@ -235,7 +243,7 @@ def command(
         if written:
             from keras_l2feat.files import save_model
 
-            save_model(pruned, written)
+            save_model(plain(pruned) if plainly else pruned, written)
         if curve_path:
             from keras_l2feat.plots.tradeoff import write_tradeoff
 

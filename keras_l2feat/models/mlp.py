@@ -26,7 +26,8 @@ def mlp(
     """A fully connected network `input_dim → widths → outputs` with linear outputs.
 
     With β = 1 or 0 it is made of `keras.layers.Dense` alone, so that its file loads without this
-    package; any other β takes `layers.HomogeneousDense`.
+    package; any other β takes `layers.HomogeneousDense`, in whose terms λ is counted and
+    gradients are taken (`pruning.plain` folds β away where that no longer matters).
 
     Args:
         input_dim: values per data point, n_0.
