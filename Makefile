@@ -16,7 +16,7 @@ help:
 	@echo "make test-other-kernel  the quick tests on another BLAS kernel, which rounds differently"
 	@echo "make test-oldest  the quick tests with the oldest version of everything that setup.cfg allows"
 	@echo "make attack       hostile files, servers, kills and networks, many; PART=networks COUNT=50 SEED=7 for some"
-	@echo "make lint         ruff check and format check"
+	@echo "make lint         ruff check and format check, types"
 	@echo "make wheel-check  build the wheel, install it apart and use it from an empty folder"
 	@echo "make docs         the site from docs/ and docstrings, in build/site; any warning is an error"
 	@echo "make bench        every benchmark, printing ratios (long)"
@@ -72,6 +72,7 @@ $(VENV)-oldest/.installed: setup.cfg
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/python -m mypy
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # lowest first
     *(
         "errors",
+        "types",
         "version",
         "imports",
         "backend",

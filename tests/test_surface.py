@@ -113,3 +113,35 @@ def test_no_two_classes_share_a_name():
 
 def test_the_package_is_typed():
     assert (Path(keras_l2feat.__file__).parent / "py.typed").exists()
+
+
+TYPED = ("callbacks", "data", "layers", "models", "objectives", "regularizers", "training")
+
+
+def public_functions(path):
+    """The functions and methods that a module lists, by name."""
+    text = path.read_text()
+    listed = re.search(r"__all__ = \[(.*?)\]", text, re.DOTALL)
+    for node in ast.parse(text).body:
+        if not listed or f'"{getattr(node, "name", "")}"' not in listed[1]:
+            continue
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for one in node.body:
+                public = re.match(r"[a-z]|__init__|__call__", getattr(one, "name", "_"))
+                if isinstance(one, ast.FunctionDef) and public:
+                    yield f"{node.name}.{one.name}", one
+
+
+@pytest.mark.parametrize("folder", TYPED)
+def test_every_public_signature_is_typed(folder):
+    untyped = []
+    for path in (ROOT / "keras_l2feat" / folder).rglob("*.py"):
+        for name, function in public_functions(path):
+            given = function.args
+            named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+            bare = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
+            if bare or (function.returns is None and function.name != "__init__"):
+                untyped.append(f"{path.name}: {name}({', '.join(bare)})")
+    assert untyped == []

@@ -49,31 +49,33 @@ class AlignNeurons(keras.callbacks.Callback):
     True
     """
 
-    def __init__(self, angle=1e-2, every=50, negligible=1e-4):
+    def __init__(self, angle: float = 1e-2, every: int = 50, negligible: float = 1e-4) -> None:
         super().__init__()
         if every < 1:
             raise bad_argument("every", "at least 1", every)
         self.angle, self.every, self.negligible = angle, every, negligible
-        self._rays, self._batches, self._seen = (), None, None
+        self._rays: tuple = ()
+        self._batches: int | None = None
+        self._seen: int | None = None
         self._raw = None  # the weights to go on from, while others see aligned ones
         self._aligned = set()  # digests of all weights that were shown: a callback may restore them
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._rays = rays.snap(DenseNetwork.from_model(self.model), self.angle, self.negligible)[1]
         self._batches, self._seen = self.params.get("steps"), None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._hide()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._seen = batch + 1
         if self._batches is not None and self._seen >= self._batches:
             self._show()
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict | None = None) -> None:
         self._show()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._batches = self._batches or self._seen  # a generator's number shows only now
         if self._seen or (epoch + 1) % self.every == 0:
             self._show()
@@ -82,7 +84,7 @@ class AlignNeurons(keras.callbacks.Callback):
         if logs is not None:
             logs.update({f"rays_{layer}": count for layer, count in enumerate(self._rays, start=1)})
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self._show()
         self._raw = None
 

@@ -7,6 +7,7 @@ from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.training.rays import rays
+from keras_l2feat.types import Data
 
 __all__ = ["EffectiveWidth"]
 
@@ -30,7 +31,15 @@ class EffectiveWidth(keras.callbacks.Callback):
             layers do not carry one λ > 0.
     """
 
-    def __init__(self, angle=1e-2, *, negligible=1e-3, data=None, every=1, starts=50):
+    def __init__(
+        self,
+        angle: float = 1e-2,
+        *,
+        negligible: float = 1e-3,
+        data: Data | None = None,
+        every: int = 1,
+        starts: int = 50,
+    ) -> None:
         super().__init__()
         if every < 1:
             raise bad_argument("every", "at least 1", every)
@@ -43,10 +52,10 @@ class EffectiveWidth(keras.callbacks.Callback):
         )
         self._measured = {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._measure()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if (epoch + 1) % self.every == 0:
             self._measure()
         if logs is not None:

@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.archive.arrays import read_arrays
 from keras_l2feat.data.dataset import Dataset
@@ -15,7 +16,7 @@ MOST_CLASSES = 100_000  # one label that is a mistake would ask for gigabytes of
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def read_npz(path) -> dict:
+def read_npz(path: str | Path) -> dict:
     """The arrays `x_train, y_train[, x_test, y_test]` of an `.npz` file, checked to fit together.
 
     Raises:
@@ -32,7 +33,7 @@ def read_npz(path) -> dict:
     return _checked(arrays, f"Data file {str(path)!r}", found)
 
 
-def as_inputs(x, scale) -> np.ndarray:
+def as_inputs(x: ArrayLike, scale: Fraction) -> np.ndarray:
     """Stored arrays `(N, …)` of any real dtype as inputs `(N, d)`: `scale · x` in float32.
 
     Args:
@@ -57,7 +58,7 @@ def _within(array, what):
     return array
 
 
-def from_npz(path, *, scale=Fraction(1)) -> Dataset:
+def from_npz(path: str | Path, *, scale: Fraction = Fraction(1)) -> Dataset:
     """A data set from an `.npz` file.
 
     Integer `y` of shape `(N,)` or `(N, 1)` are class labels 0 … k − 1; anything else is a
@@ -74,7 +75,7 @@ def from_npz(path, *, scale=Fraction(1)) -> Dataset:
     )
 
 
-def from_pair(x, y, *, scale=Fraction(1)) -> Dataset:
+def from_pair(x: ArrayLike, y: ArrayLike, *, scale: Fraction = Fraction(1)) -> Dataset:
     """A data set of training points alone, from arrays `x (N, …)` and `y`, read as in a file."""
     arrays = {"x_train": np.asarray(x), "y_train": np.asarray(y)}
     arrays = _checked(arrays, "Argument 'data'", list(arrays))
@@ -123,7 +124,8 @@ def _checked(arrays, what, found) -> dict:
 def _dataset(arrays, what, scale, **named) -> Dataset:
     """A `Dataset` of checked arrays."""
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
-    fields, classes = {}, None
+    fields: dict = {}
+    classes = None
     labels = all(
         np.issubdtype(arrays[f"y_{part}"].dtype, np.integer)
         and arrays[f"y_{part}"].size == len(arrays[f"y_{part}"])

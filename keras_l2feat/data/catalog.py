@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,19 +14,20 @@ from keras_l2feat.data.mnist import PIXEL, mnist
 from keras_l2feat.data.teacher import teacher
 from keras_l2feat.data.toys import bipartite, linear, one_dim, one_hot, two_points
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.types import Data
 
 __all__ = ["load", "names", "register"]
 
-_MAKERS = {}
+_MAKERS: dict[str, Callable] = {}
 _FILE = re.compile(r"(.+\.npz)(?=:|$)", re.DOTALL)
 # how the text of an option is read, and what is expected; the others are whole numbers
-_READERS = {
+_READERS: dict[str, tuple[Callable, str]] = {
     "digits": (lambda text: tuple(map(int, text)), "digits that are whole numbers, as in 789"),
     "scale": (Fraction, "a number or a fraction, as in 1/255"),
 }
 
 
-def register(name: str, maker) -> None:
+def register(name: str, maker: Callable) -> None:
     """Make `maker(*, name=..., **options) -> Dataset` answer to `name` in `load`."""
     _MAKERS[name] = maker
 
@@ -35,7 +37,7 @@ def names() -> tuple:
     return tuple(_MAKERS)
 
 
-def load(name, *, scale=None) -> Dataset:
+def load(name: Data, *, scale: str | float | None = None) -> Dataset:
     """The data set behind a name, an `.npz` path, a pair `(x, y)` of arrays, or a `Dataset` itself.
 
     A name may carry options, `NAME:key=value,…`: `mnist:digits=789,n=42`, `teacher:width=5,seed=3`,

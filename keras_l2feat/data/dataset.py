@@ -1,12 +1,14 @@
 """One data set: arrays, what they are for, and where they came from."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.types import Model
 
 __all__ = ["Dataset"]
 
@@ -96,7 +98,7 @@ class Dataset:
             raise bad_argument("n", f"between 1 and {len(self.x_train)}", n)
         return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
 
-    def check_widths(self, widths, what="the network's widths") -> None:
+    def check_widths(self, widths: Sequence[int], what: str = "the network's widths") -> None:
         """Raise an `InputError` unless widths n_0 … n_L begin with the inputs and end with the
         outputs of the data; of classes there may be more than the labels show.
 
@@ -110,17 +112,19 @@ class Dataset:
                 f"Data set {self.name!r} has {inputs} inputs and {self.outputs} outputs; {what} are {widths}."
             )
 
-    def fits(self, outputs) -> bool:
+    def fits(self, outputs: int) -> bool:
         """Whether a network of so many outputs can be trained on the data."""
         return outputs == self.outputs or (self.classes or outputs) < outputs
 
-    def inputs(self, model, split: str = "train"):
+    def inputs(self, model: Model, split: str = "train") -> np.ndarray:
         """`x_train` (or `x_test`) in the shape that `model`'s single input has.
 
         Raises:
             InputError: the model's input takes another number of values per point.
         """
         x = self.x_train if split == "train" else self.x_test
+        if x is None:
+            raise InputError(f"Data set {self.name!r} has no test points.")
         inputs = model.inputs
         if len(inputs) != 1:
             raise InputError(

@@ -5,6 +5,7 @@ The database is by LeCun, Cortes and Burges, CC BY-SA 3.0 (see LICENSE-mnist.md 
 """
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +25,14 @@ LICENCE = "CC BY-SA 3.0 (LeCun, Cortes, Burges)"
 SOURCE = "MNIST database of handwritten digits, original order"
 
 
-def mnist(*, full=False, digits=None, n=None, scale=PIXEL, name=None) -> Dataset:
+def mnist(
+    *,
+    full: bool = False,
+    digits: Sequence[int] | None = None,
+    n: int | None = None,
+    scale: Fraction = PIXEL,
+    name: str | None = None,
+) -> Dataset:
     """Handwritten digits, 28 × 28 flattened, pixels divided by 255 unless `scale` says otherwise.
 
     Args:
@@ -42,7 +50,7 @@ def mnist(*, full=False, digits=None, n=None, scale=PIXEL, name=None) -> Dataset
             set.
     """
     arrays = _full() if full else read_npz(SUBSET)
-    names = range(10)
+    names = list(range(10))
     if digits is not None:
         digits = sorted({int(digit) for digit in digits})
         if not digits or not set(digits) <= set(range(10)):
@@ -58,8 +66,10 @@ def mnist(*, full=False, digits=None, n=None, scale=PIXEL, name=None) -> Dataset
             raise bad_argument("n", f"between 1 and {available}", n)
         arrays["x_train"], arrays["y_train"] = arrays["x_train"][:n], arrays["y_train"][:n]
     chosen = "" if digits is None else ":digits=" + "".join(map(str, digits))
-    pixels = {f"x_{part}": as_inputs(arrays[f"x_{part}"], scale) for part in ("train", "test")}
-    labels = {f"y_{part}": arrays[f"y_{part}"].astype("int64") for part in ("train", "test")}
+    pixels: dict = {
+        f"x_{part}": as_inputs(arrays[f"x_{part}"], scale) for part in ("train", "test")
+    }
+    labels: dict = {f"y_{part}": arrays[f"y_{part}"].astype("int64") for part in ("train", "test")}
     return Dataset(
         name=name or ("mnist" if full else "mnist-1k") + chosen,
         **pixels,

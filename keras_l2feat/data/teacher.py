@@ -12,13 +12,23 @@ from keras_l2feat.network import DenseNetwork
 __all__ = ["teacher", "teacher_network"]
 
 
-def teacher_network(*, depth=3, width=10, inputs=10, outputs=1, seed=0) -> DenseNetwork:
+def teacher_network(
+    *, depth: int = 3, width: int = 10, inputs: int = 10, outputs: int = 1, seed: int = 0
+) -> DenseNetwork:
     """The random network behind `teacher` of the same arguments, before its outputs are scaled."""
     return _network(np.random.default_rng(seed), depth, width, inputs, outputs)
 
 
 def teacher(
-    *, depth=3, width=10, inputs=10, outputs=1, n=1000, n_test=1000, seed=0, name=None
+    *,
+    depth: int = 3,
+    width: int = 10,
+    inputs: int = 10,
+    outputs: int = 1,
+    n: int = 1000,
+    n_test: int = 1000,
+    seed: int = 0,
+    name: str | None = None,
 ) -> Dataset:
     """Targets of a random network of `depth` weight matrices and hidden layers of `width`.
 

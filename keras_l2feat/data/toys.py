@@ -8,7 +8,7 @@ from keras_l2feat.errors import bad_argument
 __all__ = ["bipartite", "linear", "one_dim", "one_hot", "two_points"]
 
 
-def bipartite(*, n=4, name=None) -> Dataset:
+def bipartite(*, n: int = 4, name: str | None = None) -> Dataset:
     """X = I and Y = [[n/2·I, 1], [1, n/2·I]], `(n, n)` both: a ReLU network without bias needs n²/4
     neurons.
 
@@ -23,7 +23,7 @@ def bipartite(*, n=4, name=None) -> Dataset:
     return _toy(name or f"bipartite:n={n}", np.eye(n), y, f"bipartite(n={n})")
 
 
-def one_hot(*, classes=3, n=9, name=None) -> Dataset:
+def one_hot(*, classes: int = 3, n: int = 9, name: str | None = None) -> Dataset:
     """X = I and one-hot targets, `(n, n)` and `(n, classes)`, class sizes as even as can be.
 
     Two layers of ReLU without bias need one neuron per class; the least Σ‖W‖² is 2 Σ √(class size)
@@ -40,7 +40,7 @@ def one_hot(*, classes=3, n=9, name=None) -> Dataset:
     )
 
 
-def two_points(*, name=None) -> Dataset:
+def two_points(*, name: str | None = None) -> Dataset:
     """X = (1, −1), Y = (1, 1), where a minimum of the weights may be none of the covariances.
 
     [Jacot et al. 2022, Prop. 19]
@@ -48,7 +48,7 @@ def two_points(*, name=None) -> Dataset:
     return _toy(name or "two-points", np.array([[1.0], [-1.0]]), np.ones((2, 1)), "two_points()")
 
 
-def one_dim(*, n=10, seed=0, name=None) -> Dataset:
+def one_dim(*, n: int = 10, seed: int = 0, name: str | None = None) -> Dataset:
     """`n` points on a line in [−1, 1], evenly spaced, with Gaussian targets, `(n, 1)` both.
 
     Two layers of ReLU need at most 4n neurons [Jacot et al. 2022, Prop. 15].
@@ -64,7 +64,7 @@ def one_dim(*, n=10, seed=0, name=None) -> Dataset:
     )
 
 
-def linear(*, n=8, rank=3, seed=0, name=None) -> Dataset:
+def linear(*, n: int = 8, rank: int = 3, seed: int = 0, name: str | None = None) -> Dataset:
     """X = I and Y of the given rank with singular values rank, …, 2, 1, `(n, n)` both.
 
     A deep linear network of depth L without bias fits it with Σ‖W‖² = L Σ s_i^{2/L} at least, on

@@ -3,6 +3,7 @@
 import keras
 
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.types import Tensor
 
 __all__ = ["HomogeneousDense"]
 
@@ -36,7 +37,9 @@ class HomogeneousDense(keras.layers.Dense):
     (2, 3)
     """
 
-    def __init__(self, units, activation=None, *, beta=1.0, **kwargs):
+    def __init__(
+        self, units: int, activation: str | None = None, *, beta: float = 1.0, **kwargs
+    ) -> None:
         if (
             isinstance(beta, bool)
             or not isinstance(beta, (int, float))
@@ -46,18 +49,18 @@ class HomogeneousDense(keras.layers.Dense):
         super().__init__(units, activation=activation, use_bias=beta > 0, **kwargs)
         self.beta = float(beta)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         outputs = keras.ops.matmul(inputs, self.kernel)
         if self.use_bias:
             outputs = outputs + self.beta * self.bias
         return outputs if self.activation is None else self.activation(outputs)
 
-    def quantize(self, *args, **kwargs):
+    def quantize(self, *args, **kwargs) -> None:
         raise NotImplementedError(
             f"Layer {self.name!r} is not quantized: fold β into the bias of a Dense first."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         for key in ("use_bias", "quantization_config"):
             config.pop(key, None)

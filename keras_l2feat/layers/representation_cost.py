@@ -1,10 +1,13 @@
 """The Z-space objective of one layer, put between two layers of any Keras model."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.types import Tensor
 
 __all__ = ["RepresentationCost"]
 
@@ -43,7 +46,9 @@ class RepresentationCost(keras.layers.Layer):
     (None, 3)
     """
 
-    def __init__(self, lam, ridge=1e-3, relative=True, beta=1.0, **kwargs):
+    def __init__(
+        self, lam: float, ridge: float = 1e-3, relative: bool = True, beta: float = 1.0, **kwargs
+    ) -> None:
         require_tensorflow()
         for name, value in {"lam": lam, "beta": beta}.items():
             if not 0 <= value < float("inf"):
@@ -58,7 +63,7 @@ class RepresentationCost(keras.layers.Layer):
             float(beta),
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence) -> None:
         if len(input_shape) != 2 or any(
             np.ndim(shape) != 1 or len(shape) != 2 for shape in input_shape
         ):
@@ -67,7 +72,7 @@ class RepresentationCost(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         from keras_l2feat.kernels import append_bias, representation_cost
 
         a, z = inputs
@@ -75,9 +80,9 @@ class RepresentationCost(keras.layers.Layer):
         self.add_loss(self.lam * cost)
         return z
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence) -> tuple:
         return input_shape[1]
 
-    def get_config(self):
+    def get_config(self) -> dict:
         own = {"lam": self.lam, "ridge": self.ridge, "relative": self.relative, "beta": self.beta}
         return {**super().get_config(), **own}

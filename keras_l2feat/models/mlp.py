@@ -1,28 +1,30 @@
 """The networks of the paper as plain Keras models."""
 
 import itertools
+from collections.abc import Sequence
 
 import keras
 
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.layers import HomogeneousDense, absolute
 from keras_l2feat.regularizers import layer_arguments
+from keras_l2feat.types import Model
 
 __all__ = ["mlp"]
 
 
 def mlp(
-    input_dim,
-    widths,
-    outputs,
+    input_dim: int,
+    widths: Sequence[int],
+    outputs: int,
     *,
-    activation="relu",
-    beta=1.0,
-    lam=0.0,
-    dtype="float32",
-    seed=0,
-    name="mlp",
-):
+    activation: str = "relu",
+    beta: float = 1.0,
+    lam: float = 0.0,
+    dtype: str = "float32",
+    seed: int = 0,
+    name: str = "mlp",
+) -> Model:
     """A fully connected network `input_dim → widths → outputs` with linear outputs.
 
     With β = 1 or 0 it is made of `keras.layers.Dense` alone, so that its file loads without this

@@ -1,11 +1,15 @@
 """A Keras model whose trainable variables are the hidden representations of one data set."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.types import Tensor
 
 __all__ = ["RepresentationNetwork"]
 
@@ -50,16 +54,16 @@ class RepresentationNetwork(keras.Model):
 
     def __init__(
         self,
-        inputs,
-        hidden,
-        outputs,
-        lam,
-        ridge=1e-2,
-        activation="relu",
-        beta=1.0,
-        seed=0,
+        inputs: ArrayLike,
+        hidden: Sequence[int],
+        outputs: int,
+        lam: float,
+        ridge: float = 1e-2,
+        activation: str = "relu",
+        beta: float = 1.0,
+        seed: int = 0,
         **kwargs,
-    ):
+    ) -> None:
         require_tensorflow()
         super().__init__(**kwargs)
         inputs = np.asarray(inputs, dtype=np.float64)
@@ -91,7 +95,9 @@ class RepresentationNetwork(keras.Model):
         self.built = True
 
     @classmethod
-    def from_network(cls, network, inputs, lam, **options):
+    def from_network(
+        cls, network: DenseNetwork, inputs: ArrayLike, lam: float, **options
+    ) -> "RepresentationNetwork":
         """A model that starts at the representations of a `DenseNetwork` or a Keras chain of Dense
         on `inputs`."""
         network = network if isinstance(network, DenseNetwork) else DenseNetwork.from_model(network)
@@ -125,7 +131,7 @@ class RepresentationNetwork(keras.Model):
             tuple(weight.numpy() for weight in weights), activation=self.activation, beta=self.beta
         )
 
-    def call(self, indices):
+    def call(self, indices: Tensor) -> Tensor:
         import tensorflow as tf
 
         from keras_l2feat.kernels import append_bias, representation_cost
@@ -148,7 +154,7 @@ class RepresentationNetwork(keras.Model):
         for variable, z in zip(self.representations, network.forward(np.asarray(self.points))[0]):
             variable.assign(z)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
@@ -163,5 +169,5 @@ class RepresentationNetwork(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "RepresentationNetwork":
         return cls(**{**config, "inputs": np.zeros(config["inputs"])})

@@ -1,7 +1,8 @@
 """The loss of the layers' covariances, C(Z_L) + λ Σ_l tr[K_l (K^σ_{l-1})⁺] [Jacot et al. 2022,
 §3.2]."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from keras_l2feat.objectives.loss import (
     require_homogeneous,
 )
 from keras_l2feat.objectives.representation import representations_of
+from keras_l2feat.types import Cost, Data, Sigma, Tensor
 
 __all__ = ["Covariances", "covariance", "covariances_of"]
 
@@ -33,7 +35,15 @@ class Covariances(NamedTuple):
 
 
 def covariance(
-    subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None
+    subject: Any,
+    data: Data,
+    *,
+    lam: float,
+    activation: Sigma | None = None,
+    beta: float | None = None,
+    ridge: float = 0.0,
+    relative: bool = False,
+    cost: Cost | None = None,
 ) -> Loss:
     """L_k: the data term, and tr[K_l (K^σ_{l-1} + ρI)⁻¹] of each layer; K^σ_0 = XXᵀ + β²11ᵀ, K_L =
     Z_L Z_Lᵀ.
@@ -67,7 +77,9 @@ def covariance(
     return Loss.of(cost(subject.output, y), norms, lam)
 
 
-def covariances_of(representations, activation, beta) -> Covariances:
+def covariances_of(
+    representations: Sequence[Tensor], activation: Sigma, beta: float
+) -> Covariances:
     """The covariances of representations Z_1 … Z_L, `(N, n_l)` each, with σ by name or as a
     function."""
     activation = activation_function(activation)

@@ -7,11 +7,13 @@ so which of the two its outputs are has to be known before anything is trained o
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.data import Dataset, load
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.types import Cost, Data, Model
 
 __all__ = ["DataTerm", "chain_cost", "data_term", "head", "predictions"]
 
@@ -30,7 +32,7 @@ class DataTerm:
     chain: object
 
 
-def data_term(model, data, cost=None) -> DataTerm:
+def data_term(model: Model, data: Data, cost: Cost | None = None) -> DataTerm:
     """The data term with which a model is trained on a data set.
 
     Args:
@@ -62,7 +64,7 @@ def data_term(model, data, cost=None) -> DataTerm:
     return _named(model, end, data, cost)
 
 
-def chain_cost(model, data, cost=None):
+def chain_cost(model: Model, data: Data, cost: Cost | None = None) -> Cost:
     """The data term of a model in its array form, on Z_L.
 
     Raises:
@@ -78,7 +80,7 @@ def chain_cost(model, data, cost=None):
     return term
 
 
-def predictions(model, outputs):
+def predictions(model: Model, outputs: np.ndarray) -> np.ndarray:
     """The classes `(N,)` that outputs `(N, k)` stand for: the largest, or for k = 1 whether the
     probability is above ½."""
     if outputs.shape[1] > 1:
@@ -171,7 +173,7 @@ class _OfOutputs:
         return tf.cast(tf.reduce_mean(function(y, z)), z.dtype)
 
 
-def head(model) -> str | None:
+def head(model: Model) -> str | None:
     """The activation that a model's one output ends in: "linear", "softmax", "sigmoid", …
 
     Layers that only move numbers are passed through; `None` where what came last is not understood.

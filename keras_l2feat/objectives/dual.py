@@ -11,6 +11,7 @@ gap). [Jacot et al. 2022, §3.2]
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize
 
 from keras_l2feat.errors import bad_argument
@@ -34,7 +35,7 @@ def _crossentropy_conjugate(g, y):
 CONJUGATES = {"squared": _squared_conjugate, "crossentropy": _crossentropy_conjugate}
 
 
-def conjugate(cost: str, g, y) -> float:
+def conjugate(cost: str, g: ArrayLike, y: ArrayLike) -> float:
     """C*(G) = sup_Z ⟨G, Z⟩ − C(Z) for g (N, k), by the name of the cost; ∞ outside its domain.
 
     Raises:
@@ -45,7 +46,9 @@ def conjugate(cost: str, g, y) -> float:
     return CONJUGATES[cost](np.asarray(g, dtype=np.float64), y)
 
 
-def dual_bound(cost: str, g, y, score: float, lam: float, beta: float = 0.0) -> float:
+def dual_bound(
+    cost: str, g: ArrayLike, y: ArrayLike, score: float, lam: float, beta: float = 0.0
+) -> float:
     """A lower bound on the loss of every two-layer network on the data, whatever its width.
 
     The best multiple t G with t · score ≤ 2λ is taken: t ↦ dual is concave.

@@ -17,6 +17,7 @@ Two things stand between these formulas and a trained network, and are taken car
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,7 @@ from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.objectives.loss import read_data, read_network
 from keras_l2feat.objectives.representation import representation
+from keras_l2feat.types import Cost, Data, Sigma
 
 __all__ = ["Forces", "forces"]
 
@@ -81,7 +83,15 @@ class Forces:
 
 
 def forces(
-    subject, data, lam, ridge=1e-4, *, activation=None, beta=None, cost=None, kink=1e-3
+    subject: Any,
+    data: Data,
+    lam: float,
+    ridge: float = 1e-4,
+    *,
+    activation: Sigma | None = None,
+    beta: float | None = None,
+    cost: Cost | None = None,
+    kink: float = 1e-3,
 ) -> Forces:
     """The forces on every layer's representations.
 

@@ -1,7 +1,8 @@
 """What the three forms of the loss share: their result, and reading a network and data from what a
 user has."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -11,6 +12,7 @@ from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
+from keras_l2feat.types import Cost, Data, Sigma, Tensor
 
 __all__ = [
     "Loss",
@@ -35,12 +37,12 @@ class Loss(NamedTuple):
     norms: tuple
 
     @classmethod
-    def of(cls, cost, norms, lam):
+    def of(cls, cost: Cost, norms: Sequence[Tensor], lam: float) -> "Loss":
         """The loss with these parts."""
         return cls(cost + lam * tf.add_n(norms), cost, tuple(norms))
 
 
-def activation_function(name):
+def activation_function(name: str) -> Callable:
     """The TensorFlow function of an activation: a name of `activations.ACTIVATIONS`, or a function as it is.
 
     Raises:
@@ -55,7 +57,7 @@ def activation_function(name):
     return ACTIVATIONS[name].tensor
 
 
-def require_homogeneous(activation):
+def require_homogeneous(activation: Sigma) -> None:
     """Refuse an activation that is not positively homogeneous, by name: the covariance form does
     not hold for it."""
     if not scaling(activation).homogeneous:
@@ -70,7 +72,9 @@ def require_homogeneous(activation):
         )
 
 
-def read_network(subject, data, activation, beta, cost):
+def read_network(
+    subject: Any, data: Data, activation: Sigma, beta: float | None, cost: Cost
+) -> tuple:
     """`(network, activation, beta, cost)`: a Keras model or a `DenseNetwork` brings its own σ and
     β, a model its data term too; arrays take the given.
 
@@ -90,7 +94,7 @@ def read_network(subject, data, activation, beta, cost):
     return subject, subject.activation, subject.beta, cost
 
 
-def read_data(data, cost, dtype):
+def read_data(data: Data, cost: Cost, dtype: str) -> tuple:
     """`(x, y, cost)`: training inputs as a `dtype` tensor (N, n_0), targets, and the data term's
     function.
 

@@ -1,17 +1,29 @@
 """The loss of the hidden representations, C(Z_L) + λ Σ_l ‖A_{l-1}⁺ Z_l‖² [Jacot et al. 2022, eq.
 3.1]."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from keras_l2feat.kernels import append_bias, least_norm_weights, representation_cost
+from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.loss import Loss, activation_function, read_data, read_network
 from keras_l2feat.objectives.weight_space import forward
+from keras_l2feat.types import Cost, Data, Sigma, Tensor
 
 __all__ = ["layer_cost", "representation", "representations_of"]
 
 
 def representation(
-    subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None
+    subject: Any,
+    data: Data,
+    *,
+    lam: float,
+    activation: Sigma | None = None,
+    beta: float | None = None,
+    ridge: float = 0.0,
+    relative: bool = False,
+    cost: Cost | None = None,
 ) -> Loss:
     """L_z: the data term, and the least norm of weights that lead from each representation to the
     next.
@@ -48,14 +60,14 @@ def representation(
     return Loss.of(cost(representations[-1], y), norms, lam)
 
 
-def layer_cost(z, a, ridge, relative):
+def layer_cost(z: Tensor, a: Tensor, ridge: float, relative: bool) -> Tensor:
     """One layer's term: the ridge kernel, or for ridge 0 ‖A⁺Z‖² with A of any rank."""
     if isinstance(ridge, (int, float)) and ridge == 0:
         return tf.reduce_sum(tf.square(least_norm_weights(z, a)))
     return representation_cost(z, a, ridge, relative=relative)
 
 
-def representations_of(network, data) -> list:
+def representations_of(network: DenseNetwork, data: Data) -> list:
     """Z_1 … Z_L of a `DenseNetwork` on the training inputs of `data`, float64 tensors."""
     x, _, _ = read_data(data, None, tf.float64)
     weights = [tf.convert_to_tensor(weight) for weight in network.weights]

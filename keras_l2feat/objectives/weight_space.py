@@ -1,15 +1,27 @@
 """The loss of the weights, C(Z_L) + λ Σ_l ‖W_l‖² [Jacot et al. 2022, eq. 2.1]."""
 
+from typing import Any
+
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_l2feat.kernels import append_bias
 from keras_l2feat.objectives.loss import Loss, activation_function, read_data, read_network
+from keras_l2feat.types import Arrays, Cost, Data, Sigma
 
 __all__ = ["forward", "weight_space"]
 
 
 def weight_space(
-    subject, data, *, lam, activation=None, beta=None, ridge=0.0, relative=False, cost=None
+    subject: Any,
+    data: Data,
+    *,
+    lam: float,
+    activation: Sigma | None = None,
+    beta: float | None = None,
+    ridge: float = 0.0,
+    relative: bool = False,
+    cost: Cost | None = None,
 ) -> Loss:
     """L_w: the data term, and the squared norm of each layer's weights, bias rows included.
 
@@ -38,7 +50,7 @@ def weight_space(
     return Loss.of(cost(output, y), [tf.reduce_sum(tf.square(weight)) for weight in weights], lam)
 
 
-def forward(weights, x, activation, beta) -> list:
+def forward(weights: Arrays, x: ArrayLike, activation: Sigma, beta: float) -> list:
     """The pre-activations Z_1 … Z_L of tensors W_1 … W_L on inputs `x` (N, n_0); σ is a
     function."""
     a = append_bias(x, beta)

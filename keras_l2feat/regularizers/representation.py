@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.types import Tensor
 
 __all__ = ["RepresentationPenalty"]
 
@@ -34,7 +36,9 @@ class RepresentationPenalty(keras.regularizers.Regularizer):
     0.75
     """
 
-    def __init__(self, features, lam, ridge=1e-3, relative=True):
+    def __init__(
+        self, features: ArrayLike, lam: float, ridge: float = 1e-3, relative: bool = True
+    ) -> None:
         features = np.asarray(features, dtype=np.float64)
         if features.ndim != 2 or not features.size:
             raise bad_argument("features", "a matrix (N, n)", features.shape)
@@ -56,10 +60,10 @@ class RepresentationPenalty(keras.regularizers.Regularizer):
             len(features)
         )
 
-    def __call__(self, x):
+    def __call__(self, x: Tensor) -> Tensor:
         root = keras.ops.cast(self._root, keras.backend.standardize_dtype(x.dtype))
         return self.lam * keras.ops.sum(keras.ops.square(keras.ops.matmul(root, x)))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         own = {"lam": self.lam, "ridge": self.ridge, "relative": self.relative}
         return {"features": self.features.tolist(), **own}

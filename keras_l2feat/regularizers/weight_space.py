@@ -7,6 +7,7 @@ import warnings
 import keras
 
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.types import Model
 
 __all__ = ["amount", "layer_arguments", "regularize"]
 
@@ -26,7 +27,7 @@ SLOT = re.compile(rf"_?({'|'.join(WEIGHTS)})_regularizer")
 OTHER = re.compile(r"(gamma|beta|alpha)_regularizer")
 
 
-def layer_arguments(lam) -> dict:
+def layer_arguments(lam: float) -> dict:
     """Keyword arguments for a Keras layer that give it its share λ (‖K‖² + ‖b‖²) of the objective.
 
     Args:
@@ -39,7 +40,7 @@ def layer_arguments(lam) -> dict:
     return {f"{name}_regularizer": _l2(lam) for name in ("kernel", "bias")}
 
 
-def regularize(model, lam):
+def regularize(model: Model, lam: float) -> Model:
     """Put λ on the weights and biases of every linear map of `model`, in place of the regularizers
     they had. Returns the model.
 
@@ -77,7 +78,7 @@ def regularize(model, lam):
     return model
 
 
-def amount(model) -> float:
+def amount(model: Model) -> float:
     """The λ of a model whose linear maps all carry λ (‖K‖² + ‖b‖²); 0 where none is regularized.
 
     Raises:

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 from keras_l2feat.activations import scaling
+from keras_l2feat.types import Arrays
 
 __all__ = ["balance", "imbalance"]
 
@@ -13,7 +14,7 @@ SWEEPS = 100
 SETTLED = 1e-9  # largest change of log scale after which a sweep is the last
 
 
-def balance(weights, activation="relu"):
+def balance(weights: Arrays, activation: str = "relu") -> Arrays:
     """Rescale every hidden neuron to balance: incoming column (bias entry included) and outgoing
     row of one norm.
 
@@ -56,7 +57,7 @@ def balance(weights, activation="relu"):
     return [new.astype(np.asarray(old).dtype) for new, old in zip(balanced, weights)]
 
 
-def imbalance(weights) -> float:
+def imbalance(weights: Arrays) -> float:
     """The largest |log(‖w_in‖ / ‖v_out‖)| over the live hidden neurons; 0 when balanced or without
     any."""
     worst = 0.0

@@ -40,6 +40,7 @@ from keras_l2feat.training.balance import balance
 from keras_l2feat.training.fitting import Fit
 from keras_l2feat.training.group_lasso import group_lasso
 from keras_l2feat.training.merge import tidy
+from keras_l2feat.types import Cost, Data
 
 __all__ = ["fit"]
 
@@ -51,17 +52,17 @@ SETTLED = 1e-10  # relative decrease at which a corrective step is done
 
 def fit(
     network: DenseNetwork,
-    data,
+    data: Data,
     *,
-    lam,
-    cost=None,
-    method="corrective",
-    tolerance=1e-4,
-    max_iterations=100,
-    slide=100,
-    seconds=None,
-    seed=0,
-    quiet=False,
+    lam: float,
+    cost: Cost | None = None,
+    method: str = "corrective",
+    tolerance: float = 1e-4,
+    max_iterations: int = 100,
+    slide: int = 100,
+    seconds: float | None = None,
+    seed: int = 0,
+    quiet: bool = False,
 ) -> Fit:
     """Minimize the covariance form by conditional gradients, from a network that may be empty.
 

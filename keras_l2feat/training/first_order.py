@@ -1,10 +1,14 @@
 """The paper's way: Adam, then full-batch gradient descent [Jacot et al. 2022, Fig. 2]."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.errors import Interrupted, bad_argument, keeping
 from keras_l2feat.training.run import WINDOW, Result, Run
+from keras_l2feat.types import Arrays, ValueAndGradient
 
 __all__ = ["minimize"]
 
@@ -18,17 +22,17 @@ SMALLEST = 1e-12  # step below which no descent is left in float64
 
 
 def minimize(
-    value_and_gradient,
-    start,
+    value_and_gradient: ValueAndGradient,
+    start: Arrays,
     *,
-    max_iterations=3000,
-    optimizer=None,
-    adam_share=0.7,
-    tolerance=1e-6,
-    window=WINDOW,
-    seconds=None,
-    callback=None,
-    quiet=False,
+    max_iterations: int = 3000,
+    optimizer: Any = None,
+    adam_share: float = 0.7,
+    tolerance: float = 1e-6,
+    window: int = WINDOW,
+    seconds: float | None = None,
+    callback: Callable | None = None,
+    quiet: bool = False,
 ) -> Result:
     """Minimize a function of a list of arrays by Adam, then by gradient descent with backtracking.
 
@@ -49,7 +53,7 @@ def minimize(
     if not 0 <= adam_share <= 1:
         raise bad_argument("adam_share", "between 0 and 1", adam_share)
     adam_steps = round(adam_share * max_iterations)
-    options = {"seconds": seconds, "callback": callback, "quiet": quiet}
+    options: dict = {"seconds": seconds, "callback": callback, "quiet": quiet}
     first = Run(start, max_iterations=adam_steps, description="Adam", **options)
     with keeping(first.result), first:
         _adam(first, value_and_gradient, optimizer, adam_steps)

@@ -1,6 +1,7 @@
 """Full-batch training of Keras models and of networks as arrays."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_l2feat.training import first_order, lbfgs
 from keras_l2feat.training.balance import balance
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.model_gradient import ModelObjective
+from keras_l2feat.types import Cost, Data, Model
 
 __all__ = ["Fit", "fit"]
 
@@ -49,19 +51,19 @@ class Fit:
 
 
 def fit(
-    network,
-    data,
+    network: Model | DenseNetwork,
+    data: Data,
     *,
-    lam=None,
-    cost=None,
-    method="lbfgs",
-    max_iterations=3000,
-    tolerance=1e-6,
-    seconds=None,
-    batch_size=None,
-    callbacks=(),
-    dtype="float64",
-    quiet=False,
+    lam: float | None = None,
+    cost: Cost | None = None,
+    method: str = "lbfgs",
+    max_iterations: int = 3000,
+    tolerance: float = 1e-6,
+    seconds: float | None = None,
+    batch_size: int | None = None,
+    callbacks: Sequence = (),
+    dtype: str = "float64",
+    quiet: bool = False,
     **options,
 ) -> Fit:
     """Minimize `C + λ Σ‖W‖²` over the weights of `network` on full batches. The same call gives the

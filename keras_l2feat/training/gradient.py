@@ -10,6 +10,7 @@ smaller the fewer dimensions there are (785 → 591 for 1000 digits, 785 → 42 
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from keras_l2feat.costs import cost_function
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.types import Arrays, Cost, Data, Tensor
 
 __all__ = ["Objective"]
 
@@ -48,8 +50,16 @@ class Objective:
     """
 
     def __init__(
-        self, data, lam, *, cost=None, activation="relu", beta=1.0, dtype="float64", batch_size=None
-    ):
+        self,
+        data: Data,
+        lam: float,
+        *,
+        cost: Cost | None = None,
+        activation: str = "relu",
+        beta: float = 1.0,
+        dtype: str = "float64",
+        batch_size: int | None = None,
+    ) -> None:
         require_tensorflow()
         import tensorflow as tf
 
@@ -82,7 +92,7 @@ class Objective:
         x, y = next(iter(self._batches))
         self._sample = np.asarray(x[:SAMPLE], dtype=np.float64), y[:SAMPLE]
 
-    def __call__(self, weights):
+    def __call__(self, weights: Arrays) -> tuple:
         """Value and gradient.
 
         Args:
@@ -98,7 +108,8 @@ class Objective:
             [tf.constant(weight) for weight in weights],
             tf.constant(self.beta, self.dtype),
         )
-        count, value, gradients = 0, 0.0, None
+        gradients: Any = None
+        count, value = 0, 0.0
         for x, y in self._batches:
             size = len(x)
             step = _compiled_step(
@@ -128,7 +139,7 @@ class Objective:
         a = append_bias(x, self.beta)
         return a if self._basis is None else a @ self._basis
 
-    def representation(self, weights) -> np.ndarray:
+    def representation(self, weights: Arrays) -> np.ndarray:
         """`A_l = [σ(Z_l), β]` above the given first `W_1 … W_l`, on a sample of the data,
         `(n, n_l + 1)` float64."""
         a = self._sample[0]
@@ -136,7 +147,7 @@ class Objective:
             a = append_bias(ACTIVATIONS[self.activation].values(a @ weight), self.beta)
         return a
 
-    def cost_above(self, z, weights) -> float:
+    def cost_above(self, z: Tensor, weights: Arrays) -> float:
         """C on the sample of `representation` where the layer below the given last weights has
         pre-activation z."""
         for weight in weights:
@@ -150,7 +161,7 @@ class Objective:
         first = first if self._basis is None else self._basis.T @ first
         return [np.asarray(weight, dtype=self.dtype) for weight in (first, *rest)]
 
-    def decode(self, weights) -> DenseNetwork:
+    def decode(self, weights: Arrays) -> DenseNetwork:
         """The network of weights from `encode`; it has no part of W_1 that the data do not see."""
         first, *rest = (np.asarray(weight, dtype=np.float64) for weight in weights)
         first = first if self._basis is None else self._basis @ first

@@ -2,9 +2,11 @@
 (NumPy)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import linalg
 
 from keras_l2feat.costs import cost_with_gradient
+from keras_l2feat.types import Cost
 
 __all__ = ["group_lasso"]
 
@@ -13,7 +15,15 @@ STAGES = 13  # 0.2^13 = 8e-10: the part of C(0) that the smoothing may add to th
 STEPS = 12  # Newton steps a stage; two or three are usual
 
 
-def group_lasso(atoms, y, lam, *, outputs, cost="squared", beta=0.0):
+def group_lasso(
+    atoms: np.ndarray,
+    y: ArrayLike,
+    lam: float,
+    *,
+    outputs: int,
+    cost: Cost = "squared",
+    beta: float = 0.0,
+) -> tuple:
     """min C(Φ V + β 1 bᵀ) + 2λ Σ_i ‖v_i‖ + λ‖b‖².
 
     ‖v‖ is smoothed to √(‖v‖² + ε²), ε is lowered in stages and the minimum followed by damped

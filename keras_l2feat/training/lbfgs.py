@@ -9,11 +9,13 @@ quasi-Newton methods", alg. 2.6].
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
 from keras_l2feat.errors import keeping
 from keras_l2feat.training.run import WINDOW, Result, Run
+from keras_l2feat.types import Arrays, ValueAndGradient
 
 __all__ = ["Result", "minimize", "minimize_many"]
 
@@ -26,16 +28,16 @@ TRIALS = 30  # points tried for one step: 2⁻³⁰ of it is below what moves a 
 
 
 def minimize(
-    value_and_gradient,
-    start,
+    value_and_gradient: ValueAndGradient,
+    start: Arrays,
     *,
-    max_iterations=3000,
-    tolerance=1e-6,
-    window=WINDOW,
-    seconds=None,
-    callback=None,
-    quiet=False,
-    description="L-BFGS",
+    max_iterations: int = 3000,
+    tolerance: float = 1e-6,
+    window: int = WINDOW,
+    seconds: float | None = None,
+    callback: Callable | None = None,
+    quiet: bool = False,
+    description: str = "L-BFGS",
 ) -> Result:
     """Minimize a function of a list of arrays.
 
@@ -77,7 +79,12 @@ def minimize(
 
 
 def minimize_many(
-    value_and_gradient, starts, *, max_iterations=3000, tolerance=1e-6, **options
+    value_and_gradient: ValueAndGradient,
+    starts: list[Arrays],
+    *,
+    max_iterations: int = 3000,
+    tolerance: float = 1e-6,
+    **options,
 ) -> list:
     """Run `minimize` from each start, the points of all evaluated in one call.
 

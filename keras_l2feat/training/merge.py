@@ -1,5 +1,6 @@
 """Fewer neurons at the same loss: dead ones left out, near ones merged (NumPy)."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -52,7 +53,7 @@ def merge_near(network: DenseNetwork, layer: int = 1, near: float = NEAR_W[0]) -
     return network.with_weights(weights)
 
 
-def tidy(network: DenseNetwork, loss, slack: float = 1e-12) -> DenseNetwork:
+def tidy(network: DenseNetwork, loss: Callable, slack: float = 1e-12) -> DenseNetwork:
     """Leave out dead neurons and merge near ones, the coarsest merge that keeps the loss.
 
     Args:
@@ -61,8 +62,10 @@ def tidy(network: DenseNetwork, loss, slack: float = 1e-12) -> DenseNetwork:
     """
     limit = loss(network)
     limit += slack * abs(limit)
+    changes: list[Callable] = [_without_dead]
+    changes += [partial(merge_near, near=near) for near in NEAR_W]
     for layer in range(1, network.depth):
-        for change in (_without_dead, *(partial(merge_near, near=near) for near in NEAR_W)):
+        for change in changes:
             changed = change(network, layer)
             if changed.hidden != network.hidden and loss(changed) <= limit:
                 network = changed

@@ -5,6 +5,7 @@ import numpy as np
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
 from keras_l2feat.data import Dataset
+from keras_l2feat.types import Arrays, Cost, Data, Model
 
 __all__ = ["ModelObjective"]
 
@@ -22,7 +23,9 @@ class ModelObjective:
         batch_size: points a piece, `None` for all at once.
     """
 
-    def __init__(self, model, data, *, cost, batch_size=None):
+    def __init__(
+        self, model: Model, data: Data, *, cost: Cost, batch_size: int | None = None
+    ) -> None:
         require_tensorflow()
         import tensorflow as tf
 
@@ -53,7 +56,7 @@ class ModelObjective:
         values = [variable.value for variable in self._variables]
         self._data_term, self._penalty = data_term, penalty
 
-    def __call__(self, arrays):
+    def __call__(self, arrays: Arrays) -> tuple:
         """Value (float) and gradients (list of arrays) at values of the trainable variables, which
         are assigned."""
         self.assign(arrays)
@@ -70,7 +73,7 @@ class ModelObjective:
         """The values of the trainable variables."""
         return [variable.numpy() for variable in self._variables]
 
-    def assign(self, arrays) -> None:
+    def assign(self, arrays: Arrays) -> None:
         """Set the trainable variables."""
         for variable, array in zip(self._variables, arrays, strict=True):
             variable.assign(array)

@@ -12,11 +12,14 @@ import numpy as np
 
 from keras_l2feat.activations import scaling
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.network import DenseNetwork
 
 __all__ = ["ray_labels", "rays", "snap"]
 
 
-def ray_labels(incoming, outgoing, angle, negligible=0.0):
+def ray_labels(
+    incoming: np.ndarray, outgoing: np.ndarray, angle: float, negligible: float = 0.0
+) -> np.ndarray:
     """The ray that each neuron of a hidden layer is on.
 
     Neurons are taken by falling contribution ‖w‖‖v‖; each joins the nearest ray within `angle`, or
@@ -53,7 +56,7 @@ def ray_labels(incoming, outgoing, angle, negligible=0.0):
     return labels
 
 
-def rays(network, angle=1e-2, negligible=1e-4) -> tuple:
+def rays(network: DenseNetwork, angle: float = 1e-2, negligible: float = 1e-4) -> tuple:
     """The number of rays in each hidden layer of a `DenseNetwork`: its effective widths."""
     return tuple(
         int(ray_labels(lower, upper[: lower.shape[1]], angle, negligible).max(initial=-1)) + 1
@@ -61,7 +64,7 @@ def rays(network, angle=1e-2, negligible=1e-4) -> tuple:
     )
 
 
-def snap(network, angle=1e-2, negligible=1e-4):
+def snap(network: DenseNetwork, angle: float = 1e-2, negligible: float = 1e-4) -> tuple:
     """Move every neuron onto its ray: the group's mean direction, weighted by contribution.
 
     The group then computes what its one merged neuron (w, Σ t_i v_i) would, split into balanced

@@ -7,6 +7,7 @@ fitted = representation.fit(network, "mnist-789-42", lam=1e-2)
 
 import contextlib
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from keras_l2feat.training.fitting import Fit
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.representation_objective import FORMS, RepresentationObjective
 from keras_l2feat.training.run import Run
+from keras_l2feat.types import Cost, Data, Model
 
 __all__ = ["RIDGES", "data_start", "fit"]
 
@@ -32,21 +34,21 @@ METHODS = ("lbfgs", "adam", "projected-descent")
 
 
 def fit(
-    network,
-    data,
+    network: Model | DenseNetwork,
+    data: Data,
     *,
-    lam=None,
-    cost=None,
-    form="coordinates",
-    ridges=None,
-    method="lbfgs",
-    max_iterations=3000,
-    tolerance=1e-6,
-    window=100,
-    seconds=None,
-    callback=None,
-    dtype="float64",
-    quiet=False,
+    lam: float | None = None,
+    cost: Cost | None = None,
+    form: str = "coordinates",
+    ridges: Sequence[float] | None = None,
+    method: str = "lbfgs",
+    max_iterations: int = 3000,
+    tolerance: float = 1e-6,
+    window: int = 100,
+    seconds: float | None = None,
+    callback: Callable | None = None,
+    dtype: str = "float64",
+    quiet: bool = False,
     **options,
 ) -> Fit:
     """Minimize the loss over hidden representations instead of weights, and convert the result to
@@ -100,13 +102,18 @@ def fit(
     if form not in FORMS:
         raise bad_argument("form", f"one of {sorted(FORMS)}", form)
     descent = method == "projected-descent"
-    minimize = {"lbfgs": lbfgs.minimize, "adam": _adam, "projected-descent": None}[method]
-    stages = (None,) if descent else (RIDGES[form] if ridges is None else tuple(ridges))
-    problem = {"cost": cost, "activation": network.activation, "beta": network.beta, "dtype": dtype}
+    minimize: Callable = lbfgs.minimize if method == "lbfgs" else _adam
+    stages: tuple = (None,) if descent else (RIDGES[form] if ridges is None else tuple(ridges))
+    problem: dict = {
+        "cost": cost,
+        "activation": network.activation,
+        "beta": network.beta,
+        "dtype": dtype,
+    }
     began, fitted = time.monotonic(), Fit(network)
     for stage, ridge in enumerate(stages):
         spent = time.monotonic() - began
-        limits = {
+        limits: dict = {
             "max_iterations": (max_iterations - fitted.iterations) // (len(stages) - stage),
             "tolerance": tolerance,
             "window": window,
@@ -149,7 +156,9 @@ def fit(
     return fitted.unless_interrupted()
 
 
-def data_start(data, hidden, *, activation="relu", beta=1.0, seed=0) -> DenseNetwork:
+def data_start(
+    data: Data, hidden: Sequence[int], *, activation: str = "relu", beta: float = 1.0, seed: int = 0
+) -> DenseNetwork:
     """A random network whose representations fit the data: every Z_l has mean square 1 on the
     training points.
 

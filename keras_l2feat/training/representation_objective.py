@@ -24,6 +24,7 @@ from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.types import Arrays, Cost, Data
 
 __all__ = ["FORMS", "RepresentationObjective"]
 
@@ -46,8 +47,17 @@ class RepresentationObjective:
     """
 
     def __init__(
-        self, data, lam, *, form, ridge, cost=None, activation="relu", beta=1.0, dtype="float64"
-    ):
+        self,
+        data: Data,
+        lam: float,
+        *,
+        form: str,
+        ridge: float,
+        cost: Cost | None = None,
+        activation: str = "relu",
+        beta: float = 1.0,
+        dtype: str = "float64",
+    ) -> None:
         require_tensorflow()
         import tensorflow as tf
 
@@ -70,7 +80,7 @@ class RepresentationObjective:
         self._numbers = [tf.constant(number, dtype) for number in (self.lam, self.ridge)]
         self._step = _compiled_step(form, cost or data.cost, activation, dtype)
 
-    def __call__(self, arrays):
+    def __call__(self, arrays: Arrays) -> tuple:
         """Value (float) and gradients (list of arrays) at V_1 … V_L."""
         value, gradients = self._step(arrays, *self._first, self._y, *self._numbers, self.beta)
         return float(value), [gradient.numpy() for gradient in gradients]
@@ -112,7 +122,7 @@ class RepresentationObjective:
                 arrays.append(z)
         return [np.asarray(array, self.dtype) for array in arrays]
 
-    def decode(self, arrays) -> DenseNetwork:
+    def decode(self, arrays: Arrays) -> DenseNetwork:
         """The network of V_1 … V_L; for the Tikhonov form that of the ridge regressions, layer by
         layer."""
         from keras_l2feat.kernels import coordinate_weights, least_norm_weights

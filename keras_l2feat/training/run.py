@@ -3,12 +3,14 @@ when to stop."""
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from keras_l2feat import progress
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.types import Arrays, ValueAndGradient
 
 __all__ = ["Result", "Run", "Stop"]
 
@@ -57,16 +59,16 @@ class Run:
 
     def __init__(
         self,
-        start,
+        start: Arrays,
         *,
-        max_iterations,
-        tolerance=0.0,
-        window=WINDOW,
-        seconds=None,
-        callback=None,
-        quiet=False,
-        description="",
-    ):
+        max_iterations: int,
+        tolerance: float = 0.0,
+        window: int = WINDOW,
+        seconds: float | None = None,
+        callback: Callable | None = None,
+        quiet: bool = False,
+        description: str = "",
+    ) -> None:
         for name, value in {"tolerance": tolerance, "max_iterations": max_iterations}.items():
             if not value >= 0:
                 raise bad_argument(name, "at least 0", value)
@@ -91,12 +93,12 @@ class Run:
             self.result.reason = "max_iterations"
         return kind is Stop
 
-    def evaluate(self, value_and_gradient, arrays):
+    def evaluate(self, value_and_gradient: ValueAndGradient, arrays: Arrays) -> tuple:
         """`(value, gradients)` of the function at a point, which is kept if it is the best yet."""
         value, gradients = value_and_gradient(arrays)
         return self.seen(value, arrays), gradients
 
-    def seen(self, value, arrays) -> float:
+    def seen(self, value: float, arrays: Arrays) -> float:
         """Take note of the value at a point, which is kept if it is the best yet."""
         value = float(value)
         result = self.result
@@ -109,7 +111,7 @@ class Run:
             self._record(value)
         return value
 
-    def step(self, value, arrays):
+    def step(self, value: float, arrays: Arrays) -> None:
         """Count one iteration that ended at `arrays`; raises `Stop` where a rule says so."""
         self._record(value)
         result = self.result
