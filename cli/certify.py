@@ -23,7 +23,11 @@ from keras_l2feat.cli.options import (
 @data_option(required=True)
 @lam_option
 @click.option(
-    "--starts", type=click.IntRange(1), default=200, show_default=True, help="Starts of the search."
+    "--starts",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Number of random starts of the search.",
 )
 @click.option(
     "--method",

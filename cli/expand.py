@@ -22,9 +22,15 @@ from keras_l2feat.errors import CheckFailed
 @source_argument
 @output_option("Where to write the wider model.", required=True)
 @click.option(
-    "--widths", type=Widths(), help="New widths of the layers that can be widened, in order."
+    "--widths",
+    type=Widths(),
+    help="New widths of the layers that can be widened, from input to output.",
 )
-@click.option("--factor", type=click.IntRange(1), help="Instead: how many times as wide.")
+@click.option(
+    "--factor",
+    type=click.IntRange(1),
+    help="Multiply every width by this number, instead of --widths.",
+)
 @json_option
 @seed_option
 @quiet_option

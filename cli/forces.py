@@ -31,16 +31,16 @@ from keras_l2feat.errors import InputError
     type=Number(0, min_open=True),
     default=1e-4,
     show_default=True,
-    help="Relative ridge of the layers' systems.",
+    help="Ridge of the layers' linear systems, relative to their size.",
 )
 @click.option(
     "--angle",
     type=Number(0, math.pi / 2),
     default=1e-2,
     show_default=True,
-    help="Radians within which neurons share a ray.",
+    help="Angle in radians up to which neurons count as one ray.",
 )
-@folder_option("Folder for picture and CSV.")
+@folder_option("Folder for the pictures and the CSV file.")
 @json_option
 @quiet_option
 def command(source, data, lam, ridge, angle, output, json_path, quiet):

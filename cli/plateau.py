@@ -78,21 +78,25 @@ class Numbers(click.ParamType):
 @click.argument("data", metavar="DATA", type=InputFile())
 @scale_option
 @click.option(
-    "--lam", type=Numbers(float), default="1e-3", show_default=True, help="λ, one or several."
+    "--lam",
+    type=Numbers(float),
+    default="1e-3",
+    show_default=True,
+    help="Amounts λ of the L2 penalty, with commas between.",
 )
 @click.option(
     "--widths",
     type=WidthRange(),
     default="2:100",
     show_default=True,
-    help="LOW:HIGH[:COUNT] or a list.",
+    help="Widths to train, as LOW:HIGH[:COUNT] or a list with commas.",
 )
 @click.option(
     "--method",
     type=click.Choice(["descent", "growth", "sweep"]),
     default="descent",
     show_default=True,
-    help="From above, from below, or independent trials.",
+    help="Remove neurons from a wide network, add them to a narrow one, or train each width anew.",
 )
 @click.option(
     "--depth",
@@ -101,9 +105,12 @@ class Numbers(click.ParamType):
     show_default=True,
     help="Number of weight matrices.",
 )
-@click.option("--per-layer", is_flag=True, help="Descent: let each layer find its own width.")
+@click.option("--per-layer", is_flag=True, help="Let each layer find its own width (descent).")
 @click.option(
-    "--trials", type=click.IntRange(1), default=None, help="Seeds: 3 for a sweep, 1 otherwise."
+    "--trials",
+    type=click.IntRange(1),
+    default=None,
+    help="Number of seeds.  [default: 3 for a sweep, 1 otherwise]",
 )
 @click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
 @click.option(
@@ -111,30 +118,34 @@ class Numbers(click.ParamType):
     type=Number(0, 1),
     default=0.01,
     show_default=True,
-    help="Plateau tolerance.",
+    help="Relative excess over the least loss that still counts as the plateau.",
 )
-@click.option("--iterations", type=click.IntRange(1), help="L-BFGS iterations at each width.")
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    help="Maximum number of L-BFGS iterations at each width.",
+)
 @click.option(
     "--start",
     type=click.IntRange(1),
-    help="Descent: width of the first network.  [default: the greatest]",
+    help="Width of the first network (descent).  [default: the greatest]",
 )
 @click.option(
     "--continuation",
     type=Numbers(float),
-    help="Descent: greater λs, falling, that lead to a small λ.",
+    help="Greater λs, in falling order, that lead to a small λ (descent).",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Points in memory at a time; gradients stay full batch.",
+    help="Number of points in memory at a time; gradients stay full batch.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes on this machine.",
+    help="Number of processes on this machine.",
 )
 @click.option("--scheduler", metavar="tcp://…", help="Run on an existing Dask cluster.")
 @click.option("--dry-run", is_flag=True, help="Print the tasks and an estimate of their time.")
@@ -144,7 +155,7 @@ class Numbers(click.ParamType):
 @click.option(
     "--points",
     type=Numbers(int),
-    help="N for --sweep-lam; by default a quarter, half and all of the data.",
+    help="Numbers of points for --sweep-lam.  [default: a quarter, half and all of the data]",
 )
 @folder_option("Folder for the tables, the pictures and the best model with its card.")
 @json_option

@@ -78,7 +78,7 @@ class Range(InputFile):
     "--input-range",
     type=Range(),
     metavar="LOW,HIGH|FILE.npz",
-    help="Bounds of the inputs, for domain.",
+    help="Least and largest value of the inputs, for the guarantee domain.",
 )
 @click.option(
     "--tolerance",
@@ -87,16 +87,20 @@ class Range(InputFile):
     help="Largest change of any output, for bounded.",
 )
 @click.option(
-    "--relative-tolerance", metavar="0.1%", help="The same, over the largest output, for bounded."
+    "--relative-tolerance",
+    metavar="0.1%",
+    help="Largest change of any output over the largest one, for bounded.",
 )
 @click.option("--agree", metavar="99.9%", help="Share of the predictions to stay, for bounded.")
 @click.option("--units", metavar="50%", help="Share of the units that may stay, for bounded.")
-@click.option("--flops", metavar="50%", help="Share of the operations that may stay.")
-@click.option("--parameters", metavar="50%", help="Share of the parameters that may stay.")
+@click.option("--flops", metavar="50%", help="Share of the operations that may stay, for bounded.")
+@click.option(
+    "--parameters", metavar="50%", help="Share of the parameters that may stay, for bounded."
+)
 @click.option(
     "--per",
     type=click.Choice(["units", "flops", "parameters"]),
-    help="What a removal is weighed against, for bounded.",
+    help="Size by which the cost of a removal is divided, for bounded.",
 )
 @click.option(
     "--test-data",
@@ -112,16 +116,16 @@ class Range(InputFile):
     "curve_path",
     type=OutputFile(".csv", ".png"),
     metavar="FILE.csv|png",
-    help="Write what sizes and accuracy go together, for bounded.",
+    help="Write the accuracy at every size, for bounded.",
 )
 @click.option("--polish", is_flag=True, help="With bounded and --data: fine-tune after merging.")
-@click.option("--keep-loss", metavar="0.1%", help="How much the loss may rise, for bounded.")
+@click.option("--keep-loss", metavar="0.1%", help="Largest relative rise of the loss, for bounded.")
 @click.option(
     "--keep-accuracy",
     metavar="[0.1%]",
     is_flag=False,
     flag_value="0",
-    help="How much the accuracy may fall, for bounded; alone: nothing.",
+    help="Largest fall of the accuracy, for bounded; without a value, none.",
 )
 @click.option(
     "--lam",
@@ -149,7 +153,7 @@ class Range(InputFile):
     "report_path",
     type=OutputFile(),
     metavar="FILE.html",
-    help="Write a page to look at.",
+    help="Write an HTML page about what was removed.",
 )
 @click.option(
     "--rays",

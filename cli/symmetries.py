@@ -108,7 +108,7 @@ def count(least, width, listed, json_path, quiet):
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="New places a layer whose outgoing weights cancel.",
+    help="Number of new neurons per layer whose outgoing weights cancel.",
 )
 @json_option
 @seed_option

@@ -43,7 +43,9 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     show_default=True,
     help="Amount λ of the L2 penalty.",
 )
-@click.option("--beta", type=Number(0), default=1.0, show_default=True, help="Amount of bias β.")
+@click.option(
+    "--beta", type=Number(0), default=1.0, show_default=True, help="Amount β of bias; 0 for none."
+)
 @click.option(
     "--activation", default="relu", show_default=True, help="Activation of the hidden layers."
 )
@@ -81,11 +83,11 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     show_default=True,
     help="Stop when the loss fell by less than this share of itself over 20 iterations.",
 )
-@click.option("--seconds", type=Number(0), help="Stop after this time.")
+@click.option("--seconds", type=Number(0), help="Maximum training time in seconds.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Points in memory at a time; gradients stay full batch.",
+    help="Number of points in memory at a time; gradients stay full batch.",
 )
 @click.option(
     "--dtype",
@@ -94,7 +96,7 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     show_default=True,
     help="Precision of the saved model.",
 )
-@output_option("Where the model goes.", required=True)
+@output_option("Where to write the model.", required=True)
 @json_option
 @seed_option
 @quiet_option

@@ -27,11 +27,13 @@ def command():
 
 
 @command.command("list", epilog="Example: l2feat zoo list --family mnist-1k")
-@click.option("--family", metavar="NAME", help="Only the models of one family.")
+@click.option("--family", metavar="NAME", help="Show only the models of this family.")
 @json_option
 def list_models(family, json_path):
-    """Show all models with their main figures."""
-    from keras_l2feat.zoo.cards import fact, shown
+    """Show all models: widths, λ, number of parameters, loss on the training data, accuracy on the
+    test data, and size."""
+    from keras_l2feat.pruning.table import columns
+    from keras_l2feat.zoo.cards import fact
     from keras_l2feat.zoo.registry import entries
 
     found = entries(family)
@@ -41,18 +43,18 @@ def list_models(family, json_path):
     if json_path == "-":
         return
     keys = ("widths", "lam", "parameters", "metrics.train_loss", "metrics.test_accuracy")
-    lines = [("NAME", "WIDTHS", "λ", "PARAMETERS", "LOSS", "TEST ACC.", "kB", "WHERE")]
+    rows = [("name", "widths", "λ", "params", "loss", "test", "kB")]
     for one in found:
-        values = ["–" if (value := fact(one.facts, key)) is None else shown(value) for key in keys]
-        where = "shipped" if one.shipped else "download"
-        lines.append(
-            (one.name, values[0].replace(", ", "-"), *values[1:], f"{one.size / 1000:.0f}", where)
-        )
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for line in lines:
-        left = [cell.ljust(width) for cell, width in zip(line[:2], widths)]
-        right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:])]
-        click.echo("  ".join([*left, *right]).rstrip())
+        cells = ["–" if (value := fact(one.facts, key)) is None else _brief(value) for key in keys]
+        rows.append((one.name, *cells, f"{one.size / 1000:.0f}"))
+    click.echo("\n".join(columns(rows, left=(0, 1))))
+
+
+def _brief(value) -> str:
+    """A fact as short as a table wants it: widths with dashes, four digits of a number."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value))
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 @command.command(epilog="Example: l2feat zoo info mnist-1k-plateau")
@@ -94,7 +96,7 @@ def download(names, output, quiet):
 
 @command.command(epilog="Example: l2feat zoo verify mnist-1k-plateau")
 @click.argument("name", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every model of the zoo.")
+@click.option("--all", "everything", is_flag=True, help="Check every model of the zoo.")
 @json_option
 @quiet_option
 def verify(name, everything, json_path, quiet):
@@ -180,7 +182,7 @@ def publish(folder, quiet):
     metavar="FILE.html",
     default="zoo.html",
     show_default=True,
-    help="Where the page goes.",
+    help="Where to write the page.",
 )
 @quiet_option
 def gallery(output, quiet):

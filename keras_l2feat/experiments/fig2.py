@@ -28,7 +28,9 @@ TITLES = {
 
 @figure(
     "fig2",
-    click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes."),
+    click.option(
+        "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Number of processes."
+    ),
     summary="Loss against width on MNIST and on a teacher: where the plateau starts.",
 )
 def command(out, *, seed, quiet, jobs):

@@ -36,7 +36,7 @@ def figure(name: str, *options, summary: str = ""):
             default=f"results/{name}",
             show_default=True,
             type=click.Path(path_type=Path),
-            help="Folder.",
+            help="Folder for the results.",
         )
         @click.option(
             "--seed",

@@ -31,7 +31,16 @@ COMMANDS = dict(every_command())
 # Text that names no file: a model of the zoo, a number with a unit, an address …
 NO_PATHS = {
     *("name", "names", "family", "scheduler", "scale", "activation"),
-    *("keep_loss", "keep_accuracy", "relative_tolerance", "agree", "units", "flops", "parameters"),
+    *(
+        "tolerance_of",
+        "keep_loss",
+        "keep_accuracy",
+        "relative_tolerance",
+        "agree",
+        "units",
+        "flops",
+        "parameters",
+    ),
 }
 
 
@@ -181,3 +190,22 @@ def test_within_together_nothing_appears_before_the_end(folder):
     assert {path.name for path in folder.iterdir()} == {
         *("a", "wide.keras", "link.keras", "data.npz", "hard.npz")
     }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "zoo:mnist-1k-wide"),
+        ("prune", "zoo:mnist-789-42-wide", "--data", "mnist-789-42", "--no-latency"),
+        ("diff", "zoo:mnist-1k-wide", "zoo:mnist-1k-plateau"),
+        ("certify", "zoo:bipartite-4-plateau", "--data", "bipartite:n=4"),
+        ("forces", "zoo:mnist-789-42-wide", "--data", "mnist-789-42"),
+        ("zoo", "list"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_tables_fit_80_columns(l2feat, arguments):
+    code, out, err = l2feat(*arguments)
+    assert code == 0, err
+    tables = [line for line in out.splitlines() if not line.startswith(("Data ", "  l2feat"))]
+    assert max(map(len, tables)) <= 80
