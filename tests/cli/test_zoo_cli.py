@@ -20,7 +20,7 @@ def run(*arguments):
 
 def test_list():
     lines = run("list").output.splitlines()
-    assert lines[0].split()[:2] == ["NAME", "WIDTHS"]
+    assert lines[0].split()[:2] == ["name", "widths"]
     assert [line.split()[0] for line in lines[1:]] == zoo.list()
     assert run("list", "--family", "bipartite").output.count("\n") == 7
     rows = json.loads(run("list", "--json", "-").output)
