@@ -42,6 +42,24 @@ READ_CHUNK = 1 << 20
 # killed process left can be told from what another one is writing.
 OURS = f".l2feat-{zlib.crc32(platform.node().encode()):08x}-"
 LONGEST_SUFFIX = 20
+_ORIGINAL = "Prune the Keras model that it was made from, and export again: l2feat prune --export"
+_HDF5 = (
+    "HDF5 is not read. If you trust where it comes from, as loading it may run code, load it in "
+    "Keras and save it again with model.save('NAME.keras')."
+)
+# What else people have by way of model files, and what to do instead.
+OTHER_KINDS = {
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".json": "an architecture without weights. Build the model from it in Keras, load its weights "
+    "and save it with model.save('NAME.keras').",
+    ".pb": f"a SavedModel holds operations and no layers. {_ORIGINAL} saved_model.",
+    ".tflite": f"TFLite holds operations and no layers. {_ORIGINAL} tflite.",
+    ".onnx": f"ONNX holds operations and no layers. {_ORIGINAL} onnx.",
+    ".pt": "a file of PyTorch. Build the network in Keras, copy the weights and save it with "
+    "model.save('NAME.keras').",
+}
+OTHER_KINDS[".pth"] = OTHER_KINDS[".pt"]
 STREAMS = {("dev", "stdin"), ("dev", "stdout"), ("dev", "stderr"), ("dev", "fd")}
 
 _transaction = contextvars.ContextVar("transaction", default=None)
@@ -222,17 +240,16 @@ def save_model(model, path) -> None:
 def _check_kind(path: Path) -> None:
     if not path.exists():
         raise InputError(f"Cannot load {str(path)!r}: no such file.")
+    if (path / "saved_model.pb").is_file():
+        raise InputError(f"Cannot load {str(path)!r}: {OTHER_KINDS['.pb']}")
     if path.is_dir():
         raise InputError(
             f"Cannot load {str(path)!r}: it is a directory, a '.keras' file is expected."
         )
     if path.stat().st_size == 0:
         raise InputError(f"Cannot load {str(path)!r}: the file is empty.")
-    if path.suffix in {".h5", ".hdf5"}:
-        raise InputError(
-            f"Cannot load {str(path)!r}: the HDF5 format of Keras 2 is not read. "
-            "Load it in Keras and save it again with model.save('NAME.keras')."
-        )
+    if path.suffix in OTHER_KINDS:
+        raise InputError(f"Cannot load {str(path)!r}: {OTHER_KINDS[path.suffix]}")
     if not zipfile.is_zipfile(path):
         raise InputError(
             f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file)."

@@ -128,7 +128,21 @@ def test_no_usable_file(tmp_path):
     (tmp_path / "foreign.keras").write_bytes(b"\x89PNG" * 100)
     refused(tmp_path / "foreign.keras", "not a '.keras' archive")
     (tmp_path / "old.h5").write_bytes(b"\x89HDF")
-    refused(tmp_path / "old.h5", "Keras 2")
+    refused(tmp_path / "old.h5", "HDF5 is not read")
+
+
+def test_other_kinds_of_models_are_told_what_to_do_instead(tmp_path):
+    for name, said in {
+        "m.hdf5": "save it again",
+        "m.json": "load its weights",
+        "m.tflite": "--export tflite",
+        "m.onnx": "--export onnx",
+        "m.pth": "PyTorch",
+        "saved_model.pb": "--export saved_model",
+    }.items():
+        (tmp_path / name).write_bytes(b"x")
+        refused(tmp_path / name, said)
+    refused(tmp_path, "--export saved_model")  # the folder of a SavedModel
 
 
 @pytest.mark.parametrize(
