@@ -27,6 +27,8 @@ FLOORS = (  # lowest first
         "layers",
         "regularizers",
         "models",
+        "channels",
+        "checking",
         "pruning",
         "training",
         "plateau",
@@ -40,6 +42,8 @@ ALLOWED = {("network", "models"), ("pruning", "training")}
 
 def unit(path):
     parts = path.relative_to(ROOT).parts
+    if parts[1:3] == ("pruning", "channels"):
+        return "channels"
     return parts[0] if parts[0] in {"zoo", "cli"} else Path(parts[1]).stem
 
 
@@ -54,7 +58,9 @@ def imported(tree):
         elif (
             isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "keras_l2feat"
         ):
-            inside = node.module.split(".")[1:2]
+            inside = node.module.removeprefix("keras_l2feat.pruning.channels").split(".")[1:2]
+            if node.module.startswith("keras_l2feat.pruning.channels"):
+                inside = ["channels"]
             yield from [inside] if inside else ([alias.name] for alias in node.names)
 
 

@@ -107,7 +107,7 @@ def _certificate(facts, model, data):
 def _equivalence(facts, model, data, quiet):
     """The parent and the model in float64, on the data and on random inputs, against the rounding
     bound."""
-    from keras_l2feat.pruning.certificate import compare
+    from keras_l2feat.pruning.certificate import Claim, compare
     from keras_l2feat.pruning.channels.read import read
 
     parent = files.load_model(fetch(entry(facts["parent"]), quiet=quiet))
@@ -117,10 +117,8 @@ def _equivalence(facts, model, data, quiet):
         if x is not None
     ]
     stated = facts["equivalence"]
-    allowed = {} if stated["guarantee"] == "exact" else {"only": "data", "bound": stated["bound"]}
-    for one in compare(
-        read(parent), model, data=(data.name, [np.concatenate(inputs)]), facts=allowed
-    ):
+    claim = Claim("data") if stated["guarantee"] == "data" else Claim()
+    for one in compare(read(parent), model, claim, data=(data.name, [np.concatenate(inputs)])):
         yield Check(
             f"deviation from {facts['parent']}, {one.inputs}", one.bound, one.max_abs, one.passed
         )

@@ -28,11 +28,13 @@ def squared_norm(graph) -> float:
     return sum(float(square.sum()) for *_, square in _squares(graph).values())
 
 
-def balance_units(graph) -> None:
+def balance_units(graph) -> np.ndarray:
     """Rescale, in place, every unit between whose weights only positively homogeneous operations
     lie.
 
     Units that cannot be rescaled, or whose weights vanish on a side, stay as they are.
+
+    Returns: (units,) float64, what each was multiplied by.
     """
     squares = _squares(graph)
     scale = np.ones(len(graph.pinned))
@@ -53,6 +55,7 @@ def balance_units(graph) -> None:
         if (factor != 1).any():
             np.multiply(weight, factor, out=weight, casting="unsafe")  # in float64, rounded once
             graph.layers[layer].weights[index].assign(weight)
+    return scale
 
 
 def _squares(graph):

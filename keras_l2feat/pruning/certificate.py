@@ -1,25 +1,66 @@
-"""The evidence that a pruned model is what it claims to be.
+"""What a pruned model is claimed to be, and the evidence for it.
 
-Both models are built again from their configs in float64 and run on random inputs of several
-scales, and on data where there is some; what they disagree by is compared with what rounding, and
-the guarantee, allow.
+For `exact` and `domain` the evidence is a proof: `checking` reads both models' weights and says by
+how many roundings they would have to change for the two to be one function; that is the verdict.
+Running both models on data and on a few random inputs is a second witness, in their own dtype. For
+`data` and `bounded`, which promise something on given points, running them is the evidence.
 """
 
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from keras_l2feat.pruning.bounds import a_priori, sampled
+from keras_l2feat.caratheodory import DEVIATION
+from keras_l2feat.checking import Verdict, check, roundoff
+from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
 
-__all__ = ["Certificate", "Evaluation", "certify", "compare"]
+__all__ = ["Certificate", "Claim", "Evaluation", "certify", "compare"]
 
-SCALES = (0.01, 1.0, 100.0)
-COUNT = 64  # random inputs of each scale, FEW at least: as many as BUDGET operations allow
-FEW = 8
-BUDGET = 10**10
-# an a-priori bound above this part of the outputs would let real differences pass: it is sampled
-USEFUL = 1e-5
+COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
+FEW = 2
+BUDGET = 2 * 10**9
+# A witness disagrees if the two models' outputs differ by more than this part of the largest one:
+# in float32, with layers between that amplify roundings. `SHARE_OF_DATA` is for float64.
+SHARE, SHARE_OF_DATA = 1e-3, 1e-5
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is claimed of a pruned model, by who asked for it.
+
+    Attributes:
+        level: "exact", "domain", "data" or "bounded".
+        input_range: `(low, high)`, the box of "domain", and of "bounded" without data.
+        tolerance: largest |Δ| of any output, of "bounded"; relative: the same over the largest
+            output. Where neither is given, nothing is promised of single outputs.
+        trained: the model was trained on afterwards.
+    """
+
+    level: str = "exact"
+    input_range: tuple | None = None
+    tolerance: float | None = None
+    relative: float | None = None
+    trained: bool = False
+
+    @property
+    def bounds(self) -> bool:
+        """Whether anything is promised of single outputs."""
+        given = self.tolerance is not None or self.relative is not None
+        return not self.trained and (self.level != "bounded" or given)
+
+    @property
+    def proved(self) -> bool:
+        """Whether the weights alone can prove it."""
+        return self.level in ("exact", "domain")
+
+    @property
+    def text(self) -> str:
+        """Where it holds."""
+        if self.level == "domain":
+            low, high = (np.asarray(end) for end in self.input_range)
+            return f"for every input between {low.min():g} and {high.max():g}"
+        return "for every input" if self.level == "exact" else "on the data"
 
 
 @dataclass(frozen=True)
@@ -27,23 +68,24 @@ class Evaluation:
     """How two models compare on some inputs.
 
     Attributes:
-        inputs: what they are; count: how many.
+        inputs: what they are, in words; count: how many.
+        source: "data", "random" or "domain" (random inputs of the box).
         max_abs: largest |Δ| of any output; max_rel: the same over the largest output.
-        bound: what |Δ| may be; bound_kind: "a priori", "sampled" or a guarantee's own.
-        a_priori: the rigorous bound from the weights, whatever its use; infinite where a layer is
-            not understood.
+        bound: what |Δ| may be; bound_kind: of what kind that is.
         changed: how many predictions (largest output of each point) differ, where the last axis is
             classes.
+        overflowed: how many inputs were left out, on which an output is not finite.
     """
 
     inputs: str
     count: int
+    source: str
     max_abs: float
     max_rel: float
     bound: float
     bound_kind: str
-    a_priori: float
     changed: int
+    overflowed: int = 0
 
     @property
     def passed(self) -> bool:
@@ -62,10 +104,12 @@ class Certificate:
         barriers: layer → why nothing next to it was touched.
         evaluations: list of `Evaluation`.
         costs: "parameters", "flops" before and after, and what else was measured.
-        facts: what the guarantee has to say.
-        verified: whether every evaluation stayed within its bound. Never after polishing, or
-            where a size or an accuracy was asked for, which bound no output: `facts["kept"]` and
-            `facts["measured"]` say what stayed instead.
+        claim: what is claimed.
+        verdict: of the check of the weights, where the claim is one that they can prove.
+        maps: what that check was told, for others to repeat it.
+        facts: what planners and data have to say, for reports; nothing rests on them. After
+            polishing, or where a size or an accuracy was asked for, which bound no output, `kept`
+            and `measured` say what stayed.
         seed: of the random inputs.
         plans: what was carried out, in order.
     """
@@ -75,20 +119,68 @@ class Certificate:
     removals: list
     barriers: dict
     evaluations: list
+    claim: Claim = Claim()
+    verdict: Verdict | None = None
+    maps: object = field(default=None, repr=False)
     costs: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     seed: int = 0
     plans: list = field(default_factory=list, repr=False)
 
     @property
+    def proved(self) -> bool:
+        """Whether the weights prove the claim."""
+        return self.claim.proved and self.verdict is not None and self.verdict.accepted
+
+    @property
     def verified(self) -> bool:
-        passed = all(evaluation.passed for evaluation in self.evaluations)
-        return passed and not _unbounded(self.facts)
+        """Whether the claim was shown: proved from the weights where they can prove it, and no
+        evaluation against it. Never where nothing is promised of single outputs."""
+        return self.claim.bounds and not self.reason
+
+    @property
+    def reason(self) -> str:
+        """What speaks against the claim; empty if nothing does."""
+        if self.claim.proved and not self.proved:
+            return f"the pruned model is {self.verdict or 'not checked'}."
+        failed = next((e for e in self.evaluations if not e.passed), None)
+        if failed is None:
+            return ""
+        return (
+            f"the pruned model deviates by {failed.max_abs:.3g} ({failed.inputs}), "
+            f"more than the bound {failed.bound:.3g}."
+        )
+
+    def summary(self) -> str:
+        """What was shown, in a few lines."""
+        before, after = (self.costs.get(f"parameters_{when}") for when in ("before", "after"))
+        size = "" if before is None else f"Parameters: {before:,} → {after:,}. "
+        gone = sum(row["units_before"] - row["units_after"] for row in self.layers)
+        lines = [f"{size}Units removed: {gone}."]
+        if self.proved:
+            lines.append(f"Proved: {self.claim.text}, {self.verdict}.")
+            if self.verdict.amplified > 1:
+                lines.append(
+                    f"Merging moves no sum by more than {self.verdict.amplified:.2g} "
+                    "units in the last place of what it adds up."
+                )
+        lines += [
+            f"Compared on {e.inputs} ({e.count}): largest difference {e.max_abs:.2g} "
+            f"({e.max_rel:.2g} of the largest output)."
+            for e in self.evaluations
+        ]
+        if self.claim.bounds:
+            verdict = "verified" if self.verified else "NOT verified"
+            lines.append(f"Guarantee {self.guarantee}: {verdict}.")
+        return "\n".join([*lines, *([self.reason] if self.reason else [])])
+
+    def __str__(self):
+        return self.summary()
 
     def worst(self, name) -> float:
         """The largest value of a field of the evaluations; of those on data, where there are
         some."""
-        chosen = [e for e in self.evaluations if e.inputs.startswith("data")] or self.evaluations
+        chosen = [e for e in self.evaluations if e.source == "data"] or self.evaluations
         return max((getattr(e, name) for e in chosen), default=0.0)
 
     @property
@@ -111,6 +203,7 @@ class Certificate:
         return {
             "guarantee": self.guarantee,
             "verified": self.verified,
+            "verdict": None if self.verdict is None else self.verdict.to_json(),
             "layers": self.layers,
             **self.costs,
             "max_abs_deviation": self.max_abs_deviation,
@@ -131,120 +224,141 @@ def _finite(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def certify(graph, pruned, plans, *, data=None, seed=0) -> Certificate:
-    """Compare a pruned model with the original.
+def certify(graph, after, claim, *, maps=None, data=None, seed=0, **told) -> Certificate:
+    """Show that a pruned model is what is claimed.
 
     Args:
-        graph: of the original; `graph.model` is the original.
-        pruned: the smaller model.
-        plans: the plans that led to it, in order. Their `facts` say what the guarantee allows:
-            "tolerance": takes the place of the rounding bound; "bound": added to it; "bound_kind":
-            its name; "low", "high": the box that inputs are drawn
-            from instead of Gaussians; "only": "data" where nothing is promised elsewhere.
+        graph, after: channel graphs of the original and of the smaller model.
+        claim: a `Claim`.
+        maps: `checking.Maps` of how the one came from the other.
         data: `(name, inputs)` with one array per model input, or `None`.
         seed: of the random inputs.
+        **told: other fields of the `Certificate`.
 
     Returns: a `Certificate`; look at `verified`.
     """
-    facts = {}
-    for plan in plans:
-        facts.update(plan.facts)
-    evaluations = compare(graph, pruned, data=data, seed=seed, facts=facts)
-    removals = [
-        {
-            "layer": r.layer,
-            "unit": r.unit,
-            "reason": r.reason,
-            "into": [[layer, unit, factor] for layer, unit, factor in r.into],
-            "constant": r.constant,
-        }
-        for plan in plans
-        for r in plan.removed
-    ]
-    level = plans[-1].guarantee if plans else "exact"
+    verdict = None
+    if claim.proved:
+        verdict = check(graph, after, maps, input_range=claim.input_range)
+    evaluations = compare(graph, after.model, claim, data=data, seed=seed)
+    barriers = dict(graph.barriers)
     return Certificate(
-        level, [], removals, dict(graph.barriers), evaluations, facts=facts, seed=seed
+        guarantee=claim.level,
+        barriers=barriers,
+        evaluations=evaluations,
+        claim=claim,
+        verdict=verdict,
+        maps=maps,
+        seed=seed,
+        **told,
     )
 
 
-def compare(graph, pruned, *, data=None, seed=0, facts=None) -> list:
-    """Evaluate two models side by side in float64.
+def compare(graph, pruned, claim=Claim(), *, data=None, seed=0, anywhere=False) -> list:
+    """Run two models side by side: where that is a witness, in their own dtype; where it is the
+    evidence, in float64. `anywhere`: on random inputs too, whatever is claimed.
 
     Returns: list of `Evaluation`: on the data, then on random inputs.
     """
-    facts = facts or {}
-    sets = []
-    if data is not None:
-        sets.append((f"data {data[0]}", data[1]))
-    if facts.get("only") != "data":
-        sets += _random_sets(
-            graph, seed, {k: np.asarray(facts[k]) for k in ("low", "high") if k in facts}
-        )
-    before, after = precise(graph.model), precise(pruned)
-    old = [outputs(before, inputs) for _, inputs in sets]
-    new = [outputs(after, inputs) for _, inputs in sets]
-    rigorous = a_priori(graph, [[np.abs(x).max(initial=0.0) for x in inputs] for _, inputs in sets])
-    bounds = [(bound, "a priori") for bound in rigorous]
-    vague = [k for k, bound in enumerate(rigorous) if not bound <= USEFUL * _reach(old[k])]
-    if vague:
-        few = [_where_most(sets[k][1], np.abs(new[k] - old[k])) for k in vague]
-        for k, bound in zip(vague, sampled(graph, before, few, seed)):
-            bounds[k] = (min(bound, rigorous[k]), "sampled")
-    if _unbounded(facts):  # nothing is promised about single outputs
-        bounds = [(np.inf, "trained on" if "polish" in facts else "measured")] * len(sets)
-    elif "tolerance" in facts:
-        bounds = [(facts["tolerance"], "tolerance")] * len(sets)
-    elif facts.get("bound"):
-        bounds = [(bound + facts["bound"], facts.get("bound_kind", kind)) for bound, kind in bounds]
+    sets = [] if data is None else [("data", f"data {data[0]}", data[1])]
+    if claim.proved or anywhere or not sets:
+        sets += _random_sets(graph, seed, claim.input_range)
+    models = graph.model, pruned
+    if not claim.proved:
+        models = tuple(precise(model) for model in models)
+    old, new = ([outputs(model, inputs) for *_, inputs in sets] for model in models)
     classes = len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2
     return [
-        _evaluation(label, *rest, classes)
-        for (label, _), *rest in zip(
-            sets, old, new, [b for b, _ in bounds], [k for _, k in bounds], rigorous
-        )
+        _evaluation(source, label, before, after, claim, _share(graph, claim), classes)
+        for (source, label, _), before, after in zip(sets, old, new)
     ]
 
 
-def _unbounded(facts):
-    """Whether something else than a bound on single outputs was asked for."""
-    return "polish" in facts or ("target" in facts and "tolerance" not in facts)
+def _share(graph, claim):
+    """What part of the largest output two models may differ by."""
+    unit = max((roundoff(graph.dtype(layer)) for layer, *_ in graph.slots), default=0.0)
+    return max(SHARE, 64 * unit) if claim.proved else max(SHARE_OF_DATA, 64 * unit, DEVIATION)
 
 
 def _random_sets(graph, seed, box):
-    """Labels and inputs: fewer where a model takes long."""
+    """Sources, labels and inputs: fewer where a model takes long."""
     count = int(np.clip(BUDGET // max(graph.flops(), 1), FEW, COUNT))
-    tokens = all(graph.tokens(tensor) is not None for tensor in graph.inputs)
-    if box:
-        return [("random in the domain", random_inputs(graph, count, seed, **box))]
-    scales = (1.0,) if tokens else SCALES
-    return [
-        (f"random, scale {scale:g}", random_inputs(graph, count, seed, scale=scale))
-        for scale in scales
-    ]
+    if box is not None:
+        low, high = (np.asarray(end) for end in box)
+        return [
+            (
+                "domain",
+                "random in the domain",
+                random_inputs(graph, count, seed, low=low, high=high),
+            )
+        ]
+    sets = [("random", "random, scale 1", random_inputs(graph, count, seed))]
+    if all(graph.tokens(tensor) is not None for tensor in graph.inputs):
+        return sets
+    fitted = random_inputs(graph, count, seed + 1)
+    scales = [_expected(graph, tensor) for tensor in graph.inputs]
+    for array, tensor, (center, size) in zip(fitted, graph.inputs, scales):
+        if array.dtype.kind == "f":
+            along = [-1 if axis == tensor.axis else 1 for axis in range(array.ndim)]
+            array *= size.reshape(along).astype(array.dtype)
+            array += center.reshape(along).astype(array.dtype)
+    if any(center.any() or (size != 1).any() for center, size in scales):
+        sets.append(("random", "random, as the first layer expects", fitted))
+    return sets
 
 
-def _where_most(inputs, deviation):
-    """The inputs on which models differ most: there the bound has to hold."""
-    chosen = np.argsort(-np.nan_to_num(deviation).max(axis=1), kind="stable")[:FEW]
-    return [x[chosen] for x in inputs]
+def _expected(graph, tensor):
+    """Center and size of each channel of an input, by what reads it first: the statistics of a
+    normalization, the kinks of biased neurons, or 1 / the weights."""
+    count = len(tensor.units)
+    center, size = np.zeros(count), np.ones(count)
+    for op in graph.ops:
+        if tensor not in op.inputs:
+            continue
+        layer = graph.layers.get(op.layer)
+        if isinstance(op, g.Affine):
+            scale, shift, _ = op.coefficients()
+            alive = scale != 0
+            size[alive] = 1 / np.abs(scale[alive])
+            center[alive] = -shift[alive] / scale[alive]
+        elif type(layer).__name__ == "Normalization" and layer.mean is not None:
+            found = [np.asarray(getattr(layer, name)).reshape(-1) for name in ("mean", "variance")]
+            if all(len(array) in (1, count) for array in found):
+                center, size = (np.resize(a, count) for a in (found[0], np.sqrt(found[1])))
+        elif isinstance(op, g.Linear) and op.reader is not None:
+            weight = np.abs(op.kernel()).max(axis=0)  # (inputs, outputs)
+            largest = weight.max(axis=1)
+            alive = largest > 0
+            size[alive] = 1 / largest[alive]
+            if op.bias is not None and (bias := np.abs(op.bias())).any():
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    kinks = np.where((weight > 0) & (bias > 0), bias / weight, np.nan)
+                found = ~np.isnan(kinks).all(axis=1)
+                size[found] = np.nanmedian(kinks[found], axis=1)
+        size = np.where(np.isfinite(size) & (size > 0) & (size < 1e30), size, 1.0)
+        center = np.where(np.isfinite(center) & (np.abs(center) < 1e30), center, 0.0)
+        break
+    return center, size
 
 
-def _reach(values):
-    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-
-
-def _evaluation(label, old, new, bound, kind, rigorous, classes):
-    finite = np.isfinite(old)
-    largest = (
-        float(np.abs(new - old)[finite].max(initial=0.0))
-        if (finite == np.isfinite(new)).all()
-        else np.inf
-    )
-    reach = _reach(old)
+def _evaluation(source, label, old, new, claim, share, classes):
+    finite = (np.isfinite(old) & np.isfinite(new)).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(new - old)[finite]
+    largest, reach = float(gap.max(initial=0.0)), float(np.abs(old[finite]).max(initial=0.0))
     changed = (
         int((old.argmax(axis=1) != new.argmax(axis=1)).sum()) if classes and old.shape[1] > 1 else 0
     )
+    bound, kind = share * reach, "share of the largest output"
+    if not claim.bounds:  # nothing is promised about single outputs
+        bound, kind = np.inf, "trained on" if claim.trained else "measured"
+    elif claim.tolerance is not None:
+        bound, kind = float(claim.tolerance), "tolerance"
+    elif claim.relative is not None:
+        bound, kind = claim.relative * reach, "relative tolerance"
+    if not claim.proved and not finite.all():
+        largest = np.inf
     relative = largest / reach if reach else largest
     return Evaluation(
-        label, len(old), largest, relative, float(bound), kind, float(rigorous), changed
+        label, len(old), source, largest, relative, bound, kind, changed, int((~finite).sum())
     )

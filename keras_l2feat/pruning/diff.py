@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.certificate import compare
+from keras_l2feat.pruning.certificate import Claim, compare
 from keras_l2feat.pruning.channels.read import given, read
 
 __all__ = ["diff"]
@@ -30,7 +30,7 @@ def diff(first, second, data=None, *, seed=0) -> dict:
         if shapes[0] != shapes[1]:
             raise InputError(f"The models have other {what}: {shapes[0]} and {shapes[1]}.")
     graphs = [read(model) for model in (first, second)]
-    evaluations = compare(graphs[0], second, data=data, seed=seed)
+    evaluations = compare(graphs[0], second, Claim("data"), data=data, seed=seed, anywhere=True)
     layers = []
     for name in dict.fromkeys([*graphs[0].writers, *graphs[1].writers]):
         units = [len(graph.writers[name]) if name in graph.writers else None for graph in graphs]
@@ -39,10 +39,7 @@ def diff(first, second, data=None, *, seed=0) -> dict:
         )
     return {
         "equivalent": all(e.passed for e in evaluations),
-        "evaluations": [
-            {**vars(e), "a_priori": None if np.isinf(e.a_priori) else e.a_priori}
-            for e in evaluations
-        ],
+        "evaluations": [vars(e) for e in evaluations],
         "layers": layers,
         "parameters": [int(model.count_params()) for model in (first, second)],
     }

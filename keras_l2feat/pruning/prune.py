@@ -1,23 +1,28 @@
 """From a model to a smaller one with its certificate: graph → plan → rewrite → certificate, level
 after level."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat.backend import require_keras
-from keras_l2feat.errors import CheckFailed, InputError, Interrupted, bad_argument
+from keras_l2feat.errors import CheckFailed, InputError, Interrupted
 from keras_l2feat.pruning.balance import balance_units
-from keras_l2feat.pruning.certificate import certify
+from keras_l2feat.pruning.certificate import Claim, certify
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import random_inputs
 from keras_l2feat.pruning.guarantees.on_data import data_sha256, within_norm
 from keras_l2feat.pruning.measure import costs
+from keras_l2feat.pruning.options import options_of
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
+from keras_l2feat.pruning.trace import trace
 
 __all__ = ["GUARANTEES", "named_inputs", "prune"]
+
+TRIALS = 4  # plans made in turn, each without what the check of the one before could not follow
 
 # Each level runs those before it; a planner is called as planner(graph, inputs=..., data=...,
 # seed=..., quiet=..., **options), with `inputs` the data as arrays, one a model input, or `None`.
@@ -95,9 +100,9 @@ def prune(
     (5, True)
     """
     require_keras()
+    asked = dataclasses.asdict(options_of(guarantee, options))
+    options = {name: value for name, value in asked.items() if value is not None}
     graph = read(model, input_shape)
-    if guarantee not in GUARANTEES:
-        raise bad_argument("guarantee", f"one of {', '.join(GUARANTEES)}", guarantee)
     data, test = _loaded(data, graph.model), _loaded(test_data, graph.model)
     if gaussian:
         if data is not None:
@@ -105,9 +110,60 @@ def prune(
         data = random_inputs(graph, GAUSSIAN, seed)
     named = named_inputs(graph.model, data, guarantee)
     test = _held_out(graph.model, data, test)
-    current, done, reasons = graph, [], {}
-    for planner in _planners(plans, guarantee, options):
-        inputs = None if named is None else named[1]
+    settings = dict(balance=balance, data=data, test=test, named=named, seed=seed, quiet=quiet)
+    claim = Claim(
+        guarantee,
+        options.get("input_range"),
+        options.get("tolerance"),
+        options.get("relative_tolerance"),
+        bool(options.get("polish")),
+    )
+    for _ in range(TRIALS):
+        steps, current, scale = _pruned(
+            graph, _planners(plans, guarantee, options), options, **settings
+        )
+        pruned = model if current is graph else current.model
+        if not certificate:
+            return pruned, None
+        done = [plan for _, plan in steps]
+        report = certify(
+            graph,
+            current,
+            claim,
+            maps=trace(steps, current, scale) if claim.proved else None,
+            data=named,
+            seed=seed,
+            layers=_layers(graph, current, steps),
+            removals=_removals(done),
+            costs=_costs(graph, current),
+            facts=_facts(graph, model, pruned, data, named, claim, done),
+            plans=done,
+        )
+        if not report.reason or plans is not None or not _held(graph, report.verdict):
+            break
+    if report.reason:
+        error = CheckFailed(report.reason)
+        error.certificate = report
+        raise error
+    if report.facts.get("interrupted"):
+        raise Interrupted(best=(pruned, report))
+    return pruned, report
+
+
+def _held(graph, verdict):
+    """Keep the units that a check could do nothing with; whether there are any."""
+    blamed = [] if verdict is None else [graph.unit(*name) for name in verdict.blamed]
+    fresh = [unit for unit in blamed if not graph.pinned[unit]]
+    graph.pinned[fresh] = True
+    return bool(fresh)
+
+
+def _pruned(graph, planners, options, *, balance, data, test, named, seed, quiet):
+    """What the planners lead to: `(graph, plan)` of each step, the last graph, and what its units
+    were multiplied by in the end (`None`: by nothing)."""
+    current, steps = graph, []
+    inputs = None if named is None else named[1]
+    for planner in planners:
         plan = planner(
             current,
             inputs=inputs,
@@ -118,50 +174,58 @@ def prune(
             quiet=quiet,
             **options,
         )
+        if plan or plan.facts or plan.ill_conditioned:
+            steps.append((current, plan))
         if plan:
-            _note(current, plan, reasons)
             current = read(rewrite(current, plan))
-        if plan or plan.facts:
-            done.append(plan)
     if options.get("polish"):
         current, rounds, facts = _polished(current, data, quiet=quiet, **options)
-        for before, plan in rounds:
-            _note(before, plan, reasons)
-        done += [plan for _, plan in rounds] + [Plan(guarantee, facts={"only": "data", **facts})]
-    pruned = model if current is graph else current.model
-    if any(plan.removed for plan in done) and balance:
-        balance_units(current)
-    if not certificate:
-        return pruned, None
-    report = certify(graph, current.model, done, data=named, seed=seed)
-    report.guarantee = guarantee
+        steps += rounds
+        steps.append((current, Plan("bounded", facts=facts)))
+    scale = None
+    if balance and any(plan.removed for _, plan in steps):
+        scale = balance_units(current)
+    return steps, current, scale
+
+
+def _removals(plans):
+    return [
+        {
+            "layer": r.layer,
+            "unit": r.unit,
+            "reason": r.reason,
+            "into": [[layer, unit, factor] for layer, unit, factor in r.into],
+            "constant": r.constant,
+        }
+        for plan in plans
+        for r in plan.removed
+    ]
+
+
+def _costs(graph, after):
+    return {
+        f"{key}_{when}": value
+        for when, g in (("before", graph), ("after", after))
+        for key, value in costs(g.model, g).items()
+    }
+
+
+def _facts(graph, model, pruned, data, named, claim, plans):
+    """What planners and data have to say, for the report."""
+    facts = {}
+    for plan in plans:
+        facts |= plan.facts
+    if claim.input_range is not None:
+        ends = (np.asarray(end, dtype=np.float64).tolist() for end in claim.input_range)
+        facts |= dict(zip(("low", "high"), ends))
     if graph.model is not model:
-        report.facts["read_as"] = (
+        facts["read_as"] = (
             "The model is subclassed: it was read by calling it on symbolic tensors."
             + (" The result is Functional." if pruned is not model else "")
         )
     if named is not None:
-        report.facts.setdefault("data_sha256", data_sha256(named[1]))
-    if hasattr(data, "facts"):
-        report.facts |= data.facts
-    report.layers = _layers(graph, current, reasons)
-    report.costs = {
-        f"{key}_{when}": value
-        for when, g in (("before", graph), ("after", current))
-        for key, value in costs(g.model, g).items()
-    }
-    report.plans = done
-    failed = next((e for e in report.evaluations if not e.passed), None)
-    if failed is not None:
-        error = CheckFailed(
-            f"the pruned model deviates by {failed.max_abs:.3g} ({failed.inputs}), "
-            f"more than the bound {failed.bound:.3g}."
-        )
-        error.certificate = report
-        raise error
-    if report.facts.get("interrupted"):
-        raise Interrupted(best=(pruned, report))
-    return pruned, report
+        facts["data_sha256"] = data_sha256(named[1])
+    return facts | getattr(data, "facts", {})
 
 
 def _planners(plans, guarantee, options):
@@ -266,17 +330,20 @@ def _held_out(model, data, test):
     return None
 
 
-def _note(graph, plan, reasons):
-    """Add a plan's reasons to layer → reason → count; a tied unit counts in each layer that
-    computes it."""
-    why = {graph.unit(removal.layer, removal.unit): removal.reason for removal in plan.removed}
-    for layer, units in graph.writers.items():
-        for reason in (why[u] for u in units.tolist() if u in why):
-            found = reasons.setdefault(layer, {})
-            found[reason] = found.get(reason, 0) + 1
+def _reasons(steps):
+    """layer → reason → count; a tied unit counts in each layer that computes it."""
+    reasons = {}
+    for graph, plan in steps:
+        why = {graph.unit(removal.layer, removal.unit): removal.reason for removal in plan.removed}
+        for layer, units in graph.writers.items():
+            for reason in (why[u] for u in units.tolist() if u in why):
+                found = reasons.setdefault(layer, {})
+                found[reason] = found.get(reason, 0) + 1
+    return reasons
 
 
-def _layers(before, after, reasons):
+def _layers(before, after, steps):
+    reasons = _reasons(steps)
     return [
         {
             "name": name,

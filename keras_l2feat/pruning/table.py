@@ -56,7 +56,7 @@ def table(certificate) -> str:
     lines += [
         f"Predictions changed: {e.changed} of {e.count}."
         for e in certificate.evaluations
-        if "data" in e.inputs
+        if e.source == "data"
     ]
     lines += _polish(certificate.facts.get("polish", ()))
     lines += _measured(certificate.facts.get("measured", {}))

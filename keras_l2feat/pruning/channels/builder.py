@@ -89,6 +89,7 @@ class Builder:
             count = shape[-1] if len(shape) > 1 and shape[-1] is not None else 1
             out = self.fresh(name, count, shape, -1, pinned=True)
             self.ops.append(Source(list(tensors), out, lipschitz))
+            self.ops[-1].layer = name
             outs.append(out)
         return outs
 
@@ -104,6 +105,7 @@ class Builder:
         self.pin(tensor.units)
         out = self.fresh(name, tensor.shape[axis] or 1, tensor.shape, axis, pinned=True)
         self.ops.append(Source([tensor], out))
+        self.ops[-1].layer = name
         return out
 
     def _find(self, unit) -> int:

@@ -55,10 +55,11 @@ class Tensor:
 
 @dataclass(eq=False)
 class Op:
-    """`out` is computed from `inputs` (both `Tensor`s)."""
+    """`out` is computed from `inputs` (both `Tensor`s); `layer`: by which one, where it is known."""
 
     inputs: list
     out: Tensor
+    layer = ""
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ keras = pytest.importorskip("keras")
 from keras_l2feat import data, models, training  # noqa: E402
 from keras_l2feat.errors import InputError  # noqa: E402
 from keras_l2feat.pruning import prune  # noqa: E402
-from keras_l2feat.pruning.certificate import Certificate, Evaluation  # noqa: E402
+from keras_l2feat.pruning.certificate import Certificate, Claim, Evaluation  # noqa: E402
 from keras_l2feat.pruning.guarantees.polish import kept, percentage  # noqa: E402
 from keras_l2feat.pruning.table import table  # noqa: E402
 from keras_l2feat.report.page import pruning_page  # noqa: E402
@@ -89,9 +89,12 @@ def test_a_polished_certificate_says_what_was_kept_and_claims_no_bound(fell):
     records.append({**records[0], "loss": 9.0, "kept": False})
     facts = {"polish": records, "kept": kept(records, points, "5%", False)}
     assert facts["kept"]["loss"] == [0.1, 0.101]
-    comparison = Evaluation("data mnist-789-42", 324, 1.0, 0.1, np.inf, "trained on", np.inf, 7)
+    comparison = Evaluation(
+        "data mnist-789-42", 324, "data", 1.0, 0.1, np.inf, "trained on", changed=7
+    )
     layers = [{"name": "a", "units_before": 9, "units_after": 4, "removed": {"near-aligned": 5}}]
-    certificate = Certificate("bounded", layers, [], {}, [comparison], facts=facts)
+    claim = Claim("bounded", trained=True)
+    certificate = Certificate("bounded", layers, [], {}, [comparison], claim, facts=facts)
     assert certificate.verified is False
     text = table(certificate)
     assert not {"verified", "inf", "ok"} & set(text.replace(".", " ").split())

@@ -85,6 +85,7 @@ class Call:
 
     def emit(self, kind, inputs, out, *arguments, **options):
         self.graph.ops.append(kind(list(inputs), out, *arguments, **options))
+        self.graph.ops[-1].layer = self.name
         return out
 
     def same(self, tensor):

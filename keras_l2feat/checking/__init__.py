@@ -1,0 +1,8 @@
+"""A check that a pruned model equals the original for every input, by a program that did not
+prune."""
+
+from keras_l2feat.checking.check import LayerChange, Verdict, check
+from keras_l2feat.checking.maps import Maps
+from keras_l2feat.checking.numbers import roundoff
+
+__all__ = ["LayerChange", "Maps", "Verdict", "check", "roundoff"]

@@ -1,0 +1,73 @@
+"""What a checker is told: which units went, and by which ones each can be expressed.
+
+Plain integers and nothing that has to be believed. The checker finds all factors and constants from
+the weights; a wrong hint makes it fail to see that two models are equal, never the reverse.
+"""
+
+from dataclasses import dataclass, field
+
+from keras_l2feat.errors import InputError
+
+__all__ = ["Maps"]
+
+FORMAT = "keras-l2feat maps 1"
+
+
+@dataclass
+class Maps:
+    """How a pruned model's units come from the original's; units are named `(layer, index)`.
+
+    Attributes:
+        removed: layer → indices of the units that are gone.
+        sources: unit that is gone → list of alternatives, each a dict of kept units of which it may
+            be a combination, with factors to try. Units of which nothing is listed are constant, or
+            nobody's.
+        scale: unit that is kept → what it was multiplied by, where that is not 1.
+    """
+
+    removed: dict = field(default_factory=dict)
+    sources: dict = field(default_factory=dict)
+    scale: dict = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """Plain data; within a layer, a source of the same layer is its index alone."""
+        sources, scale = {}, {}
+        for (layer, index), choices in self.sources.items():
+            named = [
+                [[q, f] if home == layer else [q, f, home] for (home, q), f in units.items()]
+                for units in choices
+            ]
+            sources.setdefault(layer, []).append([index, *named])
+        for (layer, index), value in self.scale.items():
+            scale.setdefault(layer, []).append([index, value])
+        return {"format": FORMAT, "removed": self.removed, "sources": sources, "scale": scale}
+
+    @classmethod
+    def from_json(cls, value) -> "Maps":
+        """The maps of `to_json`.
+
+        Raises:
+            InputError: `value` is something else.
+        """
+        try:
+            if value["format"] != FORMAT:
+                raise InputError(f"Maps have the format {FORMAT!r}. Received: {value['format']!r}.")
+            removed = {
+                str(layer): [int(i) for i in units] for layer, units in value["removed"].items()
+            }
+            sources = {
+                (str(layer), int(index)): [
+                    {(str(home[0] if home else layer), int(q)): float(f) for q, f, *home in units}
+                    for units in choices
+                ]
+                for layer, rows in value["sources"].items()
+                for index, *choices in rows
+            }
+            scale = {
+                (str(layer), int(index)): float(factor)
+                for layer, rows in value["scale"].items()
+                for index, factor in rows
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"Not the maps of a certificate: {error}.") from error
+        return cls(removed, sources, scale)

@@ -1,0 +1,161 @@
+"""How one tensor's channels come from the pruned model's: the matrix M of docs/certificate.md, row
+by row.
+
+Columns 0 … width - 1 are the pruned model's channels of the same tensor. Column width + p is the
+original's own channel p: what the pruned model has lost, and what nothing else may need.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+__all__ = ["CONSTANT", "MIXED", "Rows"]
+
+CONSTANT, MIXED = -1, -2  # instead of a column
+
+
+@dataclass
+class Rows:
+    """Channel p is factor[p] · column[p] + constant[p], all (channels,).
+
+    Attributes:
+        width: channels that the pruned model has.
+        column: int; `CONSTANT` where there is no column, `MIXED` where there are several.
+        factor, constant: float64.
+        error: float64, in roundoffs: how far the row of a channel that is gone is off, as a change
+            of the weights that compute it.
+        mixed: channel → (columns, factors), of rows with several entries.
+        fixed: (width,) float64, the value of a pruned channel that is a constant, else NaN; no row
+            has an entry there.
+        spare: another true choice of rows, for readers that were told so.
+        near: (channels,) bool: the constant is no more than roundings, and may be taken for 0.
+        alike: all columns are one value (a channel spread over all).
+    """
+
+    width: int
+    column: np.ndarray
+    factor: np.ndarray
+    constant: np.ndarray
+    error: np.ndarray
+    mixed: dict = field(default_factory=dict)
+    fixed: np.ndarray = None
+    spare: "Rows | None" = None
+    near: np.ndarray = None
+    alike: bool = False
+
+    def __post_init__(self):
+        if self.fixed is None:
+            self.fixed = np.full(self.width, np.nan)
+        if self.near is None:
+            self.near = np.zeros(len(self.column), dtype=bool)
+
+    @classmethod
+    def of_kept(cls, kept, scale) -> "Rows":
+        """Kept channels are what the pruned model has, times `scale`; the others are their own."""
+        width, count = int(kept.sum()), len(kept)
+        column = width + np.arange(count)
+        column[kept] = np.arange(width)
+        return cls(width, column, np.where(kept, scale, 1.0), np.zeros(count), np.zeros(count))
+
+    @property
+    def count(self):
+        return len(self.column)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the pruned model has all channels, unchanged."""
+        return self.width == self.count and not self.altered.any()
+
+    @property
+    def altered(self):
+        """(channels,) bool: not the pruned channel of the same number, where widths are equal."""
+        same = (self.column == np.arange(self.count)) & (self.factor == 1) & (self.constant == 0)
+        if self.width != self.count:
+            return ~same
+        return ~(same | (self.still & (self.constant == self.fixed)))
+
+    @property
+    def single(self):
+        """(channels,) bool: one entry and no constant."""
+        return (self.column >= 0) & (self.constant == 0)
+
+    @property
+    def still(self):
+        """(channels,) bool: constants."""
+        return self.column == CONSTANT
+
+    def where(self, holds, other=None) -> "Rows":
+        """These rows where `holds`; elsewhere those of `other`, by default each channel is its
+        own."""
+        own = self.width + np.arange(self.count)
+        column = np.where(holds, self.column, own if other is None else other.column)
+        mixed = {p: row for p, row in self.mixed.items() if holds[p]}
+        if other is not None:
+            mixed |= {p: row for p, row in other.mixed.items() if not holds[p]}
+
+        def chosen(name, default):
+            rest = default if other is None else getattr(other, name)
+            return np.where(holds, getattr(self, name), rest)
+
+        return Rows(
+            self.width,
+            column,
+            chosen("factor", 1.0),
+            chosen("constant", 0.0),
+            chosen("error", 0.0),
+            mixed,
+            self.fixed,
+            near=chosen("near", False),
+            alike=self.alike and other is None,
+        )
+
+    def settled(self, fixed) -> "Rows":
+        """The same where pruned channels are known to be constants: no row has an entry there."""
+        known = ~np.isnan(fixed)
+        if not known.any():
+            return self
+        inside = (self.column >= 0) & (self.column < self.width)
+        hit = inside & known[np.where(inside, self.column, 0)]
+        value = fixed[np.where(hit, self.column, 0)]
+        constant = self.constant + np.where(hit, self.factor * np.where(hit, value, 0.0), 0.0)
+        column, factor = np.where(hit, CONSTANT, self.column), np.where(hit, 0.0, self.factor)
+        mixed = {}
+        for p, (columns, factors) in self.mixed.items():
+            there = (columns < self.width) & known[np.minimum(columns, self.width - 1)]
+            constant[p] += factors[there] @ fixed[columns[there]]
+            mixed[p] = columns[~there], factors[~there]
+        spare = None if self.spare is None else self.spare.settled(fixed)
+        near = self.near & ~hit
+        return Rows(
+            self.width, column, factor, constant, self.error, mixed, fixed, spare, near, self.alike
+        )
+
+    @property
+    def clean(self) -> "Rows":
+        """The same without constants that are no more than roundings."""
+        if not self.near.any():
+            return self
+        return replace(
+            self,
+            constant=np.where(self.near, 0.0, self.constant),
+            near=np.zeros(self.count, dtype=bool),
+        )
+
+    @property
+    def theirs(self) -> "Rows":
+        """The pruned model's channels, in terms of themselves."""
+        known = ~np.isnan(self.fixed)
+        return Rows(
+            self.width,
+            np.where(known, CONSTANT, np.arange(self.width)),
+            np.where(known, 0.0, 1.0),
+            np.where(known, self.fixed, 0.0),
+            np.zeros(self.width),
+        )
+
+    def entries(self):
+        """All entries as (channel, column, factor)."""
+        first = np.flatnonzero(self.column >= 0)
+        parts = [(first, self.column[first], self.factor[first])]
+        parts += [(np.full(len(c), p), c, f) for p, (c, f) in self.mixed.items()]
+        return tuple(np.concatenate(part) for part in zip(*parts))

@@ -1,0 +1,88 @@
+"""From plans that followed each other to the maps of a certificate: what became of each unit of the
+original."""
+
+import numpy as np
+
+from keras_l2feat.checking.maps import Maps
+from keras_l2feat.pruning.plan import BIAS
+
+__all__ = ["trace"]
+
+
+def trace(steps, last, scale=None) -> Maps:
+    """The maps of several plans.
+
+    Args:
+        steps: `(graph, plan)` of each that was carried out; the first graph is the original's.
+        last: the graph that they led to.
+        scale: (units of `last`,) what they were multiplied by in the end, if they were.
+
+    Returns: `Maps`, in the original's names.
+    """
+    first = steps[0][0] if steps else last
+    alive = {layer: np.arange(len(units)) for layer, units in first.writers.items()}
+    sources = {}
+    for graph, plan in steps:
+        names = _names(graph, alive)
+        gone = {graph.unit(removal.layer, removal.unit) for removal in plan.removed}
+        for unit in gone:
+            sources[names[unit]] = []
+        for unit, choice in _choices(graph, plan, gone):
+            named = {names[q]: factor for q, factor in choice.items()}
+            if all(set(named) != set(other) for other in sources[names[unit]]):
+                sources[names[unit]].append(named)
+        for layer, units in graph.writers.items():
+            kept = [unit not in gone for unit in units.tolist()]
+            alive[layer] = alive[layer][kept]
+    removed = {
+        layer: np.setdiff1d(np.arange(len(units)), alive[layer]).tolist()
+        for layer, units in first.writers.items()
+        if len(alive[layer]) < len(units)
+    }
+    resolved = {unit: found for unit in sources if (found := _resolved(unit, sources))}
+    scales = {}
+    if scale is not None:
+        names = _names(last, alive)
+        scales = {names[u]: float(scale[u]) for u in np.flatnonzero(scale != 1) if u in names}
+    return Maps(removed, resolved, scales)
+
+
+def _names(graph, alive):
+    """Unit → its name in the original, after the first layer that writes it."""
+    names = {}
+    for layer, units in graph.writers.items():
+        for index, unit in zip(alive[layer].tolist(), units.tolist()):
+            names.setdefault(unit, (layer, index))
+    return names
+
+
+def _choices(graph, plan, gone):
+    """(unit, {unit that stands for it: factor}) as its readers were told, several where they
+    differ."""
+    for name, moves in plan.transfers.items():
+        units = graph.readers[name].units
+        told = {}
+        for source, target, factor in moves:
+            if source != BIAS and target != BIAS and int(units[source]) in gone:
+                told.setdefault(source, {})[int(units[target])] = factor
+        for source, choice in told.items():
+            yield int(units[source]), choice
+    for removal in plan.removed:
+        if removal.into:
+            named = {graph.unit(layer, index): factor for layer, index, factor in removal.into}
+            yield graph.unit(removal.layer, removal.unit), named
+
+
+def _resolved(unit, sources):
+    """The choices of a unit, fewest units first; what went later is replaced by what stands for
+    it."""
+    found = []
+    for choice in sources[unit]:
+        option = {}
+        for other, factor in choice.items():
+            further = _resolved(other, sources)[:1] if other in sources else [{other: 1.0}]
+            for q, f in (further[0] if further else {}).items():
+                option[q] = option.get(q, 0.0) + factor * f
+        if option:
+            found.append(option)
+    return sorted(found, key=len)
