@@ -36,6 +36,7 @@ AMPLIFIED = 256.0
 SNAP = 4.0  # roundoffs from ±1 within which a factor is ±1
 BLOCK = 1 << 21  # entries worked on at a time
 FLOAT64 = 2.0**-53
+LOST = 1 << 23  # entries of outputs that are compared with each other, at most
 
 
 @dataclass
@@ -226,7 +227,38 @@ class Simulation(Semantics):
             self._chosen(spare, several, place, position, ours, theirs)
             which = np.isin(np.arange(rows.count), list(several))
             rows.spare = spare.where(which, rows)
+        self._among_lost(rows, np.array([o for o in waiting if rows.column[o] >= rows.width]), ours)
         return rows
+
+    def _among_lost(self, rows, lost, ours):
+        """Which of the outputs that nothing is left of are multiples of each other: what reads them
+        may add them up to nothing."""
+        if len(lost) < 2 or len(lost) * ours.kernel.shape[0] * ours.count > LOST:
+            return
+        value, size, offset, terms, slack = ours.of(lost)
+        flat = np.concatenate([floats(value).reshape(-1, len(lost)), floats(offset)[None]])
+        along = np.random.default_rng(0).standard_normal(len(flat))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mark = np.abs(along @ flat) / np.abs(flat).sum(axis=0)
+        first = None
+        for k in np.argsort(mark, kind="stable").tolist():
+            if first is not None and abs(mark[k] - mark[first]) <= 64 * self.unit * len(along):
+                factor = _proportion(flat[None, :, [k]], flat[None, :, [first]])
+                d = self.numbers(factor)
+                error = max(
+                    self.off(
+                        p[..., [k]] - p[..., [first]] * d,
+                        q[..., [k]] + q[..., [first]] * magnitude(d),
+                        slack,
+                    ).max(initial=0.0)
+                    for p, q in ((value, size), (offset, terms))
+                )
+                if error <= LIMIT:
+                    o = lost[k]
+                    rows.column[o], rows.factor[o] = rows.width + lost[first], factor[0]
+                    rows.error[o] = error
+                    continue
+            first = k
 
     def _chosen(self, rows, choices, place, position, ours, theirs):
         """The first of each output's choices that its weights agree with."""

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from keras_l2feat.caratheodory import DEVIATION
-from keras_l2feat.checking import Verdict, check, roundoff
+from keras_l2feat.checking.check import Verdict, check
+from keras_l2feat.checking.numbers import roundoff
 from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
 
