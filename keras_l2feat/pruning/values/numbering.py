@@ -137,44 +137,42 @@ class Values(Semantics):
             factor (channels,), of the leader's value; drift (channels,), how far the channel may be
             from that.
         """
+        judged, bound = self.judged(forms), self.slack(len(forms.rows) + 1)
+        still = (np.abs(judged.matrix) <= bound * judged.spread).all(axis=0)
+        zero = still & (np.abs(judged.constant) <= bound * judged.shift) if constants else still
+        groups = self._aligned(judged, np.flatnonzero(~still), scaling, constants)
+        kind = _kinds(forms.count, forms.labels, labels)
         leader, factor = np.arange(forms.count), np.ones(forms.count)
         drift = np.zeros(forms.count)
-        bound = self.slack(len(forms.rows) + 1)
-        judged = self.judged(forms)
-        spread = judged.spread
-        still = (np.abs(judged.matrix) <= bound * spread).all(axis=0)
-        zero = still & (np.abs(judged.constant) <= bound * judged.shift) if constants else still
-        live = np.flatnonzero(~still)
-        parts, terms = [judged.matrix.T], [spread.T]
-        if constants:
-            parts, terms = [*parts, judged.constant[:, None]], [*terms, judged.shift[:, None]]
-        if len(live) < forms.count:
-            parts, terms = ([part[live] for part in side] for side in (parts, terms))
-        single = judged.terms is None and (
-            not constants or (judged.shift == abs(judged.constant)).all()
-        )
-        groups = aligned_groups(
-            parts, scaling, self.dtype, roundings=ROUNDINGS, terms=None if single else terms
-        )
-        reach = self._reach(forms, forms.spread) if groups or judged.terms is not None else None
-        kinds = [k for k in (forms.labels, labels) if k is not None]
-        kind = np.zeros(forms.count, dtype=int)  # only channels of one kind can be one
-        if kinds:
-            kind = np.unique(np.stack(kinds), axis=1, return_inverse=True)[1].reshape(-1)
-        for group in groups:
-            members = live[np.concatenate([[group.representative], group.members])]
-            factors = np.concatenate([[1.0], group.factors])
-            gaps = np.concatenate([[0.0], group.gaps])
+        reach = self._reach(forms, forms.spread) if groups else drift
+        for members, factors, gaps in groups:
             first, which = np.unique(kind[members], return_index=True, return_inverse=True)[1:]
-            chosen = first[which.reshape(-1)]  # the first member of the same kind
+            chosen = first[which.reshape(-1)]  # the first member of the same kind leads
             leader[members], factor[members] = members[chosen], factors / factors[chosen]
             drift[members] = (gaps + gaps[chosen]) * reach[members] * (members != members[chosen])
         leader[still] = CONSTANT
         factor[still] = forms.constant[still]
         leader[zero], factor[zero] = ZERO, 0.0
-        if reach is not None:  # what was left of weights that cancelled
+        if judged.terms is not None:  # what was left of weights that cancelled is not quite nothing
             drift[still] = self._reach(forms, np.abs(forms.matrix))[still]
         return leader, factor, drift
+
+    def _aligned(self, forms, live, scaling, constants):
+        """Groups of the channels `live`: (members, their factors, their gaps), leaders first."""
+        parts, terms = [forms.matrix.T], [forms.spread.T]
+        single = forms.terms is None  # no entry is a sum: its size says how it was rounded
+        if constants:
+            parts, terms = [*parts, forms.constant[:, None]], [*terms, forms.shift[:, None]]
+            single = single and (forms.shift == np.abs(forms.constant)).all()
+        if len(live) < forms.count:
+            parts, terms = ([part[live] for part in side] for side in (parts, terms))
+        found = aligned_groups(
+            parts, scaling, self.dtype, roundings=ROUNDINGS, terms=None if single else terms
+        )
+        return [
+            (live[[g.representative, *g.members]], np.r_[1.0, g.factors], np.r_[0.0, g.gaps])
+            for g in found
+        ]
 
     def judged(self, forms) -> Forms:
         """Forms whose entries and terms say which channels are equal up to rounding: for every
@@ -537,6 +535,14 @@ def summed(kernel, read):
         total[:, mixed] += read.mix @ rows
         terms[:, mixed] += np.abs(read.mix) @ np.abs(rows)
     return used, total, terms
+
+
+def _kinds(count, *labels):
+    """A number for each channel; only channels of the same number, in all labels, can be one."""
+    given = [label for label in labels if label is not None]
+    if not given:
+        return np.zeros(count, dtype=int)
+    return np.unique(np.stack(given), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def _layout(tensor):
