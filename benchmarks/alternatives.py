@@ -18,7 +18,6 @@ points, which nobody has seen: the largest change of an output, and the accuracy
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
@@ -264,7 +263,7 @@ def main():
         for share in arguments.shares:
             records += compared(name, arguments.seed, share, arguments.folder)
             if arguments.output:
-                _write(records, arguments.output)
+                networks.write_csv(records, arguments.output / "cells.csv")
     cells = {(r["network"], r["share"]) for r in records}
     won = 0
     for cell in cells:
@@ -274,14 +273,6 @@ def main():
             for other in others
         )
     print(f"lower |Δ| and no lower accuracy than all others: {won} of {len(cells)} cells")
-
-
-def _write(records, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "cells.csv", "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, records[0])
-        writer.writeheader()
-        writer.writerows(records)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,14 @@ def trained(name, seed, folder):
     return model
 
 
+def write_csv(records, path):
+    """Write records, equal keys each, to a file."""
+    import pandas as pd
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(records).to_csv(path, index=False)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

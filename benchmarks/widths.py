@@ -1,13 +1,12 @@
 """How accurate networks of `networks.py` are at given widths, with no training after removal.
 
-    python benchmarks/widths.py [--seeds 3] [--points 5000] [--folder benchmarks/trained]
+    python benchmarks/widths.py [NAME ...] [--seeds 3] [--points 5000] [--folder benchmarks/trained]
     [-o results/widths]
 
 Each line is the accuracy on all test points of the network that is left, as a Keras model.
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from keras_l2feat.pruning.takeover.removal import removal_order
 
 WIDTHS = {
     "mlp": ((150, 50), (100, 30)),
-    "lenet": ((14, 32, 250), (10, 25, 120), (7, 16, 60), (5, 10, 30)),
+    "lenet": ((10, 25, 120), (5, 10, 30)),
 }
 
 
@@ -62,23 +61,20 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("names", nargs="*", default=list(WIDTHS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--points", type=int, default=5000)
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/trained"))
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     records = []
-    for name in WIDTHS:
+    for name in arguments.names or list(WIDTHS):
         for seed in range(arguments.seeds):
             for record in measured(name, seed, arguments):
                 records.append(record)
                 print(*record.values(), sep="  ", flush=True)
-    if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        with open(arguments.output / "widths.csv", "w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, records[0])
-            writer.writeheader()
-            writer.writerows(records)
+                if arguments.output:
+                    networks.write_csv(records, arguments.output / "widths.csv")
 
 
 if __name__ == "__main__":

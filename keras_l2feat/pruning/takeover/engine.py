@@ -105,7 +105,7 @@ class Takeover:
         share = self._share(reading, twin)
         first = 0
         for nth in range(self.fitting):
-            values = [_array(getattr(twin, side)[nth])[: self.counts[nth]] for side in sides]
+            values = [_array(getattr(twin, side)[nth], None)[: self.counts[nth]] for side in sides]
             for half in range(min(2, len(values[0]))):
                 seen = [reading.rows(v[half::2], axis, share, first) for v in values]
                 first += seen[0][1]
@@ -289,7 +289,7 @@ def _ridge(halves, start):
     return RIDGES[int(np.argmin(errors))]
 
 
-def _array(tensor):
+def _array(tensor, dtype=np.float64):
     import keras
 
-    return np.asarray(keras.ops.convert_to_numpy(tensor), dtype=np.float64)
+    return np.asarray(keras.ops.convert_to_numpy(tensor), dtype=dtype)

@@ -27,7 +27,7 @@ class Problem:
     """What one reader sees of a site's units.
 
     Attributes:
-        gram: (columns, columns) float64, mean over places.
+        gram: (columns, columns) float64, sum or mean over places.
         kernel: (columns, outputs) float64.
         columns: (n, m), the columns of each unit.
         ridge: ε, relative to the Gram matrix scaled to ones on its diagonal.
