@@ -1,6 +1,7 @@
 """What a user of Keras finds at the root, what it takes, and that one name means one thing."""
 
 import ast
+import importlib
 import inspect
 import re
 import types
@@ -145,3 +146,24 @@ def test_every_public_signature_is_typed(folder):
             if bare or (function.returns is None and function.name != "__init__"):
                 untyped.append(f"{path.name}: {name}({', '.join(bare)})")
     assert untyped == []
+
+
+# of `layers` not: saved models name the module of `layers.absolute`
+@pytest.mark.parametrize("folder", [name for name in TYPED if name != "layers"])
+def test_no_module_is_hidden_by_what_it_defines(folder):
+    package = importlib.import_module(f"keras_l2feat.{folder}")
+    for path in Path(package.__file__).parent.glob("[a-z]*.py"):
+        importlib.import_module(f"keras_l2feat.{folder}.{path.stem}")
+        assert isinstance(getattr(package, path.stem), types.ModuleType), path.stem
+
+
+def test_a_misspelt_option_of_a_method_is_told():
+    model = keras_l2feat.mlp(4, (5,), 3, lam=1e-2)
+    for options, words in (
+        ({"windw": 3}, "Method 'lbfgs' has no option 'windw'. Options: window."),
+        ({"adam_share": 0.5}, "Method 'lbfgs' has no option 'adam_share'. Options: window."),
+        ({"method": "adam", "rate": 1}, "Options: adam_share, optimizer, window."),
+    ):
+        with pytest.raises(InputError) as error:
+            keras_l2feat.fit(model, (X, Y), quiet=True, **options)
+        assert words in str(error.value)

@@ -207,7 +207,7 @@ def from_teacher(making, *, width, copies, **options):
     norm.
     """
     from keras_l2feat import training
-    from keras_l2feat.data.teacher import teacher_network
+    from keras_l2feat.data.teachers import teacher_network
 
     data, recipe = making.data, making.recipe
     network = teacher_network(width=width, inputs=data.x_train.shape[1], outputs=data.outputs)

@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_l2feat.data.arrays import from_npz, from_pair
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.data.mnist import PIXEL, mnist
-from keras_l2feat.data.teacher import teacher
+from keras_l2feat.data.digits import PIXEL, mnist
+from keras_l2feat.data.teachers import teacher
 from keras_l2feat.data.toys import bipartite, linear, one_dim, one_hot, two_points
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.types import Data

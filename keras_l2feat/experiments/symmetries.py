@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from keras_l2feat.data.teacher import teacher
+from keras_l2feat.data.teachers import teacher
 from keras_l2feat.experiments.claims import Claims, write_csv
 from keras_l2feat.experiments.record import figure
 from keras_l2feat.network import DenseNetwork

@@ -1,6 +1,6 @@
 """Models."""
 
-from keras_l2feat.models.mlp import mlp
+from keras_l2feat.models.dense import mlp
 from keras_l2feat.models.representation_network import RepresentationNetwork
 
 __all__ = ["RepresentationNetwork", "mlp"]

@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import InputError
-from keras_l2feat.models.mlp import mlp
+from keras_l2feat.models.dense import mlp
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.types import Model
 

@@ -1,10 +1,10 @@
 """One loss in three forms: of the weights, of the hidden representations, of their covariances."""
 
-from keras_l2feat.objectives.covariance import Covariances, covariance, covariances_of
-from keras_l2feat.objectives.forces import Forces, forces
+from keras_l2feat.objectives.covariances import Covariances, covariance, covariances_of
+from keras_l2feat.objectives.force_field import Forces, forces
 from keras_l2feat.objectives.loss import Loss
-from keras_l2feat.objectives.representation import representation, representations_of
-from keras_l2feat.objectives.weight_space import forward, weight_space
+from keras_l2feat.objectives.representations import representation, representations_of
+from keras_l2feat.objectives.weights import forward, weight_space
 
 __all__ = [
     "Covariances",

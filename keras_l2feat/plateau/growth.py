@@ -10,7 +10,7 @@ from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau.insertion import certify
 from keras_l2feat.plateau.trial import measure
-from keras_l2feat.training.balance import balance
+from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.lbfgs import minimize, minimize_many
 

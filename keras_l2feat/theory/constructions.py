@@ -15,7 +15,7 @@ from keras_l2feat.caratheodory import reduce_network
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory import completely_positive, ranks
-from keras_l2feat.training.balance import imbalance
+from keras_l2feat.training.balancing import imbalance
 from keras_l2feat.training.rays import snap
 
 __all__ = [

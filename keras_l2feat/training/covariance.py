@@ -36,7 +36,7 @@ from keras_l2feat.kernels.insertion import Enumeration, enumerable, insertion_ma
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
 from keras_l2feat.training import lbfgs
-from keras_l2feat.training.balance import balance
+from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.fitting import Fit
 from keras_l2feat.training.group_lasso import group_lasso
 from keras_l2feat.training.merge import tidy

@@ -13,7 +13,7 @@ from keras_l2feat.errors import InputError, Interrupted, bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import data_term
 from keras_l2feat.training import first_order, lbfgs
-from keras_l2feat.training.balance import balance
+from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.model_gradient import ModelObjective
 from keras_l2feat.types import Cost, Data, Model
@@ -21,6 +21,7 @@ from keras_l2feat.types import Cost, Data, Model
 __all__ = ["Fit", "fit"]
 
 METHODS = {"lbfgs": lbfgs.minimize, "adam": first_order.minimize}
+OPTIONS = {"lbfgs": {"window"}, "adam": {"window", "optimizer", "adam_share"}}  # of its own
 
 
 @dataclass
@@ -114,6 +115,11 @@ def fit(
     keras = require_tensorflow()
     if method not in METHODS:
         raise bad_argument("method", f"one of {sorted(METHODS)}", method)
+    for name in options.keys() - OPTIONS[method]:
+        raise InputError(
+            f"Method {method!r} has no option {name!r}. "
+            f"Options: {', '.join(sorted(OPTIONS[method]))}."
+        )
     import tensorflow as tf
 
     if not isinstance(data, tf.data.Dataset):

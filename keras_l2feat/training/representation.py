@@ -17,7 +17,7 @@ from keras_l2feat.errors import Interrupted, bad_argument, keeping
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.training import first_order, lbfgs
-from keras_l2feat.training.balance import balance
+from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.fitting import Fit
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.representation_objective import FORMS, RepresentationObjective

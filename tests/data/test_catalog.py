@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_l2feat import data
-from keras_l2feat.data.mnist import SUBSET
+from keras_l2feat.data.digits import SUBSET
 from keras_l2feat.errors import InputError
 
 

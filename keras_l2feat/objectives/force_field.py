@@ -26,7 +26,7 @@ from scipy import optimize
 from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.objectives.loss import read_data, read_network
-from keras_l2feat.objectives.representation import representation
+from keras_l2feat.objectives.representations import representation
 from keras_l2feat.types import Cost, Data, Sigma
 
 __all__ = ["Forces", "forces"]

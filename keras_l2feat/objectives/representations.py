@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_l2feat.kernels import append_bias, least_norm_weights, representation_cost
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.loss import Loss, activation_function, read_data, read_network
-from keras_l2feat.objectives.weight_space import forward
+from keras_l2feat.objectives.weights import forward
 from keras_l2feat.types import Cost, Data, Sigma, Tensor
 
 __all__ = ["layer_cost", "representation", "representations_of"]

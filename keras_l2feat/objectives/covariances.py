@@ -14,7 +14,7 @@ from keras_l2feat.objectives.loss import (
     read_network,
     require_homogeneous,
 )
-from keras_l2feat.objectives.representation import representations_of
+from keras_l2feat.objectives.representations import representations_of
 from keras_l2feat.types import Cost, Data, Sigma, Tensor
 
 __all__ = ["Covariances", "covariance", "covariances_of"]
