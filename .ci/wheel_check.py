@@ -91,7 +91,7 @@ def main():
         result = json.loads((empty / "r.json").read_text())
         assert result["verified"], result
         assert (empty / "small.keras").exists()
-        code = "import keras; print(keras.saving.load_model('small.keras').count_params(), 'parameters')"
+        code = "import keras; print(keras.saving.load_model('small.keras').count_params())"
         run(python, "-c", code, **options)
     print("wheel check passed")
 

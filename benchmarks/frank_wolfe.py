@@ -47,7 +47,8 @@ def main():
         y = generator.standard_normal((n, k)) if cost == "squared" else np.arange(n) % k
         start = time.perf_counter()
         optimum = global_optimum(x, y, LAM, cost=cost, beta=beta)
-        print(f"N = {n}, d = {d}, outputs {k}, β = {beta:g}, {cost}: oracle {optimum.value:.8g} ± {optimum.gap:.0e}, "
+        print(f"N = {n}, d = {d}, outputs {k}, β = {beta:g}, {cost}: oracle "
+        f"{optimum.value:.8g} ± {optimum.gap:.0e}, "
               f"{time.perf_counter() - start:.2f} s")  # fmt: skip
         for name, settings in METHODS.items():
             empty = DenseNetwork.random((d, 0, k), beta=beta)
@@ -55,11 +56,13 @@ def main():
             above, gap = found.loss / optimum.value - 1, found.history["gap"][-1]
             print(
                 f"    {name:<21} {above:+.1e} of it, certificate {gap:.1e}, "
-                f"{found.iterations} rounds, {found.network.hidden[0]} neurons, {found.seconds:.2f} s"
+                f"{found.iterations} rounds, {found.network.hidden[0]} neurons, "
+                f"{found.seconds:.2f} s"
             )
     for lam in (1e-2, 1e-3):
         two = covariance.fit(DenseNetwork.random((784, 0, 3)), "mnist-789-42", lam=lam, quiet=True)
-        print(f"mnist-789-42, L = 2, λ = {lam:g}: {two.loss:.6g}, gap {two.history['gap'][-1]:.1e}, "
+        print(f"mnist-789-42, L = 2, λ = {lam:g}: {two.loss:.6g}, gap "
+        f"{two.history['gap'][-1]:.1e}, "
               f"{two.network.hidden[0]} neurons, {two.seconds:.1f} s")  # fmt: skip
         found = [
             covariance.fit(

@@ -59,7 +59,8 @@ def main():
     arguments = parser.parse_args()
     rows, root = plant(arguments.units, arguments.inputs, arguments.seed)
     print(
-        f"{arguments.units} x {arguments.inputs} float32, {rows.nbytes / 2**20:.0f} MiB, seed {arguments.seed}"
+        f"{arguments.units} x {arguments.inputs} float32, {rows.nbytes / 2**20:.0f} MiB, "
+        f"seed {arguments.seed}"
     )
     print(f"planted: {(root != np.arange(len(root))).sum()} redundant units")
     gram_seconds = timed(lambda: rows @ rows.T, repeats=1)[1]
@@ -75,9 +76,10 @@ def main():
         for group in groups:
             found[group.members] = group.representative
         print(
-            f"{name:8s} {seconds:.3f} s = {gram_seconds / seconds:.0f}x faster than the Gram matrix, "
-            f"{seconds / read_seconds:.1f} passes; found {(found != np.arange(len(root))).sum()}, "
-            f"all as planted: {bool((found == root).all())}; peak memory {1 + peak / rows.nbytes:.2f}x the weights"
+            f"{name:8s} {seconds:.3f} s = {gram_seconds / seconds:.0f}x faster than the Gram "
+            f"matrix, {seconds / read_seconds:.1f} passes; found "
+            f"{(found != np.arange(len(root))).sum()}, all as planted: "
+            f"{bool((found == root).all())}; peak memory {1 + peak / rows.nbytes:.2f}x the weights"
         )
 
     print(f"{arguments.crowd} units almost on one ray: {crowd(arguments.crowd, arguments.seed)}")

@@ -48,7 +48,8 @@ def main():
             g, a = generator.standard_normal((n, k)), generator.standard_normal((n, d))
             exact = insertion_maximum(g, a, method="enumerate").score
             found.append(insertion_maximum(g, a, method="search", seed=seed).score / exact)
-        print(f"N = {n}, d = {d}, outputs {k}: exact to 1e-3 in {np.mean(np.array(found) > 0.999):.0%} of 20, "
+        print(f"N = {n}, d = {d}, outputs {k}: exact to 1e-3 in "
+        f"{np.mean(np.array(found) > 0.999):.0%} of 20, "
               f"least {min(found):.5f} of the maximum")  # fmt: skip
 
     digits = data.load("mnist-1k")
@@ -81,10 +82,12 @@ def main():
             times[name] = min(times[name], time.perf_counter() - start)
         if name != "products":
             print(
-                f"layer 1, 100 starts, 60 steps, {name} kinks: gap {scores.max() / 1e3 / (2 * LAM) - 1:.2%}"
+                f"layer 1, 100 starts, 60 steps, {name} kinks: gap "
+                f"{scores.max() / 1e3 / (2 * LAM) - 1:.2%}"
             )
     print(
-        f"ascent {times['smoothed']:.2f} s = {times['smoothed'] / times['products']:.2f} times its matrix products"
+        f"ascent {times['smoothed']:.2f} s = {times['smoothed'] / times['products']:.2f} "
+        "times its matrix products"
     )
 
 

@@ -73,7 +73,8 @@ def main():
             lambda x=x, y=y: global_optimum(x, y, LAM, tolerance=1e-7), options.repeat
         )
         active = patterns(x)
-        print(f"N = {n}, d = {d}, {len(active)} patterns: ours {ours:.3f} s, {optimum.rounds} rounds, "
+        print(f"N = {n}, d = {d}, {len(active)} patterns: ours {ours:.3f} s, "
+        f"{optimum.rounds} rounds, "
               f"gap {optimum.gap:.1e}, {optimum.network.hidden[0]} neurons")  # fmt: skip
         for name, build in (
             ("one variable a pattern", all_patterns),
@@ -87,9 +88,11 @@ def main():
 
             seconds, problem = fastest(solve, options.repeat if len(active) < 100 else 1)
             print(
-                f"    CVXPY, {name}: {seconds:.3f} s (Clarabel {problem.solver_stats.solve_time:.3f} s), "
-                f"value {problem.value / optimum.value - 1:+.1e} of ours; ours is {seconds / ours:.1f} times as fast, "
-                f"{problem.solver_stats.solve_time / ours:.1f} times its solver alone"
+                f"    CVXPY, {name}: {seconds:.3f} s (Clarabel "
+                f"{problem.solver_stats.solve_time:.3f} s), value "
+                f"{problem.value / optimum.value - 1:+.1e} of ours; ours is {seconds / ours:.1f} "
+                f"times as fast, {problem.solver_stats.solve_time / ours:.1f} times its solver "
+                "alone"
             )
     for n, d, beta in () if options.skip_large else LARGE:
         x, y = generator.standard_normal((n, d)), generator.standard_normal(n)
@@ -97,8 +100,9 @@ def main():
             lambda x=x, y=y, b=beta: global_optimum(x, y, LAM, beta=b, tolerance=1e-4), 1
         )
         print(
-            f"N = {n}, d = {d}, β = {beta:g}, patterns searched: {seconds:.2f} s, {optimum.rounds} rounds, "
-            f"gap {optimum.gap:.1e} as far as the search sees, {optimum.network.hidden[0]} neurons"
+            f"N = {n}, d = {d}, β = {beta:g}, patterns searched: {seconds:.2f} s, {optimum.rounds} "
+            f"rounds, gap {optimum.gap:.1e} as far as the search sees, {optimum.network.hidden[0]} "
+            "neurons"
         )
 
 

@@ -92,7 +92,8 @@ def main():
             flush=True,
         )
     print(
-        f"ratio model.fit (at most {epochs} epochs a width) / descent: {theirs / ours:.1f} (bar: 10)"
+        f"ratio model.fit (at most {epochs} epochs a width) / descent: {theirs / ours:.1f} "
+        "(bar: 10)"
     )
     print(f"widths at which descent is above the best of three: {worse or 'none'} (bar: none)")
 

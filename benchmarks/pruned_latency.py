@@ -54,7 +54,8 @@ def main():
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
     print(
-        f"{'model':14s} {'widened':>8s} {'FLOPs':>24s} {'ratio':>6s} {'milliseconds':>18s} {'ratio':>6s}"
+        f"{'model':14s} {'widened':>8s} {'FLOPs':>24s} {'ratio':>6s} {'milliseconds':>18s} "
+        f"{'ratio':>6s}"
     )
     for make in (dense, convolutional, residual):
         for factor in map(int, arguments.factors.split(",")):
@@ -63,8 +64,9 @@ def main():
             flops = [read(model).flops() for model in (wide, small)]
             seconds = latencies((wide, small), read(wide), seed=arguments.seed)
             print(
-                f"{make.__name__:14s} {factor:7d}x {flops[0]:11.3g} -> {flops[1]:9.3g} {flops[0] / flops[1]:6.2f} "
-                f"{1e3 * seconds[0]:8.2f} -> {1e3 * seconds[1]:6.2f} {seconds[0] / seconds[1]:6.2f}"
+                f"{make.__name__:14s} {factor:7d}x {flops[0]:11.3g} -> {flops[1]:9.3g} "
+                f"{flops[0] / flops[1]:6.2f} {1e3 * seconds[0]:8.2f} -> {1e3 * seconds[1]:6.2f} "
+                f"{seconds[0] / seconds[1]:6.2f}"
             )
 
 

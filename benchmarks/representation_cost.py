@@ -98,7 +98,8 @@ def compare(rounds):
         print(f"  {name:<24} {1e3 * value:9.2f} ms   {value / best['ours']:7.2f} × ours")
     limit = best["ours"] / best["matrix products alone"]
     print(
-        f"  ours / matrix products = {limit:.2f} ({flops / best['matrix products alone'] / 1e9:.0f} GFLOP/s in them)"
+        f"  ours / matrix products = {limit:.2f} "
+        f"({flops / best['matrix products alone'] / 1e9:.0f} GFLOP/s in them)"
     )
 
 
@@ -128,9 +129,9 @@ def streaming(points=100_000, batch=2000):
     count = sum(len(dz) for dz, _ in streamed.gradients)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(
-        f"N = {points} streamed in batches of {batch}: value {passed:.1f} s, with {count} rows of gradients "
-        f"{time.perf_counter() - start:.1f} s; peak memory grew by {grown:.0f} MB "
-        f"(Z, A and both gradients would take {4 * 8 * points * WIDTH / 2**20:.0f} MB)"
+        f"N = {points} streamed in batches of {batch}: value {passed:.1f} s, with {count} rows of "
+        f"gradients {time.perf_counter() - start:.1f} s; peak memory grew by {grown:.0f} MB (Z, A "
+        f"and both gradients would take {4 * 8 * points * WIDTH / 2**20:.0f} MB)"
     )
 
 

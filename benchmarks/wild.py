@@ -41,7 +41,8 @@ LAYERS = (
     "Dropout",
     "Flatten",
 )
-SETTINGS = (  # what an architecture says that a layer of today still takes; initializers do not matter
+# what an architecture says that a layer of today still takes; initializers do not matter
+SETTINGS = (
     *(
         "name",
         "units",
@@ -56,10 +57,10 @@ SETTINGS = (  # what an architecture says that a layer of today still takes; ini
     *("data_format", "activation", "use_bias", "axis", "epsilon", "center", "scale"),
 )
 TITLE = (
-    "Parameters of the networks that hls4ml 1.3.0 ships for its own tests, after pruning at `exact` "
-    "and at `domain` on [-1, 1]; the\nlargest change of an output on 10 000 inputs in that box, over "
-    "the largest output, and how many predictions changed. `spread`: how far an output varies with the "
-    "input\nat all, in float32; 0: it answers the same everywhere in the box."
+    "Parameters of the networks that hls4ml 1.3.0 ships for its own tests, after pruning at "
+    "`exact` and at `domain` on [-1, 1]; the\nlargest change of an output on 10 000 inputs in that "
+    "box, over the largest output, and how many predictions changed. `spread`: how far an output "
+    "varies with the input\nat all, in float32; 0: it answers the same everywhere in the box."
 )
 LEVELS = {"exact": {}, "domain": {"guarantee": "domain", "input_range": (-1.0, 1.0)}}
 

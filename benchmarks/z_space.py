@@ -61,8 +61,8 @@ def small(lam, starts):
         worse = [100 * (row["loss"] / best - 1) for row in group]
         median = {key: np.median([row[key] for row in group]) for key in ("seconds", "iterations")}
         lines.append(
-            f"  {name:<12} {len(group):>2} starts: {min(worse):+.4f} % to {max(worse):+.4f} % of it, median "
-            f"{median['iterations']:.0f} iterations, {median['seconds']:.1f} s"
+            f"  {name:<12} {len(group):>2} starts: {min(worse):+.4f} % to {max(worse):+.4f} % of "
+            f"it, median {median['iterations']:.0f} iterations, {median['seconds']:.1f} s"
         )
     return rows, lines
 

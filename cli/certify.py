@@ -60,7 +60,8 @@ def command(source, data, lam, starts, method, json_path, seed, quiet):
 
 def _table(certificate) -> str:
     lines = [
-        f"loss {certificate.loss:.8g} = {certificate.cost:.8g} + {certificate.lam:g} * squared norm",
+        f"loss {certificate.loss:.8g} = {certificate.cost:.8g} + {certificate.lam:g} * "
+        "squared norm",
         "",
     ]
     lines.append(
@@ -80,6 +81,7 @@ def _table(certificate) -> str:
         )
         lines += [
             "",
-            f"{kind} {certificate.lower_bound:.8g}; above it by {100 * certificate.relative_gap:.3g} %",
+            f"{kind} {certificate.lower_bound:.8g}; above it by "
+            f"{100 * certificate.relative_gap:.3g} %",
         ]
     return "\n".join(lines)

@@ -26,8 +26,8 @@ from keras_l2feat.errors import CheckFailed, InputError
 @click.option(
     "--tolerance-of",
     metavar="float32,bfloat16",
-    help="Say too how large a difference on --data rounding alone explains where A and B compute in "
-    "these precisions.",
+    help="Say too how large a difference on --data rounding alone explains where A and B "
+    "compute in these precisions.",
 )
 @json_option
 @seed_option

@@ -71,15 +71,18 @@ def command(source, data, lam, ridge, angle, output, json_path, quiet):
 
 def _table(summary) -> str:
     lines = [
-        f"{'layer':>6} {'width':>6} {'rays':>5} {'attraction':>11} {'repulsion':>10} {'|sum|/max':>10}  balance"
+        f"{'layer':>6} {'width':>6} {'rays':>5} {'attraction':>11} {'repulsion':>10} "
+        f"{'|sum|/max':>10}  balance"
     ]
     for layer in summary["layers"]:
         low, high = layer["balance"]
         lines.append(
-            f"{layer['layer']:>6} {layer['width']:>6} {layer['rays']:>5} {layer['attraction']:>11.4g} "
-            f"{layer['repulsion']:>10.4g} {layer['stationarity']:>10.2g}  {low:.4f} to {high:.4f}"
+            f"{layer['layer']:>6} {layer['width']:>6} {layer['rays']:>5} "
+            f"{layer['attraction']:>11.4g} {layer['repulsion']:>10.4g} "
+            f"{layer['stationarity']:>10.2g}  {low:.4f} to {high:.4f}"
         )
     lines.append(
-        f"output: |dC + lam * attraction| / max = {summary['output_stationarity']:.2g}; 0 at a minimum"
+        f"output: |dC + lam * attraction| / max = {summary['output_stationarity']:.2g}; 0 at "
+        "a minimum"
     )
     return "\n".join(lines)

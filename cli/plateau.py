@@ -72,7 +72,8 @@ class Numbers(click.ParamType):
 
 
 @click.command(
-    epilog="Example: l2feat plateau mnist-1k --lam 1e-3,1e-4 --widths 2:100 --certify -o results/mine",
+    epilog="Example: l2feat plateau mnist-1k --lam 1e-3,1e-4 --widths 2:100 --certify -o "
+    "results/mine",
     short_help="Find the width from which the regularized loss no longer falls.",
 )
 @click.argument("data", metavar="DATA", type=InputFile())

@@ -72,7 +72,8 @@ class Range(InputFile):
     type=click.Choice(["exact", "domain", "data", "bounded"]),
     default="exact",
     show_default=True,
-    help="What has to stay: outputs for every input, for inputs in --input-range, on --data, or up to --tolerance.",
+    help="What has to stay: outputs for every input, for inputs in --input-range, on --data, "
+    "or up to --tolerance.",
 )
 @click.option(
     "--input-range",

@@ -47,7 +47,8 @@ def command(source, data, tolerance, json_path, quiet):
     network = DenseNetwork.from_model(model)
     if network.widths[0] != data.x_train.shape[1]:
         raise InputError(
-            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs; {source!r} takes {network.widths[0]}."
+            f"Data set {data.name!r} has {data.x_train.shape[1]} inputs; {source!r} takes "
+            f"{network.widths[0]}."
         )
     report = rank_report(network, data.x_train, tolerance=tolerance)
     layers = [bounds.as_dict() for bounds in report]

@@ -91,7 +91,8 @@ def count(least, width, listed, json_path, quiet):
 
 
 @command.command(
-    epilog="Example: l2feat symmetries expand zoo:bipartite-4-plateau --widths 9 --zero-types 2 -o wide.keras"
+    epilog="Example: l2feat symmetries expand zoo:bipartite-4-plateau --widths 9 "
+    "--zero-types 2 -o wide.keras"
 )
 @source_argument
 @output_option("Where to write the wider model.", required=True)
@@ -101,7 +102,8 @@ def count(least, width, listed, json_path, quiet):
     type=click.Choice(["balanced", "fractions", "free"]),
     default="balanced",
     show_default=True,
-    help="How copies share outgoing weights: keeping the norm; in fractions; each entry in its own way.",
+    help="How copies share outgoing weights: keeping the norm; in fractions; each entry in "
+    "its own way.",
 )
 @click.option(
     "--zero-types",
@@ -151,7 +153,8 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(
-            f"hidden widths {narrow.hidden} → {wide.hidden}, largest relative deviation {deviation:.2g} (float64)"
+            f"hidden widths {narrow.hidden} → {wide.hidden}, largest relative deviation "
+            f"{deviation:.2g} (float64)"
         )
         click.echo(
             f"squared norm {narrow.squared_norm:.6g} → {wide.squared_norm:.6g}. Written: {output}."

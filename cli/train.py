@@ -191,7 +191,8 @@ def command(
             f"test accuracy {trial.test_accuracy:.4g}"
         )
         click.echo(
-            f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), written to {output}"
+            f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), "
+            f"written to {output}"
         )
     if fitted.reason == "interrupted":
         raise Interrupted(f"The best of {fitted.iterations} iterations is in {output}.")

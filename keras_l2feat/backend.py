@@ -16,8 +16,8 @@ def require_keras():
         ) from error
     if int(keras.__version__.split(".")[0]) < 3:
         raise InputError(
-            f"keras_l2feat needs Keras 3. Received: keras {keras.__version__}. Switch with: pip install 'keras>=3.15'"
-            " (and unset TF_USE_LEGACY_KERAS)."
+            f"keras_l2feat needs Keras 3. Received: keras {keras.__version__}. Switch with: pip "
+            "install 'keras>=3.15' (and unset TF_USE_LEGACY_KERAS)."
         )
     return keras
 
@@ -34,7 +34,7 @@ def require_tensorflow():
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise InputError(
-            f"This part of keras_l2feat needs the TensorFlow backend of Keras. Received: backend {backend!r}. "
-            "Switch with: export KERAS_BACKEND=tensorflow, before Keras is imported."
+            "This part of keras_l2feat needs the TensorFlow backend of Keras. Received: backend "
+            f"{backend!r}. Switch with: export KERAS_BACKEND=tensorflow, before Keras is imported."
         )
     return keras

@@ -70,7 +70,8 @@ def export(model, path, format, *, samples=None, seed=0) -> dict:
         if not relative <= TOLERANCE:
             raise CheckFailed(
                 f"The {format} export of {model.name!r} differs from the model by {deviation:.3g} "
-                f"({relative:.3g} of the largest output; {TOLERANCE:g} is allowed). Nothing was written."
+                f"({relative:.3g} of the largest output; {TOLERANCE:g} is allowed). Nothing "
+                "was written."
             )
         size = sum(f.stat().st_size for f in (temporary, *temporary.rglob("*")) if f.is_file())
     return {

@@ -252,7 +252,8 @@ def _check_kind(path: Path) -> None:
         raise InputError(f"Cannot load {str(path)!r}: {OTHER_KINDS[path.suffix]}")
     if not zipfile.is_zipfile(path):
         raise InputError(
-            f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or truncated file)."
+            f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or "
+            "truncated file)."
         )
 
 

@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
-USE = "from keras_l2feat.errors import InputError\ntry:\n    {}\nexcept InputError as error:\n    print(error)"
+USE = """
+from keras_l2feat.errors import InputError
+try:
+    {}
+except InputError as error:
+    print(error)
+"""
 
 
 def first_use(code, **environment):

@@ -6,7 +6,8 @@ into place); the downloader below adds what `pooch` leaves out: resuming after a
 limits on size and time, `file://`, `hf://`.
 
 Settings, read at each call:
-    KERAS_L2FEAT_ZOO_URL   the mirror, for models without an address of their own: https://…, file://… or hf://OWNER/REPO
+    KERAS_L2FEAT_ZOO_URL   the mirror, for models without an address of their own: https://…,
+                           file://… or hf://OWNER/REPO
     KERAS_L2FEAT_CACHE     the folder for downloads; default: the user's cache folder
     KERAS_L2FEAT_OFFLINE   1: never touch the network
 """
@@ -73,11 +74,13 @@ def fetch(entry: Entry, *, quiet=True) -> Path:
         path = FOLDER / "weights" / entry.file
         if not path.is_file():
             raise InputError(
-                f"The installation is incomplete: {str(path)!r} is missing. Install the package again."
+                f"The installation is incomplete: {str(path)!r} is missing. Install the "
+                "package again."
             )
         if not _is_right(path, entry):
             raise CheckFailed(
-                f"{str(path)!r} is damaged: its SHA-256 is not {entry.sha256}. Install the package again."
+                f"{str(path)!r} is damaged: its SHA-256 is not {entry.sha256}. Install the "
+                "package again."
             )
         return path
     path = cache_folder() / entry.file
@@ -87,12 +90,13 @@ def fetch(entry: Entry, *, quiet=True) -> Path:
     by_hand = f"put the file {entry.file!r} (SHA-256 {entry.sha256}) into {str(path.parent)!r}"
     if files.offline() and not (url or "").startswith("file://"):
         raise InputError(
-            f"Model {entry.name!r} is not on this machine and KERAS_L2FEAT_OFFLINE is set. Unset it, or {by_hand}."
+            f"Model {entry.name!r} is not on this machine and KERAS_L2FEAT_OFFLINE is set. "
+            f"Unset it, or {by_hand}."
         )
     if url is None:
         raise InputError(
-            f"Model {entry.name!r} does not come with the package and KERAS_L2FEAT_ZOO_URL names no mirror. "
-            f"Set it to one (made with 'l2feat zoo publish DIR'), or {by_hand}."
+            f"Model {entry.name!r} does not come with the package and KERAS_L2FEAT_ZOO_URL names "
+            f"no mirror. Set it to one (made with 'l2feat zoo publish DIR'), or {by_hand}."
         )
     return _through_pooch(entry, url, path, quiet)
 
@@ -119,12 +123,13 @@ def _through_pooch(entry, url, path, quiet) -> Path:
         raise
     except ValueError as error:  # pooch's word for a wrong hash; it has removed the file
         raise CheckFailed(
-            f"{url} is not the file that the registry describes: SHA-256 {entry.sha256} expected. Nothing was kept."
+            f"{url} is not the file that the registry describes: SHA-256 {entry.sha256} "
+            "expected. Nothing was kept."
         ) from error
     except OSError as error:
         raise InputError(
-            f"Cannot write {entry.file!r} into the cache {str(path.parent)!r}: {error.strerror or error}. "
-            "KERAS_L2FEAT_CACHE names another folder."
+            f"Cannot write {entry.file!r} into the cache {str(path.parent)!r}: "
+            f"{error.strerror or error}. KERAS_L2FEAT_CACHE names another folder."
         ) from error
 
 
@@ -222,7 +227,8 @@ def _over_http(url, headers, target, size, shown) -> None:
                 break
         done = out.tell()
     raise InputError(
-        f"Cannot fetch {url}: {reason} ({done} of {size} bytes came). Try again later, or use another mirror."
+        f"Cannot fetch {url}: {reason} ({done} of {size} bytes came). Try again later, or "
+        "use another mirror."
     )
 
 
@@ -255,7 +261,8 @@ def _one_try(session, url, headers, out, size, shown) -> None:
         declared = response.headers.get("Content-Length", "")
         if re.fullmatch("[0-9]{1,18}", declared) and out.tell() + int(declared) != size:
             raise CheckFailed(
-                f"{url} has {out.tell() + int(declared)} bytes, the registry says {size}. Nothing was kept."
+                f"{url} has {out.tell() + int(declared)} bytes, the registry says {size}. "
+                "Nothing was kept."
             )
         while True:
             try:
@@ -266,7 +273,8 @@ def _one_try(session, url, headers, out, size, shown) -> None:
                 raise _Again("the connection was cut") from error
             if out.tell() + len(chunk) > size:
                 raise CheckFailed(
-                    f"{url} is larger than the {size} bytes that the registry says. Nothing was kept."
+                    f"{url} is larger than the {size} bytes that the registry says. Nothing "
+                    "was kept."
                 )
             if not chunk:
                 break

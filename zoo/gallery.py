@@ -1,5 +1,5 @@
-"""The gallery: one static page with a table to sort, and for each pair of models their pictures, side
-by side in one plane, and their cards; it requests nothing."""
+"""The gallery: one static page with a table to sort, and for each pair of models their pictures,
+side by side in one plane, and their cards; it requests nothing."""
 
 import itertools
 import math
@@ -51,14 +51,16 @@ def gallery_page(entries) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>keras_l2feat zoo</title><style>{style}</style></head><body>'
-        "<header><h1>keras_l2feat zoo</h1><p>Networks that L2 regularization made narrow, each "
-        "beside the wide parent that it equals. Choose a heading to sort the table, a name to see "
-        "the card. In the pictures each line is a neuron, the vector of its outputs on 256 random "
-        "inputs; rings are neurons on the ray of another, or dead.</p></header><main>"
+        '<link rel="icon" href="data:,"><title>keras_l2feat '
+        f"zoo</title><style>{style}</style></head><body><header><h1>keras_l2feat "
+        "zoo</h1><p>Networks that L2 regularization made narrow, each beside the wide parent that "
+        "it equals. Choose a heading to sort the table, a name to see the card. In the pictures "
+        "each line is a neuron, the vector of its outputs on 256 random inputs; rings are neurons "
+        "on the ray of another, or dead.</p></header><main>"
         '<div class="scroll" tabindex="0" role="region" aria-label="All models"><table id="models">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{cards}"
-        f'</main><p id="status" role="status" aria-live="polite"></p><script>{script}</script></body></html>\n'
+        '</main><p id="status" role="status" '
+        f'aria-live="polite"></p><script>{script}</script></body></html>\n'
     )
 
 
@@ -134,9 +136,8 @@ def _card(one, pictures) -> str:
         f'<div class="snippet"><code>{escape(snippet)}</code>'
         '<button type="button" class="copy" '
         f'aria-label="Copy the line that loads {escape(one.name)}">Copy</button></div>'
-        f"<details><summary>Card</summary>{''.join(tables)}"
-        f"<p>File {escape(one.file)}, {size}, SHA-256 <code>{one.sha256}</code></p></details>"
-        "</article>"
+        f"<details><summary>Card</summary>{''.join(tables)}<p>File {escape(one.file)}, {size}, "
+        f"SHA-256 <code>{one.sha256}</code></p></details></article>"
     )
 
 
@@ -171,8 +172,8 @@ def _curve(one) -> str:
     for epsilon, start in (fact(one.facts, "plateau.start") or {}).items():
         x = across(sum(start))
         marks += (
-            f'<path class="mark" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"><title>within {float(epsilon):.1%} of the '
-            f"least loss from widths {shown(start)} on</title></path>"
+            f'<path class="mark" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"><title>within '
+            f"{float(epsilon):.1%} of the least loss from widths {shown(start)} on</title></path>"
         )
     label = f"{one.name}: training loss against hidden neurons, from {most:.4g} to {least:.4g}"
     axes = (
@@ -180,14 +181,17 @@ def _curve(one) -> str:
         f'<text x="{LEFT - 4}" y="{TOP + 4}" text-anchor="end">{most:.4g}</text>'
         f'<text x="{LEFT - 4}" y="{HEIGHT - BOTTOM}" text-anchor="end">0</text>'
         f'<text x="{LEFT}" y="{HEIGHT - BOTTOM + 13}">{widths[0]}</text>'
-        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - BOTTOM + 13}" text-anchor="end">{widths[-1]}</text>'
+        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - BOTTOM + 13}" '
+        f'text-anchor="end">{widths[-1]}</text>'
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">'
         "hidden neurons on distinct rays</text>"
     )
     return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}" class="curve">'
-        f'{marks}{axes}<polyline points="{line}"/>{dots}</svg><figcaption>Least training loss up to each width, as '
-        "neurons joined rays; dashed: where the plateau starts, at each ε.</figcaption></figure>"
+        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(label)}" class="curve">'
+        f'{marks}{axes}<polyline points="{line}"/>{dots}</svg><figcaption>Least training '
+        "loss up to each width, as neurons joined rays; dashed: where the plateau starts, at each "
+        "ε.</figcaption></figure>"
     )
 
 
@@ -215,8 +219,8 @@ def _rays(pair) -> dict:
             drawn = drawing.rays(ends[found.units], first, label, extent)
             count = f"{found.total} neurons on {int(first.sum())} rays"
             pictures[name] += (
-                f"<figure>{drawn}<figcaption>{escape(layer)}: {count} "
-                f"({share:.0%} of the size shown)</figcaption></figure>"
+                f"<figure>{drawn}<figcaption>{escape(layer)}: {count} ({share:.0%} of the size "
+                "shown)</figcaption></figure>"
             )
     return pictures
 

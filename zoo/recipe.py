@@ -6,7 +6,8 @@ What a recipe holds, beside the fields with defaults below:
     family: mnist-1k       models that belong together
     data: mnist-1k         a name that `data.load` knows
     lam: 1.0e-3            λ
-    steps:                 of zoo/steps.py, in this order, each with its options; the first makes the wide parent
+    steps:                 of zoo/steps.py, in this order, each with its options; the first makes
+                           the wide parent
       - mlp: {widths: [64, 64]}
       - fit: {max_iterations: 300}
     tolerances:            of `l2feat zoo build --check`: {figure: greatest difference}

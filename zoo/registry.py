@@ -123,7 +123,8 @@ def register(name, *, file=None, url=None, sha256, size, version="1", **facts) -
 
     Example:
         >>> from keras_l2feat import zoo
-        >>> one = zoo.register("mine", url="https://example.org/mine.keras", sha256="0" * 64, size=1000)
+        >>> url = "https://example.org/mine.keras"
+        >>> one = zoo.register("mine", url=url, sha256="0" * 64, size=1000)
         >>> one.file
         'mine.keras'
     """

@@ -105,7 +105,8 @@ def _check_members(archive, file_size) -> None:
     unpacked, allowed = sum(member.file_size for member in members), _allowed(file_size)
     if unpacked > allowed:
         raise refused(
-            f"the archive of {file_size} bytes unpacks to {unpacked}, at most {allowed} are accepted"
+            f"the archive of {file_size} bytes unpacks to {unpacked}, at most {allowed} are "
+            "accepted"
         )
     for member in members:  # reading to the end compares the checksum
         with archive.open(member) as stream:

@@ -1,4 +1,5 @@
-"""The HDF5 file of a model's weights: plain numeric arrays, all of them written, inside the file."""
+"""The HDF5 file of a model's weights: plain numeric arrays, all of them written, inside
+the file."""
 
 import math
 

@@ -72,7 +72,8 @@ def load(name: Data, *, scale: str | float | None = None) -> Dataset:
     if base not in _MAKERS:
         close = f" A file ends in .npz: {text!r} does not." if Path(text).exists() else ""
         raise InputError(
-            f"No data set {text!r}. Known: {', '.join(_MAKERS)}, or the path of an .npz file.{close}"
+            f"No data set {text!r}. Known: {', '.join(_MAKERS)}, or the path of an .npz "
+            f"file.{close}"
         )
     maker = _MAKERS[base]
     return maker(**_options(repr(base), maker, rest, {"name", "full"}), name=text)

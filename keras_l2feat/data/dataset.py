@@ -109,7 +109,8 @@ class Dataset:
         inputs = self.x_train.shape[1]
         if widths[0] != inputs or not self.fits(widths[-1]):
             raise InputError(
-                f"Data set {self.name!r} has {inputs} inputs and {self.outputs} outputs; {what} are {widths}."
+                f"Data set {self.name!r} has {inputs} inputs and {self.outputs} outputs; "
+                f"{what} are {widths}."
             )
 
     def fits(self, outputs: int) -> bool:

@@ -102,7 +102,8 @@ def _full() -> dict:
         (x_train, y_train), (x_test, y_test) = require_keras().datasets.mnist.load_data()
     except Exception as error:  # Keras raises a bare Exception for any failed download
         raise InputError(
-            f"The full MNIST could not be downloaded through Keras ({' '.join(str(error).split())[:200]}). "
-            "Name a local mnist.npz with the environment variable L2FEAT_MNIST, or use 'mnist-1k', which is shipped."
+            "The full MNIST could not be downloaded through Keras "
+            f"({' '.join(str(error).split())[:200]}). Name a local mnist.npz with the environment "
+            "variable L2FEAT_MNIST, or use 'mnist-1k', which is shipped."
         ) from error
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}

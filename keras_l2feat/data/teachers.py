@@ -63,7 +63,8 @@ def teacher(
         x_test=x_test.astype("float32"),
         y_test=(y_test / scale).astype("float32"),
         licence="made by this package",
-        source=f"teacher(depth={depth}, width={width}, inputs={inputs}, outputs={outputs}, n={n}, seed={seed})",
+        source=f"teacher(depth={depth}, width={width}, inputs={inputs}, outputs={outputs}, "
+        f"n={n}, seed={seed})",
     )
 
 

@@ -48,7 +48,8 @@ class Claims:
         failed = [row["what"] for row in self.rows if not row["agrees"]]
         if not failed:
             return f"All {len(self.rows)} claims agree."
-        return f"{len(self.rows) - len(failed)} of {len(self.rows)} claims agree; not: {'; '.join(failed)}."
+        count = f"{len(self.rows) - len(failed)} of {len(self.rows)}"
+        return f"{count} claims agree; not: {'; '.join(failed)}."
 
     def table(self) -> str:
         """A Markdown table."""
@@ -57,7 +58,8 @@ class Claims:
             relation = "" if row["relation"] == "=" else row["relation"] + " "
             agrees = "yes" if row["agrees"] else "**no**"
             lines.append(
-                f"| {row['what']} | {relation}{_number(row['claimed'])} | {_number(row['computed'])} | {agrees} |"
+                f"| {row['what']} | {relation}{_number(row['claimed'])} | "
+                f"{_number(row['computed'])} | {agrees} |"
             )
         return "\n".join(lines)
 

@@ -59,14 +59,17 @@ def command(out, *, seed, quiet, lam, animate):
     counts = {angle: rays(network, angle) for angle in (1e-2, 1e-3)}
     accuracy = np.mean(network(digits.x_train).argmax(axis=1) == digits.y_train)
     return (
-        f"L = 3, widths 50, N = 42 digits 7, 8, 9, λ = {lam:g}: loss {result.value:.6f} after {result.iterations} "
-        f"iterations of L-BFGS on the representations ({result.reason}), {100 * accuracy:.0f} % of the digits right. "
-        f"Rays (contribution above 1e-4 of the largest) in the hidden layers of 50 neurons: {counts[1e-2][0]} and "
-        f"{counts[1e-2][1]} at 1e-2 rad, {counts[1e-3][0]} and {counts[1e-3][1]} at 1e-3 rad. What the forces leave, "
-        f"as a share of the larger: {layers[0]['stationarity']:.3f} and {layers[1]['stationarity']:.3f} on the hidden "
-        f"layers, {picture.summary['output_stationarity']:.4f} at the output. As in the paper, points cluster by "
-        "digit, and the last hidden layer's neurons lie on few rays; the first one's cluster by far less. The paper "
-        "names neither λ, nor its starting point, nor how long it trained."
+        f"L = 3, widths 50, N = 42 digits 7, 8, 9, λ = {lam:g}: loss {result.value:.6f} after "
+        f"{result.iterations} iterations of L-BFGS on the representations ({result.reason}), "
+        f"{100 * accuracy:.0f} % of the digits right. Rays (contribution above 1e-4 of the "
+        f"largest) in the hidden layers of 50 neurons: {counts[1e-2][0]} and {counts[1e-2][1]} at "
+        f"1e-2 rad, {counts[1e-3][0]} and {counts[1e-3][1]} at 1e-3 rad. What the forces leave, as "
+        f"a share of the larger: {layers[0]['stationarity']:.3f} and "
+        f"{layers[1]['stationarity']:.3f} on the hidden layers, "
+        f"{picture.summary['output_stationarity']:.4f} at the output. As in the paper, points "
+        "cluster by digit, and the last hidden layer's neurons lie on few rays; the first one's "
+        "cluster by far less. The paper names neither λ, nor its starting point, nor how long it "
+        "trained."
     )
 
 

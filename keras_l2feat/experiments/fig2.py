@@ -69,23 +69,25 @@ def command(out, *, seed, quiet, jobs):
             )
             seconds = group["seconds"].max() if method == "descent" else group["seconds"].sum()
             lines.append(
-                f"- {TITLES[panel]}, λ = {lam:g}, {method}: the plateau starts at width {found} (of the widths tried);"
-                f" least loss {best['loss']:.4g} at width {best['width']}, test loss there {best['test_loss']:.4g};"
-                f" {seconds:.0f} s."
+                f"- {TITLES[panel]}, λ = {lam:g}, {method}: the plateau starts at width {found} "
+                f"(of the widths tried); least loss {best['loss']:.4g} at width {best['width']}, "
+                f"test loss there {best['test_loss']:.4g}; {seconds:.0f} s."
             )
     text = (
-        "The regularized training loss (full lines, λ term included) against the width of both hidden layers, "
-        "depth 3, 1000 points; dashed the test loss without the λ term of the same networks.\n\n"
-        + "\n".join(lines)
+        "The regularized training loss (full lines, λ term included) against the width of both "
+        "hidden layers, depth 3, 1000 points; dashed the test loss without the λ term of the same "
+        "networks.\n\n" + "\n".join(lines)
     )
     return text + (
-        "\n\nThe paper (Fig. 2) sees the plateau start near width 10 on both sides, after 1 to 4 hours of Adam and "
-        "gradient descent on a GTX 1080 for each curve. On the left, where ours starts depends on the tolerance: the "
-        "loss keeps falling slightly, by about one percent, beyond the width where the eye sees it level off. On the "
-        f"right, the descent sheds its neurons at λ = {CONTINUATION[0]:g} and is led to λ at every width; independent "
-        "trials at λ alone end in poor minima at narrow widths. The MNIST subset is the first 1000 digits, and the "
-        "teacher has Gaussian weights of our own draw and targets scaled to unit variance, so losses are not "
-        "comparable digit by digit. The two λ on the left, and the teacher's 10 inputs and 5 outputs, are our choice: "
-        "a teacher with a single output is not determined by 1000 points, and wide networks reach less loss than it "
-        "does without learning it, so that no plateau starts at its width."
+        "\n\nThe paper (Fig. 2) sees the plateau start near width 10 on both sides, after 1 to 4 "
+        "hours of Adam and gradient descent on a GTX 1080 for each curve. On the left, where ours "
+        "starts depends on the tolerance: the loss keeps falling slightly, by about one percent, "
+        "beyond the width where the eye sees it level off. On the right, the descent sheds its "
+        f"neurons at λ = {CONTINUATION[0]:g} and is led to λ at every width; independent trials at "
+        "λ alone end in poor minima at narrow widths. The MNIST subset is the first 1000 digits, "
+        "and the teacher has Gaussian weights of our own draw and targets scaled to unit variance, "
+        "so losses are not comparable digit by digit. The two λ on the left, and the teacher's 10 "
+        "inputs and 5 outputs, are our choice: a teacher with a single output is not determined by "
+        "1000 points, and wide networks reach less loss than it does without learning it, so that "
+        "no plateau starts at its width."
     )

@@ -211,8 +211,9 @@ def _draw(out, regions, training):
 
 def _text(regions, training):
     lines = [
-        f"Two-layer relu networks with weight decay λ = {LAM:g}, scalar outputs, mean squared error; {SAMPLES} random "
-        "activation regions for each point, the global optimum from the convex oracle."
+        f"Two-layer relu networks with weight decay λ = {LAM:g}, scalar outputs, mean squared "
+        f"error; {SAMPLES} random activation regions for each point, the global optimum from the "
+        "convex oracle."
     ]
     for data in ("general", "orthogonal"):
         parts = []
@@ -237,14 +238,17 @@ def _text(regions, training):
         for scale in (SCALES[0], SCALES[-1]):
             gaps = np.array([row[-1] for row in training if row[:2] == (scale, m)])
             shares.append(
-                f"m = {m}, scale {scale:g}: {np.mean(gaps <= SUCCESS):.0%} global (median gap {np.median(gaps):.2g})"
+                f"m = {m}, scale {scale:g}: {np.mean(gaps <= SUCCESS):.0%} global (median "
+                f"gap {np.median(gaps):.2g})"
             )
     above = np.median([(row[3] - row[4]) / row[4] for row in training])
     lines.append(
-        f"Gradient descent ({STEPS} steps, {SEEDS} seeds) on n = {POINTS}, d = {INPUTS}, judged by the enumerated "
-        f"certificate at the minimum of the region in which it ended (global: gap at most {SUCCESS:.0%}): "
+        f"Gradient descent ({STEPS} steps, {SEEDS} seeds) on n = {POINTS}, d = {INPUTS}, judged by "
+        "the enumerated certificate at the minimum of the region in which it ended (global: gap at "
+        f"most {SUCCESS:.0%}): "
         + "; ".join(shares)
-        + f". The descent itself is then still {above:.1%} (median) above that minimum, and might leave the region."
+        + f". The descent itself is then still {above:.1%} (median) above that minimum, and "
+        "might leave the region."
     )
     return "\n\n".join(lines)
 

@@ -126,8 +126,9 @@ def command(out, *, seed, quiet):
             axis.legend(fontsize=8)
         save(drawing, out / "linear.png")
     return (
-        f"{claims.agreed} With σ = id, X = I and Y of singular values 3, 2, 1 the least Σ‖W_l‖² is L Σ s_i^(2/L): the "
-        "more layers, the closer to L times the rank. Both ways to compute it, exact fit by multipliers and the limit "
-        "of small λ, reach it to 1e-6 from random starts at every width from the rank on; fewer neurons than the rank "
-        f"cannot fit (R = ∞). The covariances of hidden layers go geometrically from X to Y.\n\n{claims.table()}"
+        f"{claims.agreed} With σ = id, X = I and Y of singular values 3, 2, 1 the least Σ‖W_l‖² is "
+        "L Σ s_i^(2/L): the more layers, the closer to L times the rank. Both ways to compute it, "
+        "exact fit by multipliers and the limit of small λ, reach it to 1e-6 from random starts at "
+        "every width from the rank on; fewer neurons than the rank cannot fit (R = ∞). The "
+        f"covariances of hidden layers go geometrically from X to Y.\n\n{claims.table()}"
     )

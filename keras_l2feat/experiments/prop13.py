@@ -78,9 +78,10 @@ def command(out, *, seed, quiet):
         right.legend(fontsize=8)
         save(drawing, out / "prop13.png")
     return (
-        f"{claims.agreed} For a graph without triangles A = EᵀE has CP-rank exactly its number of edges "
-        "[Jacot et al. 2022, Prop. 13]: no two edges fit into one clique, which bounds it from below, and Eᵀ is a "
-        f"factor. A search for nonnegative factors ({RESTARTS} random starts each) agrees: it fits to rounding with as "
-        "many columns as edges and leaves a residual above 1e-4 with one fewer. That failed search is no proof; the "
-        f"bound from below is.\n\n{claims.table()}"
+        f"{claims.agreed} For a graph without triangles A = EᵀE has CP-rank exactly its number of "
+        "edges [Jacot et al. 2022, Prop. 13]: no two edges fit into one clique, which bounds it "
+        f"from below, and Eᵀ is a factor. A search for nonnegative factors ({RESTARTS} random "
+        "starts each) agrees: it fits to rounding with as many columns as edges and leaves a "
+        "residual above 1e-4 with one fewer. That failed search is no proof; the bound from below "
+        f"is.\n\n{claims.table()}"
     )

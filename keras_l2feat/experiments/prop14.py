@@ -126,12 +126,13 @@ def command(out, *, seed, quiet):
     n = SIZES[-1]
     excess = next(row["relative"] for row in rows if row["n"] == row["width"] == n) - 1
     return (
-        f"{claims.agreed} For X = I and the bipartite Y_N the least norm falls with width until exactly N²/4 neurons "
-        "and stays at N² from there on; the dual bound shows that no width goes lower. The corner is shallow, as the "
-        f"proposition warns: with N = {n}, {n} neurons cost {100 * excess:.2f} % more than {n**2 // 4}, well below the "
-        f"factor √(1 + 2/N) = {np.sqrt(1 + 2 / n):.3f} that the paper's explicit N-neuron network gives. Fewer than "
-        "N − 1 neurons, the rank of Y_N, cannot fit at all. Below N²/4 the numbers are the best of several starts, "
-        f"upper bounds; that they lie above N² is the proposition's. Rays are counted within "
-        f"{RAY_ANGLE} rad among neurons of over {RAY_SHARE} of the largest contribution: small neurons align "
-        f"slowly.\n\n{claims.table()}"
+        f"{claims.agreed} For X = I and the bipartite Y_N the least norm falls with width until "
+        "exactly N²/4 neurons and stays at N² from there on; the dual bound shows that no width "
+        f"goes lower. The corner is shallow, as the proposition warns: with N = {n}, {n} neurons "
+        f"cost {100 * excess:.2f} % more than {n**2 // 4}, well below the factor √(1 + 2/N) = "
+        f"{np.sqrt(1 + 2 / n):.3f} that the paper's explicit N-neuron network gives. Fewer than N "
+        "− 1 neurons, the rank of Y_N, cannot fit at all. Below N²/4 the numbers are the best of "
+        "several starts, upper bounds; that they lie above N² is the proposition's. Rays are "
+        f"counted within {RAY_ANGLE} rad among neurons of over {RAY_SHARE} of the largest "
+        f"contribution: small neurons align slowly.\n\n{claims.table()}"
     )

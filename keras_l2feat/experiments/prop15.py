@@ -87,13 +87,14 @@ def command(out, *, seed, quiet):
         save(drawing, out / "prop15.png")
     most = max(row["neurons"] / row["n"] for row in counts)
     return (
-        f"{claims.agreed} With one input, one output and bias (β = 1), the least-norm fit is a second-order cone "
-        "program over the 2N activation patterns, one neuron for each sign of its output: 4N in all, which is the "
-        "proposition's number. Its optimum is global; the dual bound meets it. A basic solution needs no more neurons "
-        f"than data points ({most:.2f} N at most here, and often just as many), so 4N is safe and far from tight on "
-        f"random targets. Kinks sit on and between the points. The curve against width for N = {SHOWN} is the best of "
-        f"{TRIALS} starts a width and of the narrowed global optimum: an upper bound on R there, and no point where no "
-        f"start came to fit.\n\n{claims.table()}"
+        f"{claims.agreed} With one input, one output and bias (β = 1), the least-norm fit is a "
+        "second-order cone program over the 2N activation patterns, one neuron for each sign of "
+        "its output: 4N in all, which is the proposition's number. Its optimum is global; the dual "
+        f"bound meets it. A basic solution needs no more neurons than data points ({most:.2f} N at "
+        "most here, and often just as many), so 4N is safe and far from tight on random targets. "
+        f"Kinks sit on and between the points. The curve against width for N = {SHOWN} is the best "
+        f"of {TRIALS} starts a width and of the narrowed global optimum: an upper bound on R "
+        f"there, and no point where no start came to fit.\n\n{claims.table()}"
     )
 
 

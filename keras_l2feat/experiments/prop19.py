@@ -106,11 +106,12 @@ def command(out, *, seed, quiet):
             axis.legend(fontsize=8)
         save(drawing, out / "prop19.png")
     return (
-        f"{claims.agreed} X = (1, −1), Y = (1, 1), λ = {LAM}: every way to share one feature among two neurons has the "
-        "same covariances and the same loss. Where both neurons live it is a local minimum over weights; where one is "
-        "zero, that one may turn to the other point and the loss falls. So the covariances they share are no local "
-        "minimum of the covariance loss: it sees no difference between them. Local minimality near the fold is checked "
-        f"on {DIRECTIONS} random directions, not proved.\n\n{claims.table()}"
+        f"{claims.agreed} X = (1, −1), Y = (1, 1), λ = {LAM}: every way to share one feature among "
+        "two neurons has the same covariances and the same loss. Where both neurons live it is a "
+        "local minimum over weights; where one is zero, that one may turn to the other point and "
+        "the loss falls. So the covariances they share are no local minimum of the covariance "
+        "loss: it sees no difference between them. Local minimality near the fold is checked on "
+        f"{DIRECTIONS} random directions, not proved.\n\n{claims.table()}"
     )
 
 

@@ -199,15 +199,17 @@ def command(out, *, seed, quiet):
     moves = len(same.paths["moves"].pieces) - 1
     heights = ", ".join(f"{name} {height:.2g}" for name, height in other.barriers.items())
     return (
-        f"{claims.agreed} Counts are exact integers. With few neurons to spare, critical subspaces outnumber those of "
-        f"minima by powers of the width; from m = {symmetries.crossover(10)} on for r = 10 ({symmetries.crossover(40)} "
-        "for r = 40) minima win, one irreducible critical point at each smaller width assumed. An expanded critical "
-        "point stays critical and gains at least one flat direction for each added neuron. With one extra neuron a "
-        f"layer, {moves} moves of one neuron each take a trained network to a random permutation of itself at constant "
-        "outputs, norm and regularized loss, where the straight line climbs. Between two minima from different seeds "
-        f"(loss {other.profiles['straight'][1][0]:.4f} and {other.profiles['straight'][1][-1]:.4f}) the barriers are: "
-        f"{heights}. The union needs both widths together; its barrier is the norm's, which three layers cannot "
-        "interpolate linearly. The bent path is the best of one free point, not proved to be the lowest."
+        f"{claims.agreed} Counts are exact integers. With few neurons to spare, critical subspaces "
+        f"outnumber those of minima by powers of the width; from m = {symmetries.crossover(10)} on "
+        f"for r = 10 ({symmetries.crossover(40)} for r = 40) minima win, one irreducible critical "
+        "point at each smaller width assumed. An expanded critical point stays critical and gains "
+        "at least one flat direction for each added neuron. With one extra neuron a layer, "
+        f"{moves} moves of one neuron each take a trained network to a random permutation of "
+        "itself at constant outputs, norm and regularized loss, where the straight line climbs. "
+        f"Between two minima from different seeds (loss {other.profiles['straight'][1][0]:.4f} and "
+        f"{other.profiles['straight'][1][-1]:.4f}) the barriers are: {heights}. The union needs "
+        "both widths together; its barrier is the norm's, which three layers cannot interpolate "
+        "linearly. The bent path is the best of one free point, not proved to be the lowest."
         f"\n\n{claims.table()}"
     )
 

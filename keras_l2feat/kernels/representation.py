@@ -122,8 +122,9 @@ def _full_rank(r, a):
     pivots = tf.abs(tf.linalg.diag_part(r))
     deficient = tf.reduce_min(pivots, axis=-1) <= rank_tolerance(a) * tf.reduce_max(pivots, axis=-1)
     message = (
-        "Argument 'ridge' must be positive where 'a' is rank-deficient (dead, repeated or dependent columns, or "
-        f"repeated points): the exact limit needs full rank. Received: ridge=0, a of shape {a.shape}"
+        "Argument 'ridge' must be positive where 'a' is rank-deficient (dead, repeated or "
+        "dependent columns, or repeated points): the exact limit needs full rank. Received: "
+        f"ridge=0, a of shape {a.shape}"
     )
     if tf.executing_eagerly():
         if tf.reduce_any(deficient):

@@ -68,7 +68,8 @@ class RepresentationCost(keras.layers.Layer):
             np.ndim(shape) != 1 or len(shape) != 2 for shape in input_shape
         ):
             raise InputError(
-                f"Layer {self.name!r} takes the pair (a, z) of shapes (batch, n), (batch, k). Received: {input_shape}"
+                f"Layer {self.name!r} takes the pair (a, z) of shapes (batch, n), (batch, "
+                f"k). Received: {input_shape}"
             )
         self.built = True
 

@@ -23,7 +23,8 @@ class DataTerm:
     """One data term, for the two ways in which a model is evaluated.
 
     Attributes:
-        outputs: the cost of the model's own outputs, a name or a function for `costs.cost_function`.
+        outputs: the cost of the model's own outputs, a name or a function for
+            `costs.cost_function`.
         chain: the same as a cost of Z_L in the model's array form (`DenseNetwork`), which leaves a
             final softmax out; `None` where no cost of Z_L is the same.
     """
@@ -73,9 +74,9 @@ def chain_cost(model: Model, data: Data, cost: Cost | None = None) -> Cost:
     term = data_term(model, data, cost).chain
     if term is None:
         raise InputError(
-            f"Model {model.name!r} ends in {head(model)}, and its loss is no function of what comes "
-            "before: the theory does not cover it. A linear output or softmax with cross-entropy is "
-            "expected."
+            f"Model {model.name!r} ends in {head(model)}, and its loss is no function of what "
+            "comes before: the theory does not cover it. A linear output or softmax with "
+            "cross-entropy is expected."
         )
     return term
 
@@ -93,7 +94,8 @@ def _named(model, end, data, cost):
     if isinstance(data, Dataset):
         if not data.fits(width) and not (data.classes == 2 and width == 1 and end == "sigmoid"):
             raise InputError(
-                f"Data set {data.name!r} has {data.outputs} outputs; model {model.name!r} has {width}."
+                f"Data set {data.name!r} has {data.outputs} outputs; model {model.name!r} "
+                f"has {width}."
             )
     if cost != "crossentropy":
         return DataTerm(cost, cost if end == "linear" else None)

@@ -43,7 +43,8 @@ class Loss(NamedTuple):
 
 
 def activation_function(name: str) -> Callable:
-    """The TensorFlow function of an activation: a name of `activations.ACTIVATIONS`, or a function as it is.
+    """The TensorFlow function of an activation: a name of `activations.ACTIVATIONS`, or a
+    function as it is.
 
     Raises:
         InputError: an unknown name.
@@ -67,8 +68,8 @@ def require_homogeneous(activation: Sigma) -> None:
             else getattr(activation, "__name__", repr(activation))
         )
         raise InputError(
-            f"Activation {name!r} is not positively homogeneous: the loss has no covariance form with it. "
-            "Homogeneous are relu, leaky_relu, abs and linear."
+            f"Activation {name!r} is not positively homogeneous: the loss has no covariance form "
+            "with it. Homogeneous are relu, leaky_relu, abs and linear."
         )
 
 

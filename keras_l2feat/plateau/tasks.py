@@ -146,7 +146,8 @@ def _on_cluster(pending, data, scheduler):
         from dask.distributed import Client, as_completed
     except ImportError as error:
         raise InputError(
-            f"Argument 'scheduler' needs Dask: pip install 'keras-l2feat[cluster]'. Received: {scheduler!r}"
+            "Argument 'scheduler' needs Dask: pip install 'keras-l2feat[cluster]'. "
+            f"Received: {scheduler!r}"
         ) from error
     try:
         client = Client(scheduler, timeout="10s", set_as_default=False)

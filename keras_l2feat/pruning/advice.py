@@ -45,10 +45,12 @@ def advice(model, source, *, data=None, guarantee="exact", removed=None, seen=No
     if guarantee != "bounded":
         lines += [
             "If outputs may change a little:",
-            f"  l2feat prune {source} --guarantee bounded --data {named} --agree 99.9% -o OUT.keras",
+            f"  l2feat prune {source} --guarantee bounded --data {named} --agree 99.9% "
+            "-o OUT.keras",
         ]
     lines += [
-        "Training with L2 on all weights, and callbacks.AlignNeurons, makes units redundant; so does",
+        "Training with L2 on all weights, and callbacks.AlignNeurons, makes units redundant; "
+        "so does",
         f"  l2feat train {named} --align 0.05 -o OUT.keras",
     ]
     return lines

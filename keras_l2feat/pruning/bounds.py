@@ -4,7 +4,8 @@ Pruned and original weights differ as if every stored entry had been rounded a f
 (`aligned.tolerance` says how often). To first order in the unit roundoff, with |x| ≤ a channel by
 channel and Δx what has come so far,
 
-    |W x + b| ≤ |W| a + |b|        |Δ(W x + b)| ≤ |W| |Δx| + η ‖[W, b]‖ ‖[a, 1]‖      (row by row; taps: the same a)
+    |W x + b| ≤ |W| a + |b|        |Δ(W x + b)| ≤ |W| |Δx| + η ‖[W, b]‖ ‖[a, 1]‖
+                                   (row by row; all taps have the same a)
 
 and activations multiply by their Lipschitz constant on the range that is reached. That is rigorous,
 and sharp to an order of magnitude for a few layers, but it grows with every layer. Where it has

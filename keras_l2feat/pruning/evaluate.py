@@ -22,8 +22,8 @@ def precise(model):
     """A copy of a model that computes in float64 with the same weights.
 
     The copy is a model of its own, built from the layers' configs; nothing of the pruner takes part
-    in evaluating it. A layer that its config does not describe (some of other packages) is called as
-    it is, in its own precision.
+    in evaluating it. A layer that its config does not describe (some of other packages) is called
+    as it is, in its own precision.
     """
 
     def double(layer):

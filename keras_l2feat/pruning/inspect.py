@@ -29,7 +29,8 @@ def inspect(model, *, quiet=True, input_shape=None) -> dict:
         weights on both sides), `rays` (angle in radians → number of groups of units within that
         angle of each other, incoming weights with bias), `smallest_angle`, `median_angle` (of a
         unit to its nearest), `imbalance` (largest factor between ‖w_in‖ and ‖v_out‖ of a unit
-        that can be rescaled, 1 where all are balanced), `would_go` (reason → units, exact); and `barriers`.
+        that can be rescaled, 1 where all are balanced), `would_go` (reason → units,
+        exact); and `barriers`.
     """
     graph = read(model, input_shape)
     plan = exact_plan(graph)

@@ -12,8 +12,8 @@ def plain(model):
     goes into the bias, b' = βb, and its penalty λ‖b‖² = (λ/β²)‖b'‖² into the regularizer.
 
     So the function and the loss are the same (βb is rounded once); training is not, as a step in b'
-    is β² times one in b, and λ is no longer one number for all weights. What cannot be folded stays:
-    a bias with a constraint, or with a penalty that is no plain L1 or L2; the activation
+    is β² times one in b, and λ is no longer one number for all weights. What cannot be folded
+    stays: a bias with a constraint, or with a penalty that is no plain L1 or L2; the activation
     `layers.absolute`, which Keras has as an operation only.
 
     Args:

@@ -10,18 +10,19 @@ are the units of the layer before; after `Flatten` every unit has one position p
 
 A plan holds
 
-    removed     which units go, each with a reason; `into` and `constant` say by what they are replaced
-    transfers   reader → [(source, target, factor), ...]: kernel row `target` of what is kept receives `factor` times
-                the old row `source`. `BIAS` (-1) as a target is the reader's bias row: a constant
-                is folded there.
+    removed     which units go, each with a reason; `into` and `constant` say by what they are
+                replaced
+    transfers   reader → [(source, target, factor), ...]: kernel row `target` of what is kept
+                receives `factor` times the old row `source`. `BIAS` (-1) as a target is the
+                reader's bias row: a constant is folded there.
 
 so that with T the matrix of the transfers a reader's kernel becomes `T K`. A kept position that is
 no source maps to itself with factor 1; one that is a source maps only as listed (so it can be
 rescaled or spread); a removed position that is no source is dropped. Targets must be kept positions
 or `BIAS`. `BIAS` as a source says where the old bias row goes; unlisted it stays.
 
-    weights     layer → {index: new weight, in the size of the old one}: where no matrix T says what becomes of a
-                kernel, since what stays was fitted anew. Transfers act on these.
+    weights     layer → {index: new weight, in the size of the old one}: where no matrix T says
+                what becomes of a kernel, since what stays was fitted anew. Transfers act on these.
 
 Who offers a guarantee writes a function `(graph, **options) -> Plan`; `rewrite` and `certificate`
 do the rest. Levels follow each other: every step is planned on the model that the step before left.

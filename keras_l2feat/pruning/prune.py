@@ -60,8 +60,8 @@ def prune(
         guarantee: "exact" (every input), "domain" (inputs in a box), "data" (a data set) or
             "bounded" (a tolerance).
         data: a `data.Dataset`, its name, a pair `(x, y)`, arrays (one, or a list of one per input),
-            or a `tf.data.Dataset` of batches `x` or `(x, y)`; evaluated in the certificate, and what
-            the level "data" keeps.
+            or a `tf.data.Dataset` of batches `x` or `(x, y)`; evaluated in the certificate, and
+            what the level "data" keeps.
         plans: plans to carry out instead of finding them (`plan.load_plans`).
         balance: rescale units so that incoming and outgoing weights have equal norm, where the
             model allows it and something was removed.

@@ -50,8 +50,8 @@ def rebuild(graph, copies, weights):
             return from_config(layer, config)
         except Exception as error:  # other people's layers; what they raise is theirs
             raise InputError(
-                f"Layer {(name or layer.name)!r} of class {type(layer).__name__} cannot be made again "
-                f"from its config, so no smaller model can be built: "
+                f"Layer {(name or layer.name)!r} of class {type(layer).__name__} cannot be made "
+                "again from its config, so no smaller model can be built: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
 
@@ -153,7 +153,8 @@ def _kept(graph, plan):
         unit = graph.unit(removal.layer, removal.unit)
         if graph.pinned[unit]:
             raise InputError(
-                f"The plan removes unit {removal.unit} of layer {removal.layer!r}, which has to stay."
+                f"The plan removes unit {removal.unit} of layer {removal.layer!r}, which has "
+                "to stay."
             )
         kept[unit] = False
     for name, moves in plan.transfers.items():

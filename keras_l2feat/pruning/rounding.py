@@ -4,8 +4,8 @@ A running error analysis, point by point: beside each tensor x of the float64 mo
 e ≥ |x̂ − x|, x̂ being what an implementation in the given precision computes, in whatever order it
 sums. With u the unit roundoff and γ(n) = (1 + u)ⁿ − 1 [Higham 2002, section 3],
 
-    W x + b, n terms      |W| e + γ(n + 3) (|W| (|x| + e) + |b|)        (weights and inputs rounded too)
-    σ with Lipschitz L    L e + 8 u (|σ(x)| + L |x|)                    (library functions to 8 roundoffs)
+    W x + b, n terms      |W| e + γ(n + 3) (|W| (|x| + e) + |b|)    (weights and inputs rounded too)
+    σ with Lipschitz L    L e + 8 u (|σ(x)| + L |x|)              (library functions to 8 roundoffs)
 
 Overflow and underflow are left aside. Sums in float32 of products in bfloat16 or float16, as
 accelerators take them, are covered, since they are more exact.

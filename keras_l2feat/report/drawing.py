@@ -36,7 +36,7 @@ def stacked_bar(parts, total, scale, label):
 
 
 def rays(points, kept, label, extent=None):
-    """Vectors from the origin: kept ones solid with a dot at the end, the others dashed with a ring.
+    """Vectors from the origin: kept ones solid with a dot at the end, others dashed with a ring.
 
     Args:
         points: (n, 2) end points; kept: (n,) bool; label: for readers of the screen.

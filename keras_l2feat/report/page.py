@@ -52,10 +52,10 @@ def pruning_page(result, before, after, plans=(), *, title=None) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{style}</style>'
-        "</head><body>"
-        f"<header><h1>{escape(title)}</h1></header>"
+        f"</head><body><header><h1>{escape(title)}</h1></header>"
         + "".join(sections)
-        + f"<details><summary>Everything, as JSON</summary><pre>{whole}</pre></details></body></html>\n"
+        + "<details><summary>Everything, as "
+        f"JSON</summary><pre>{whole}</pre></details></body></html>\n"
     )
 
 
@@ -135,10 +135,15 @@ def _layers(result):
         )
         rows.append(
             f'<div class="layer"><div class="name">{escape(layer["name"])}</div><div>{bar}</div>'
-            f'<div class="why soft">{before} → {after}{": " + escape(removed) if removed else ""}</div></div>'
+            f'<div class="why soft">{before} → '
+            f"{after}{': ' + escape(removed) if removed else ''}</div></div>"
         )
-    legend = '<p class="soft"><span class="key kept"></span> kept <span class="key gone"></span> removed</p>'
-    return f"<h2>Layers</h2>{legend}{''.join(rows) or '<p>No layer has units that could be removed.</p>'}"
+    legend = (
+        '<p class="soft"><span class="key kept"></span> kept '
+        '<span class="key gone"></span> removed</p>'
+    )
+    body = "".join(rows) or "<p>No layer has units that could be removed.</p>"
+    return f"<h2>Layers</h2>{legend}{body}"
 
 
 def _directions(before, after, gone):
@@ -166,7 +171,8 @@ def _directions(before, after, gone):
         "on their ray.</p>"
     )
     if len(shown) > PANELS:
-        note += f'<p class="soft">{len(shown) - PANELS} other layers, which lost less, are not drawn.</p>'
+        left = len(shown) - PANELS
+        note += f'<p class="soft">{left} other layers, which lost less, are not drawn.</p>'
     return f'<h2>Rays and angles</h2>{note}<div class="panels">{panels}</div>'
 
 

@@ -98,7 +98,8 @@ def expand_layer(
         raise bad_argument("sharing", f"one of {SHARINGS}", sharing)
     if sharing == "balanced" and not scaling(network.activation).homogeneous:
         raise InputError(
-            f"Balanced copies need a positively homogeneous activation. Received: {network.activation!r}."
+            "Balanced copies need a positively homogeneous activation. Received: "
+            f"{network.activation!r}."
         )
     generator = np.random.default_rng(seed)
     incoming, outgoing = network.weights[layer], network.weights[layer + 1][: network.hidden[layer]]

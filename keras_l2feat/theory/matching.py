@@ -56,7 +56,8 @@ def match(network: DenseNetwork, target: DenseNetwork, *, restarts=10, seed=0) -
     ):
         raise bad_argument(
             "target",
-            f"a network of widths {network.widths}, activation {network.activation!r} and beta {network.beta}",
+            f"a network of widths {network.widths}, activation {network.activation!r} and "
+            f"beta {network.beta}",
             (target.widths, target.activation, target.beta),
         )
     generator = np.random.default_rng(seed)

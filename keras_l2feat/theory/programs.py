@@ -37,7 +37,8 @@ def import_extra(name: str):
         return importlib.import_module(name)
     except ImportError:
         raise InputError(
-            f"Convex programs need {name!r}, which is not installed. Install it with: pip install 'keras-l2feat[conic]'"
+            f"Convex programs need {name!r}, which is not installed. Install it with: pip "
+            "install 'keras-l2feat[conic]'"
         ) from None
 
 

@@ -1,7 +1,9 @@
 """The weight-space loss of dense networks: value and gradient from one compiled step that all
 widths share.
 
-    L_w(W) = C(Z_L) + λ Σ_l ‖W_l‖²,   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1]      [Jacot et al. 2022, §2.1]
+    L_w(W) = C(Z_L) + λ Σ_l ‖W_l‖²,   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1]
+
+[Jacot et al. 2022, §2.1]
 
 Inputs that span fewer dimensions than they have are first written in an orthonormal basis Q of
 their row space: A_0 = U Qᵀ, W_1 = Q V. What of W_1 is orthogonal to Q changes no output on the data

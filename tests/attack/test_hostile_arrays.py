@@ -47,7 +47,8 @@ HOSTILE = {
     "no elements, a huge shape": {"x_train.npy": member(shape=(1 << 40, 0))},
     "a pickle": {"x_train.npy": member(shape=(1,), descr="|O", body=pickle.dumps([Executed()]))},
     "a bare pickle": {"x_train.npy": pickle.dumps(Executed())},
-    "a header of code": {"x_train.npy": member(header=b"__import__('os').system('touch executed')\n")},
+    "a header of code": {"x_train.npy": member(header=b"__import__('os').system('touch "
+    b"executed')\n")},
     "a header too long": {"x_train.npy": member(header=b"(" * 60_000)},
     "letters": {"x_train.npy": member(np.array(["a", "b"]))},
     "no array": {"x_train.npy": b"nothing"},

@@ -1,5 +1,5 @@
-"""Servers that misbehave below HTTP, byte by byte, over real sockets on loopback: a download ends in
-bounded time with one clear sentence, and leaves nothing."""
+"""Servers that misbehave below HTTP, byte by byte, over real sockets on loopback: a download ends
+in bounded time with one clear sentence, and leaves nothing."""
 
 import gc
 import hashlib

@@ -25,7 +25,8 @@ COMMANDS = {
         *("--plan", "plan.json", "--rays", "rays.png", "--no-latency"),
     ],
     "expand": ["expand", "wide.keras", "--factor", "2", "-o", "out.keras", "--json", "out.json"],
-    "train": ["train", "data.npz", "--widths", "4,4", *QUICK, "-o", "out.keras", "--json", "out.json"],
+    "train": ["train", "data.npz", "--widths", "4,4", *QUICK, "-o", "out.keras"]
+    + ["--json", "out.json"],
     "plateau": [
         *("plateau", "data.npz", "--method", "sweep", "--widths", "1,2,3", "--trials", "1", *QUICK),
         *("-o", "out"),

@@ -35,8 +35,9 @@ seen = []
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
         seen.append([event, str(arguments[0])])
-    elif event in {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect", "os.mkdir",
-                   "os.remove", "os.rename", "pickle.find_class", "marshal.loads", "marshal.load"}:
+    elif event in {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect",
+                   "os.mkdir", "os.remove", "os.rename", "pickle.find_class", "marshal.loads",
+                   "marshal.load"}:
         seen.append([event, str(arguments)])
 sys.addaudithook(hook)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -51,7 +52,8 @@ for path in sys.stdin.read().split():
     except BaseException as error:
         outcome = f"CRASHED {type(error).__name__}: {error}"
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-    print(json.dumps([outcome, grown, [one for one in seen if not one[1].endswith(".pyc")]]), flush=True)
+    others = [one for one in seen if not one[1].endswith(".pyc")]
+    print(json.dumps([outcome, grown, others]), flush=True)
 """
 
 NUMBERS = [0, -1, 1, 2, 7, 10**6, 2**31, 2**63, 10**30, 0.5, 1e300]

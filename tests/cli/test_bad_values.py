@@ -1,4 +1,5 @@
-"""Whatever a command is given, it answers with one sentence in its own words, and writes nothing."""
+"""Whatever a command is given, it answers with one sentence in its own words, and writes
+nothing."""
 
 import os
 import resource

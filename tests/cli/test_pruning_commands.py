@@ -70,8 +70,9 @@ def test_an_export_says_where_it_is_and_how_near(folder, capsys):
 
 def test_prune_writes_a_model_a_plan_and_json(folder, capsys):
     code, out, _ = run(
-        capsys, "prune", folder / "wide.keras", "-o", folder / "small.keras", "--data", folder / "points.npz",
-        "--plan", folder / "plan.json", "--json", folder / "result.json", "--no-latency",
+        capsys, "prune", folder / "wide.keras", "-o", folder / "small.keras",
+        "--data", folder / "points.npz", "--plan", folder / "plan.json",
+        "--json", folder / "result.json", "--no-latency",
     )  # fmt: skip
     assert code == 0
     assert "6 aligned" in out
@@ -95,8 +96,8 @@ def test_prune_writes_a_model_a_plan_and_json(folder, capsys):
     assert [layer.units for layer in model.layers] == [6, 5, 3]
 
     code, _, _ = run(
-        capsys, "prune", folder / "wide.keras", "--apply-plan", folder / "plan.json", "-o", folder / "again.keras",
-        "-q", "--no-latency",
+        capsys, "prune", folder / "wide.keras", "--apply-plan", folder / "plan.json",
+        "-o", folder / "again.keras", "-q", "--no-latency",
     )  # fmt: skip
     assert code == 0
     again = keras.saving.load_model(folder / "again.keras")

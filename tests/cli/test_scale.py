@@ -13,7 +13,7 @@ from keras_l2feat.files import load_model, save_model
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pixels 0 … 255, and a network that rescales them itself: 3 of 8 neurons do not act on them."""
+    """Pixels 0 … 255, and a network that rescales them itself; 3 of 8 neurons do not act."""
     folder = tmp_path_factory.mktemp("pixels")
     random = np.random.default_rng(0)
     x = random.integers(0, 256, (40, 6), dtype="uint8")

@@ -53,7 +53,8 @@ def test_prune_runs_on(backend):
 def test_pruning_imports_no_tensorflow():
     code = (
         "import sys, pkgutil, importlib, keras_l2feat.pruning as p\n"
-        "for m in pkgutil.iter_modules(p.__path__): importlib.import_module('keras_l2feat.pruning.' + m.name)\n"
+        "for m in pkgutil.iter_modules(p.__path__): "
+        "importlib.import_module('keras_l2feat.pruning.' + m.name)\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules, 'imported'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

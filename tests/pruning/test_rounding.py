@@ -1,4 +1,5 @@
-"""How far rounding drives two models apart: never exceeded in any order of summation, and not vague."""
+"""How far rounding drives two models apart: never exceeded in any order of summation,
+and not vague."""
 
 import keras
 import numpy as np

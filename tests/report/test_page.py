@@ -19,8 +19,9 @@ CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr --v=0"
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync --hide-scrollbars "
+    "--enable-logging=stderr --v=0"
 )
 
 
@@ -140,9 +141,12 @@ def test_a_browser_shows_it_without_errors(pruning, tmp_path, width):
     write_pruning_page(path, *pruning)
     frame = tmp_path / "frame.html"  # reports what a phone would have to scroll sideways
     frame.write_text(
-        f'<iframe id="f" src="page.html" style="border:0;width:{width}px;height:3000px"></iframe><script>'
-        'f.onload = () => {const d = f.contentDocument.documentElement; document.title = "width " + d.scrollWidth;'
-        'console.log("WIDTH " + d.scrollWidth + " PANELS " + d.querySelectorAll(".panel").length)}</script>'
+        '<iframe id="f" src="page.html" '
+        f'style="border:0;width:{width}px;height:3000px"></iframe><script>'
+        "f.onload = () => {const d = f.contentDocument.documentElement; document.title = "
+        '"width " + d.scrollWidth;'
+        'console.log("WIDTH " + d.scrollWidth + " PANELS " + '
+        'd.querySelectorAll(".panel").length)}</script>'
     )
 
     def browse(page, *options):

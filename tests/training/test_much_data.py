@@ -22,7 +22,8 @@ def batch(index):  # made as it is asked for, never kept
 
 data = tf.data.Dataset.range(int(sys.argv[1])).map(batch)
 network = DenseNetwork.random((784, 16, 2))
-training.fit(network, data, lam=1e-3, cost="crossentropy", dtype="float32", max_iterations=2, quiet=True)
+options = {"dtype": "float32", "max_iterations": 2, "quiet": True}
+training.fit(network, data, lam=1e-3, cost="crossentropy", **options)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 WHOLE = """
@@ -35,7 +36,8 @@ from keras_l2feat.network import DenseNetwork
 x = np.random.default_rng(0).standard_normal((int(sys.argv[1]), 784), dtype="float32")
 data = Dataset("much", x, (x[:, 0] > 0).astype("int64"), classes=2)
 network = DenseNetwork.random((784, 16, 2))
-training.fit(network, data, lam=1e-3, batch_size=2000, dtype="float32", max_iterations=2, quiet=True)
+options = {"dtype": "float32", "max_iterations": 2, "quiet": True}
+training.fit(network, data, lam=1e-3, batch_size=2000, **options)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 DEVICES = """
@@ -47,11 +49,13 @@ from keras_l2feat import callbacks, data, models
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 devices = ["CPU:0", "CPU:1"]
-scope = tf.distribute.MirroredStrategy(devices).scope() if sys.argv[1] == "2" else contextlib.nullcontext()
+two = sys.argv[1] == "2"
+scope = tf.distribute.MirroredStrategy(devices).scope() if two else contextlib.nullcontext()
 digits = data.load("mnist-789-42")
 with scope:
     model = models.mlp(784, (6, 5), 3, lam=1e-2, beta=0.5, seed=0)
-    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss)
 width = callbacks.EffectiveWidth(data=digits, every=2)
 options = {"batch_size": 42, "epochs": 4, "shuffle": False, "verbose": 0}
 history = model.fit(digits.x_train, digits.y_train, callbacks=[width], **options)

@@ -114,7 +114,8 @@ VISIT = """
 <script>
 addEventListener("load", async () => {
   const found = {errors: window.errors || []};
-  const names = () => [...document.querySelectorAll("#models tbody th")].map((cell) => cell.textContent);
+  const all = (chosen) => [...document.querySelectorAll(chosen)];
+  const names = () => all("#models tbody th").map((cell) => cell.textContent);
   const button = (label) => [...document.querySelectorAll("#models thead button")]
     .find((one) => one.textContent === label);
   button("Parameters").click();
@@ -131,8 +132,8 @@ addEventListener("load", async () => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   found.open = document.querySelector("#one-dim-plateau details").open;
   found.width = document.documentElement.scrollWidth;
-  found.unlabelled = [...document.querySelectorAll("svg")].filter((one) => !one.getAttribute("aria-label")).length;
-  const heights = [...document.querySelectorAll("button")].map((one) => one.getBoundingClientRect().height);
+  found.unlabelled = all("svg").filter((one) => !one.getAttribute("aria-label")).length;
+  const heights = all("button").map((one) => one.getBoundingClientRect().height);
   found.small = heights.filter((height) => height < 40).length;
   document.title = JSON.stringify(found);
 });

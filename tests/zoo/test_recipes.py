@@ -168,7 +168,8 @@ def test_registry_disk_and_what_is_packed_agree(tmp_path):
             shutil.copy(ROOT / name, source)
     # The step of building a wheel that gathers its files; `make wheel-check` builds and installs
     # the wheel itself.
-    gather = f"import setuptools; setuptools.setup(script_args=['-q', 'build_py', '--build-lib', {str(packed)!r}])"
+    arguments = ["-q", "build_py", "--build-lib", str(packed)]
+    gather = f"import setuptools; setuptools.setup(script_args={arguments!r})"
     subprocess.run([sys.executable, "-W", "ignore", "-c", gather], cwd=source, check=True)
     inside = {str(path.relative_to(packed)) for path in packed.rglob("*") if path.is_file()}
     inside = {

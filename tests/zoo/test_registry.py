@@ -105,7 +105,8 @@ def test_listing_imports_no_heavy_module():
     code = (
         "import sys\nfrom keras_l2feat.cli.main import cli\n"
         "cli.main(['zoo', 'list'], standalone_mode=False)\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'scipy', 'requests', 'pooch', 'yaml'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'scipy', 'requests', 'pooch', 'yaml'} & "
+        "set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

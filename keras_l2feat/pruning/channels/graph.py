@@ -8,9 +8,11 @@ layer that is not understood) is *pinned*.
 
 The graph says the same thing twice:
 
-    for `values` and plans     `ops`: what each channel computes, in ten kinds of operation, in topological order
-    for `rewrite`              `slots`: which axis of which weight belongs to which units, and how (written, parameter,
-                               read), and `sizes`: which entries of which layer's config count them
+    for `values` and plans     `ops`: what each channel computes, in ten kinds of operation,
+                               in topological order
+    for `rewrite`              `slots`: which axis of which weight belongs to which units, and how
+                               (written, parameter, read), and `sizes`: which entries of which
+                               layer's config count them
 
 so nothing after `read` and its rules looks at layer classes. A chain of dense layers is the
 simplest case.

@@ -23,16 +23,16 @@ def as_functional(model, input_shape=None):
     """The Functional model that computes what a subclassed one does.
 
     Args:
-        model: a `keras.Model` with a `call` of its own that takes one tensor, or one list or dict of
-            them.
+        model: a `keras.Model` with a `call` of its own that takes one tensor, or one list or dict
+            of them.
         input_shape: without the batch, or a list or dict of such; by default what the model was
             built for.
 
     Returns: a Functional model of the same layers, which are not copied.
 
     Raises:
-        InputError: the shape is not known; `call` is not symbolic (the line that stops it is named);
-            it uses weights that belong to no layer; or the two differ on random inputs.
+        InputError: the shape is not known; `call` is not symbolic (the line that stops it is
+            named); it uses weights that belong to no layer; or the two differ on random inputs.
     """
     import keras
 

@@ -28,7 +28,8 @@ def domain_plan(graph, *, input_range=None, merges=False, **_):
     """
     if input_range is None:
         raise InputError(
-            "The guarantee 'domain' needs a range: prune(model, guarantee='domain', input_range=(0, 1))."
+            "The guarantee 'domain' needs a range: prune(model, guarantee='domain', "
+            "input_range=(0, 1))."
         )
     low, high = input_range
     found = boxes(graph, box_of_inputs(graph, low, high))

@@ -70,7 +70,8 @@ def polish(
         raise InputError("Polishing needs a data set with labels: a data.Dataset, or its name.")
     if keep_accuracy and data.classes is None:
         raise InputError(
-            f"Argument 'keep_accuracy' needs classes. Data set {data.name!r} has regression targets."
+            f"Argument 'keep_accuracy' needs classes. Data set {data.name!r} has regression "
+            "targets."
         )
     room = _room(keep_loss, keep_accuracy)
     loss = _train(rewrite(graph, Plan()), data, lam, 1).history["loss"][0]

@@ -9,7 +9,8 @@ homogeneous σ
 
 Each site is emptied greedily in that order, v_q growing as it takes others over. Sites are compared
 by how far the bound moves for a cost of 1 there, tried on a few removals of each. Then the longest
-prefix of the common order that keeps the bound within T is searched by bisection. [docs/theory.md §6.4]
+prefix of the common order that keeps the bound within T is searched by bisection.
+[docs/theory.md §6.4]
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Subclassed models: read where their call is symbolic, and told which line stops them where not."""
+"""Subclassed models: read where their call is symbolic, and told which line stops them
+where not."""
 
 import keras
 import numpy as np

@@ -97,8 +97,9 @@ class Call:
 
 
 def rule(*names, any_arguments=False):
-    """Register a function as the rule of layers, or `"ops.Name"` of operations, by class name; it is
-    asked only where the call is on one tensor, or one list of tensors, unless `any_arguments`."""
+    """Register a function as the rule of layers, or `"ops.Name"` of operations, by class name; it
+    is asked only where the call is on one tensor, or one list of tensors, unless
+    `any_arguments`."""
 
     def register(function):
         RULES.update(dict.fromkeys(names, function))

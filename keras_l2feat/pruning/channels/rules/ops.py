@@ -1,4 +1,5 @@
-"""Operations of `keras.ops` on one tensor, as they stand between the layers of Functional models."""
+"""Operations of `keras.ops` on one tensor, as they stand between the layers of Functional
+models."""
 
 import re
 
