@@ -26,7 +26,8 @@ from keras_l2feat.errors import InputError
     type=Number(0, 0.5, min_open=True),
     default=1e-6,
     show_default=True,
-    help="Angle in radians up to which neurons are one ray; also the threshold of linear dependence.",
+    help="Angle in radians up to which neurons are one ray; also the threshold of linear "
+    "dependence.",
 )
 @json_option
 @quiet_option

@@ -1,6 +1,8 @@
 """A dense network as plain float64 arrays: the form in which the theory is written.
 
-    A_0 = [X, β·1],   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1],   the output is Z_L   [Jacot et al. 2022, §2.1]
+    A_0 = [X, β·1],   Z_l = A_{l-1} W_l,   A_l = [σ(Z_l), β·1],   the output is Z_L
+
+[Jacot et al. 2022, §2.1]
 
 `W_l` is one `(n_{l-1} + 1, n_l)` matrix, kernel rows first, then one bias row; with β = 0 the bias
 row does not exist.
@@ -159,7 +161,7 @@ class DenseNetwork:
 
     @classmethod
     def from_model(cls, model: Model) -> "DenseNetwork":
-        """`models.conversion.to_network(model)`: the array form of a Keras chain of Dense layers."""
+        """`models.conversion.to_network(model)`: the arrays of a Keras chain of Dense layers."""
         from keras_l2feat.models.conversion import to_network
 
         return to_network(model)

@@ -38,7 +38,8 @@ def to_network(model: Model) -> DenseNetwork:
             activations[-1] = _activation_name(layer, getattr(layer, "activation", None))
         elif not isinstance(layer, passes):
             raise InputError(
-                f"Layer {layer.name!r} ({type(layer).__name__}) has no array form: a chain of Dense is expected."
+                f"Layer {layer.name!r} ({type(layer).__name__}) has no array form: a chain "
+                "of Dense is expected."
             )
     if not kernels:
         raise InputError(f"Model {model.name!r} has no Dense layer.")
@@ -48,7 +49,8 @@ def to_network(model: Model) -> DenseNetwork:
         )
     if len(set(activations[:-1])) > 1:
         raise InputError(
-            f"Model {model.name!r}: hidden layers must share one activation. Received: {activations}."
+            f"Model {model.name!r}: hidden layers must share one activation. Received: "
+            f"{activations}."
         )
     if len(set(betas)) > 1:
         raise InputError(
@@ -130,6 +132,7 @@ def _activation_name(layer, activation) -> str:
     name = {"absolute": "abs"}.get(name, name)
     if name not in ACTIVATIONS and name != "softmax":
         raise InputError(
-            f"Layer {layer.name!r}: activation {name!r} has no array form; known: {sorted(ACTIVATIONS)}."
+            f"Layer {layer.name!r}: activation {name!r} has no array form; known: "
+            f"{sorted(ACTIVATIONS)}."
         )
     return name
