@@ -57,7 +57,7 @@ class Tensor:
 
 @dataclass(eq=False)
 class Op:
-    """`out` is computed from `inputs` (both `Tensor`s); `layer`: by which one, where it is known."""
+    """`out` is computed from `inputs` (both `Tensor`s); `layer`: by which one, where known."""
 
     inputs: list
     out: Tensor
