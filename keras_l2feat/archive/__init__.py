@@ -135,9 +135,6 @@ def _read_config(archive) -> dict:
 def _stored_numbers(archive) -> int:
     from keras_l2feat.archive.weights import stored_numbers
 
-    member = archive.getinfo(WEIGHTS)
-    with archive.open(member) as stream:
-        if member.compress_type != zipfile.ZIP_STORED:
-            # packed: going back and forth would unpack again and again
-            stream = io.BytesIO(stream.read())
-        return stored_numbers(stream, _allowed(member.file_size))
+    # In memory, because each step back in a zip's member reads it again from its beginning.
+    content = archive.read(WEIGHTS)
+    return stored_numbers(io.BytesIO(content), _allowed(len(content)))
