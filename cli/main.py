@@ -25,6 +25,7 @@ COMMANDS = {
         "certify",
         "Ask whether one more neuron could lower the loss of a trained network.",
     ),
+    "check": ("check", "Check a pruned model's certificate from the weights."),
     "diff": ("diff", "Compare two models: are they equivalent, and where do they differ?"),
     "expand": ("expand", "Write an equivalent wider model by splitting neurons."),
     "forces": ("forces", "Draw attraction and repulsion on the hidden representations."),

@@ -136,6 +136,13 @@ class Range(InputFile):
 )
 @click.option("--dry-run", is_flag=True, help="Show what would go, write no model.")
 @click.option(
+    "--certificate",
+    "certificate_path",
+    type=OutputFile(),
+    metavar="FILE.json",
+    help="Write what l2feat check needs to show the same again, for exact and domain.",
+)
+@click.option(
     "--plan",
     "plan_path",
     type=OutputFile(),
@@ -186,6 +193,7 @@ def command(
     data,
     guarantee,
     dry_run,
+    certificate_path,
     plan_path,
     apply_plan,
     no_balance,
@@ -222,8 +230,11 @@ def command(
     if curve_path:
         options["curve"] = True
 
+    if certificate_path and guarantee not in ("exact", "domain"):
+        raise InputError("Option '--certificate' belongs to the guarantees 'exact' and 'domain'.")
     from keras_l2feat.pruning import load_plans, plain, prune, save_plans
     from keras_l2feat.pruning.advice import advice
+    from keras_l2feat.pruning.certificate import save_certificate
     from keras_l2feat.pruning.table import table
 
     plans = load_plans(apply_plan) if apply_plan else None
@@ -253,6 +264,8 @@ def command(
             from keras_l2feat.plots.tradeoff import write_tradeoff
 
             write_tradeoff(certificate.facts["curve"], curve_path)
+        if certificate_path:
+            save_certificate(certificate, certificate_path)
         if plan_path:
             save_plans(certificate.plans, plan_path)
         gone = sum(len(plan.removed) for plan in certificate.plans)

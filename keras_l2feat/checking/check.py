@@ -80,7 +80,10 @@ class Verdict:
             "accepted": self.accepted,
             "exact": self.exact,
             "dtype": self.dtype,
-            "changes": [[c.layer, c.units, c.worst, c.amplified] for c in self.changes],
+            "changes": [
+                [c.layer, c.units, c.worst, c.amplified if c.amplified < np.inf else None]
+                for c in self.changes
+            ],
             "faults": [list(fault) for fault in self.faults],
         }
 

@@ -6,17 +6,31 @@ Running both models on data and on a few random inputs is a second witness, in t
 `data` and `bounded`, which promise something on given points, running them is the evidence.
 """
 
+import json
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from keras_l2feat import files
 from keras_l2feat.caratheodory import DEVIATION
 from keras_l2feat.checking.check import Verdict, check
+from keras_l2feat.checking.maps import Maps
 from keras_l2feat.checking.numbers import roundoff
+from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
 
-__all__ = ["Certificate", "Claim", "Evaluation", "certify", "compare"]
+__all__ = [
+    "Certificate",
+    "Claim",
+    "Evaluation",
+    "certify",
+    "compare",
+    "load_certificate",
+    "save_certificate",
+]
+
+FORMAT = "keras-l2feat certificate 1"
 
 COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
 FEW = 2
@@ -54,6 +68,12 @@ class Claim:
     def proved(self) -> bool:
         """Whether the weights alone can prove it."""
         return self.level in ("exact", "domain")
+
+    def to_json(self) -> dict:
+        """Plain data."""
+        box = self.input_range
+        ends = None if box is None else [np.asarray(end, np.float64).tolist() for end in box]
+        return {"level": self.level, "input_range": ends}
 
     @property
     def text(self) -> str:
@@ -219,6 +239,52 @@ class Certificate:
             "removals": self.removals,
             "seed": self.seed,
         }
+
+
+def save_certificate(certificate, path) -> None:
+    """Write what a checker needs to show the claim again: the claim and the maps.
+
+    Raises:
+        InputError: the claim is none that the weights can prove.
+    """
+    if not certificate.claim.proved:
+        raise InputError(f"The guarantee {certificate.guarantee!r} rests on data, not on weights.")
+    files.write_text(
+        path,
+        json.dumps(
+            {
+                "format": FORMAT,
+                "claim": certificate.claim.to_json(),
+                "maps": certificate.maps.to_json(),
+            },
+            separators=(",", ":"),
+            allow_nan=False,
+        )
+        + "\n",
+    )
+
+
+def load_certificate(path):
+    """What `save_certificate` wrote: a `Claim` and `checking.Maps`. Nothing of it is to be
+    believed.
+
+    Raises:
+        InputError: no such file, or not a certificate.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            value = json.load(stream)
+        if value["format"] != FORMAT:
+            raise ValueError(f"the format is {value['format']!r}")
+        level, box = (value["claim"][key] for key in ("level", "input_range"))
+        if level not in ("exact", "domain") or (box is None) != (level == "exact"):
+            raise ValueError(f"a claim of the level {level!r}")
+        if box is not None:
+            low, high = (np.asarray(end, dtype=np.float64) for end in box)
+            box = low, high
+        return Claim(level, box), Maps.from_json(value["maps"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"Cannot read the certificate {str(path)!r}: {error}.") from error
 
 
 def _finite(value):
