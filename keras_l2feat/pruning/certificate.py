@@ -370,7 +370,7 @@ def _random_sets(graph, seed, box):
             array *= size.reshape(along).astype(array.dtype)
             array += center.reshape(along).astype(array.dtype)
     if any(center.any() or (size != 1).any() for center, size in scales):
-        sets.append(("random", "random, as the first layer expects", fitted))
+        sets.append(("random", "random, fitted scale", fitted))
     return sets
 
 
@@ -416,7 +416,7 @@ def _evaluation(source, label, old, new, claim, share, classes):
     changed = (
         int((old.argmax(axis=1) != new.argmax(axis=1)).sum()) if classes and old.shape[1] > 1 else 0
     )
-    bound, kind = share * reach, "share of the largest output"
+    bound, kind = share * reach, "share"
     if not claim.bounds:  # nothing is promised about single outputs
         bound, kind = np.inf, "trained on" if claim.trained else "measured"
     elif claim.tolerance is not None:

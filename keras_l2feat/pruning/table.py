@@ -71,6 +71,9 @@ def table(certificate) -> str:
         ((name, value),) = certificate.facts["target"].items()
         lines.append(f"Asked for: {name} {value:g}. No output is bounded; measured as above.")
     else:
+        if certificate.proved:
+            claim = f"Proved: {certificate.claim.text}, {certificate.verdict}."
+            lines += textwrap.wrap(claim, 80)
         verdict = "verified" if certificate.verified else "NOT verified"
         lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
     return "\n".join(lines)
