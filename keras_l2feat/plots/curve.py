@@ -1,11 +1,23 @@
 """Loss against width, the plateau marked [the picture of Jacot et al. 2022, Fig. 2]."""
 
+from typing import Any
+
+import pandas as pd
+
 from keras_l2feat.plateau.curve import curve, plateau_starts
 
 __all__ = ["draw_curve", "draw_sparsity"]
 
 
-def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
+def draw_curve(
+    axes: Any,
+    frame: pd.DataFrame,
+    *,
+    epsilon: float = 0.01,
+    title: str = "",
+    starts: bool = True,
+    test: bool = True,
+) -> None:
     """Draw the trials of a `plateau.curve.table` into matplotlib `axes`.
 
     Full lines: least training loss (with the λ term) up to each width. Dashed: test loss (without
@@ -57,7 +69,7 @@ def draw_curve(axes, frame, *, epsilon=0.01, title="", starts=True, test=True):
     axes.legend(fontsize=8, frameon=False)
 
 
-def draw_sparsity(axes, rows, *, epsilon=0.01):
+def draw_sparsity(axes: Any, rows: pd.DataFrame, *, epsilon: float = 0.01) -> None:
     """Width at which the plateau starts against λ, one line for each N.
 
     Args:

@@ -1,15 +1,24 @@
 """Attraction and repulsion on points and neurons, on two components [the picture of Jacot et al.
 2022, Fig. 1]."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:  # importing it would bring TensorFlow
+    from keras_l2feat.objectives import Forces
 
 __all__ = ["draw_forces", "force_table", "principal_planes"]
 
 ATTRACTION, REPULSION = "tab:green", "tab:red"
 
 
-def principal_planes(forces) -> dict:
+def principal_planes(forces: Forces) -> dict[tuple[int, str], np.ndarray]:
     """Two principal components of the points and of the neurons of every hidden layer, about the
     origin, so that rays stay rays: `{(layer, kind): (dimensions, 2) array}`, each with its largest
     loading positive."""
@@ -25,7 +34,12 @@ def principal_planes(forces) -> dict:
     return planes
 
 
-def force_table(forces, classes=None, rays=None, planes=None) -> pd.DataFrame:
+def force_table(
+    forces: Forces,
+    classes: ArrayLike | None = None,
+    rays: Sequence[np.ndarray] | None = None,
+    planes: dict[tuple[int, str], np.ndarray] | None = None,
+) -> pd.DataFrame:
     """Points and neurons of every hidden layer, with their forces, on two components.
 
     A layer's Z (N, n) is a cloud of N points and, transposed, of n neurons.
@@ -57,7 +71,7 @@ def force_table(forces, classes=None, rays=None, planes=None) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def draw_forces(axes, table):
+def draw_forces(axes: Any, table: pd.DataFrame) -> None:
     """Draw a `force_table` into axes of shape (hidden layers, 2): points left, neurons right.
 
     Points are coloured by class, attraction is green, repulsion red, in one scale a panel: all but

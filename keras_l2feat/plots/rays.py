@@ -1,8 +1,13 @@
 """The neurons of a network as rays, before and after pruning."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
+from keras_l2feat.data import Dataset
 from keras_l2feat.plots.style import canvas, save
+from keras_l2feat.types import Model
 
 __all__ = ["gaussian_inputs", "rays_before_after", "responses"]
 
@@ -10,7 +15,15 @@ POINTS = 256  # inputs on which neurons are compared
 PANELS = 6  # layers drawn at most: those that lose most
 
 
-def rays_before_after(model, pruned, path, *, data=None, gone=None, seed=0) -> None:
+def rays_before_after(
+    model: Model,
+    pruned: Model,
+    path: str | Path,
+    *,
+    data: Dataset | None = None,
+    gone: dict[str, set[int]] | None = None,
+    seed: int = 0,
+) -> None:
     """Draw each pruned layer's neurons before and after: many points on few rays become one point a
     ray.
 
@@ -41,7 +54,7 @@ def rays_before_after(model, pruned, path, *, data=None, gone=None, seed=0) -> N
         save(figure, path)
 
 
-def gaussian_inputs(model, seed=0) -> list:
+def gaussian_inputs(model: Model, seed: int = 0) -> list[np.ndarray]:
     """256 Gaussian points for each input of a Keras model, float32; open sizes become 8."""
     generator = np.random.default_rng(seed)
     shapes = [
@@ -63,7 +76,9 @@ def _changed(model, pruned):
     return [name for name in lost if name in most]
 
 
-def responses(model, layers, inputs) -> dict:
+def responses(
+    model: Model, layers: Sequence[str], inputs: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
     """The outputs of layers on inputs.
 
     Args:

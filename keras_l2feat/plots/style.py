@@ -1,6 +1,9 @@
 """One look for all pictures, and one way to write them."""
 
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from keras_l2feat.files import atomic_path
 
@@ -8,7 +11,9 @@ __all__ = ["canvas", "save"]
 
 
 @contextlib.contextmanager
-def canvas(rows=1, columns=1, *, width=4.2, height=3.4, **options):
+def canvas(
+    rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.4, **options: Any
+) -> Iterator[tuple[Any, Any]]:
     """A figure and its axes in the common style, closed at the end.
 
     Args:
@@ -38,7 +43,7 @@ def canvas(rows=1, columns=1, *, width=4.2, height=3.4, **options):
             plt.close(figure)
 
 
-def save(figure, path, dpi=150) -> None:
+def save(figure: Any, path: str | Path, dpi: int = 150) -> None:
     """Write a figure to `path` (the suffix says the format), whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=dpi)

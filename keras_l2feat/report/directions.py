@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_l2feat.pruning.channels.graph import Linear
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.types import Model
 
 __all__ = ["Directions", "nearest_angles", "of_model", "plane", "turned"]
 
@@ -22,17 +23,19 @@ class Directions:
     total: int
 
 
-def of_model(model, units=None, seed=0) -> dict:
+def of_model(
+    model: Model, units: dict[str, np.ndarray] | None = None, seed: int = 0
+) -> dict[str, Directions]:
     """layer name → `Directions` of at most `LIMIT` units, drawn at random from larger layers, or of
     the units that `units` names (layer name → indices)."""
-    graph = read(model)
+    graph, units = read(model), units or {}
     found = {}
     for op in graph.ops:
         if not isinstance(op, Linear) or op.reader not in graph.writers or op.reader in found:
             continue
         kernel, total = op.kernel(), len(op.out.units)
         chosen = np.arange(total)
-        if op.reader in (units or {}):
+        if op.reader in units:
             chosen = units[op.reader]
         elif total > LIMIT:
             chosen = np.sort(np.random.default_rng(seed).choice(total, LIMIT, replace=False))
@@ -43,7 +46,7 @@ def of_model(model, units=None, seed=0) -> dict:
     return found
 
 
-def plane(vectors):
+def plane(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     """Two principal directions (inputs, 2) of vectors (k, inputs) seen from the origin, and their
     share of the size."""
     _, values, right = np.linalg.svd(vectors, full_matrices=False)
@@ -54,7 +57,7 @@ def plane(vectors):
     return basis, float((values[:2] ** 2).sum()) / total if total else 0.0
 
 
-def turned(vectors, targets):
+def turned(vectors: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Coordinates (k, 2) of vectors (k, inputs), in the plane that brings their directions nearest
     to those of targets (k, 2): a layer whose inputs were pruned is seen as it was before.
 
@@ -68,7 +71,7 @@ def turned(vectors, targets):
     return vectors @ (left @ right)
 
 
-def nearest_angles(vectors):
+def nearest_angles(vectors: np.ndarray) -> np.ndarray:
     """Angle (radians) of each nonzero vector to the nearest other, (k,), at least 1e-8."""
     norms = np.linalg.norm(vectors, axis=1)
     unit = vectors[norms > 0] / norms[norms > 0, None]

@@ -1,6 +1,7 @@
 """Small pictures as inline SVG: no scripts, no fonts, no files; colours come from the page's style
 sheet."""
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 __all__ = ["histogram", "rays", "stacked_bar"]
 
 
-def stacked_bar(parts, total, scale, label):
+def stacked_bar(parts: Sequence[tuple[str, int, str]], total: int, scale: int, label: str) -> str:
     """One horizontal bar.
 
     Args:
@@ -35,7 +36,7 @@ def stacked_bar(parts, total, scale, label):
     )
 
 
-def rays(points, kept, label, extent=None):
+def rays(points: np.ndarray, kept: np.ndarray, label: str, extent: float | None = None) -> str:
     """Vectors from the origin: kept ones solid with a dot at the end, others dashed with a ring.
 
     Args:
@@ -57,7 +58,12 @@ def rays(points, kept, label, extent=None):
     return _svg("-100 -100 200 200", label, cross + lines + dots + rings, 'class="rays"')
 
 
-def histogram(series, edges, label, ticks):
+def histogram(
+    series: Sequence[tuple[str, Sequence[int]]],
+    edges: Sequence[float],
+    label: str,
+    ticks: Sequence[tuple[float, str]],
+) -> str:
     """Counts as steps, one series over the other.
 
     Args:

@@ -2,15 +2,18 @@
 printable."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat.pruning.guarantees.polish import kept_in_words
-from keras_l2feat.pruning.plan import removed_units
+from keras_l2feat.pruning.plan import Plan, removed_units
 from keras_l2feat.report import directions
 from keras_l2feat.report.drawing import histogram, rays, stacked_bar
+from keras_l2feat.types import Model
 
 __all__ = ["pruning_page", "write_pruning_page"]
 
@@ -25,7 +28,14 @@ ANGLES = np.linspace(-8, np.log10(np.pi), 29)
 ALIGNED, NEAR = 1e-6, 0.1  # radians: on one ray; so near that a looser guarantee may merge them
 
 
-def pruning_page(result, before, after, plans=(), *, title=None) -> str:
+def pruning_page(
+    result: dict,
+    before: Model,
+    after: Model,
+    plans: Sequence[Plan] = (),
+    *,
+    title: str | None = None,
+) -> str:
     """The page of one pruning.
 
     Args:
@@ -59,7 +69,15 @@ def pruning_page(result, before, after, plans=(), *, title=None) -> str:
     )
 
 
-def write_pruning_page(path, result, before, after, plans=(), *, title=None) -> None:
+def write_pruning_page(
+    path: str | Path,
+    result: dict,
+    before: Model,
+    after: Model,
+    plans: Sequence[Plan] = (),
+    *,
+    title: str | None = None,
+) -> None:
     """Write `pruning_page` to a file, whole or not at all."""
     from keras_l2feat.files import write_text
 

@@ -48,7 +48,7 @@ def test_the_page_says_what_happened(pruning):
     page = pruning_page(*pruning)
     assert "first&lt;&amp;&gt;layer" in page
     assert "<layer" not in page
-    assert "LayerNormalization" in page
+    assert "<th>norm</th><td>it couples channels" in page
     assert "7 → 5: 2 aligned" in page
     assert page.count('class="panel"') == 1  # only "second" lost units
     assert page.count('<circle class="gone"') == 2
