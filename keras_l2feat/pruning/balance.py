@@ -67,7 +67,8 @@ def _squares(graph):
             found.setdefault((slot.layer, slot.index), {})[slot.role] = slot
     squares = {}
     for key, slots in found.items():
-        weight = _wide(graph.weight(*key))
+        # In float64: in float32 the squares of weights beyond 1e19 are infinite.
+        weight = np.asarray(graph.weight(*key), dtype=np.float64)
         axes = list(range(weight.ndim))
         kept = [slots[role].axis for role in ("write", "read") if role in slots]
         squares[key] = (
@@ -79,7 +80,7 @@ def _squares(graph):
 
 
 def _wide(weight):
-    """In float32 at least, to square and add."""
+    """In float32 at least, to rescale."""
     return weight if weight.dtype in (np.float32, np.float64) else weight.astype(np.float32)
 
 

@@ -141,3 +141,20 @@ def test_the_judge_sees_a_wrong_network():
     weights[-2] = weights[-2] * (1 + 1e-4)
     other.set_weights(weights)
     assert deviation(model, other, activation, x) > 1
+
+
+def test_weights_whose_squares_float32_does_not_hold():
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(2)]
+    )
+    generator = np.random.default_rng(0)
+    weights = [generator.normal(size=w.shape) for w in model.get_weights()]
+    weights[0] *= 1e25
+    weights[1] *= 1e25
+    weights[0][:, 5], weights[1][5] = 2 * weights[0][:, 0], 2 * weights[1][0]
+    weights[2] *= 1e-25
+    model.set_weights([w.astype("float32") for w in weights])
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert pruned.layers[0].units == 5
+    assert deviation(model, pruned, "relu", generator.normal(size=(64, 3))) < 1
