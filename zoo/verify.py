@@ -10,7 +10,7 @@ from keras_l2feat import files
 from keras_l2feat.errors import InputError
 from keras_l2feat.zoo.fetch import fetch
 from keras_l2feat.zoo.measure import metrics, probe
-from keras_l2feat.zoo.registry import entry
+from keras_l2feat.zoo.registry import FOLDER, entry
 
 __all__ = ["Check", "verify"]
 
@@ -75,6 +75,7 @@ def verify(name, *, quiet=True) -> list[Check]:
     if "certificate" in facts:
         checks += _certificate(facts, model, data)
     if "parent" in facts:
+        checks += _proof(one, model, quiet)
         checks += _equivalence(facts, model, data, quiet)
     return checks
 
@@ -102,6 +103,21 @@ def _certificate(facts, model, data):
     for layer, expected in zip(found.layers, facts["certificate"]["gaps"]):
         passed = abs(layer.gap - expected) <= GAP * (1 + abs(expected))
         yield Check(f"certificate gap of layer {layer.layer}", expected, layer.gap, passed)
+
+
+def _proof(one, model, quiet):
+    """What the shipped certificate says of the parent and the model, shown again in integers."""
+    path = FOLDER / "certificates" / f"{one.name}.json"
+    if not path.exists():
+        return
+    from keras_l2feat.checking import check
+    from keras_l2feat.pruning.certificate import load_certificate
+    from keras_l2feat.pruning.channels.read import read
+
+    claim, maps = load_certificate(path)
+    parent = files.load_model(fetch(entry(one.facts["parent"]), quiet=quiet))
+    found = check(read(parent), read(model), maps, exact=True, input_range=claim.input_range)
+    yield Check(f"equal to {one.facts['parent']}, proved", True, str(found), found.accepted)
 
 
 def _equivalence(facts, model, data, quiet):
