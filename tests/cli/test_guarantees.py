@@ -120,7 +120,7 @@ def test_a_size_is_reached_and_the_tradeoff_written(capsys, folder, tmp_path):
         (("--guarantee", "data"), "--data"),
         (("--guarantee", "bounded"), "--tolerance"),
         (("--guarantee", "bounded", "--tolerance", "0.1"), "needs data"),
-        (("--guarantee", "bounded", "--tolerance", "-1"), "positive"),
+        (("--guarantee", "bounded", "--tolerance", "-1"), "-1.0 is not in the range x>0"),
         (("--tolerance", "0.1"), "belongs to"),
         (("--keep-loss", "1%"), "'--keep-loss' belongs to"),
         (("--lam", "1"), "needs '--polish'"),
