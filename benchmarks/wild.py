@@ -25,7 +25,7 @@ import numpy as np
 
 from keras_l2feat import __version__, prune
 from keras_l2feat.pruning.evaluate import outputs
-from keras_l2feat.pruning.table import columns
+from keras_l2feat.text import columns
 
 SDIST = (
     "hls4ml==1.3.0 --hash=sha256:bb231fe0ed1e8dbca2b353dafc3ccb96a5bf9c6a14cd6ff13bb7606407e834ae"

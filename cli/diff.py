@@ -51,7 +51,7 @@ def command(first, second, data, tolerance_of, json_path, seed, quiet):
 
     from keras_l2feat.pruning.diff import diff
     from keras_l2feat.pruning.prune import named_inputs
-    from keras_l2feat.pruning.table import columns
+    from keras_l2feat.text import columns
 
     result = diff(*models, named_inputs(models[0], data), seed=seed)
     if precisions:

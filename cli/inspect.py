@@ -39,8 +39,7 @@ def command(source, json_path, quiet):
 
     from keras_l2feat.pruning.advice import advice
     from keras_l2feat.pruning.inspect import inspect
-    from keras_l2feat.pruning.table import columns
-    from keras_l2feat.text import printable
+    from keras_l2feat.text import columns, printable
 
     seen = inspect(model, quiet=quiet)
     result = {"source": source, **seen, "advice": advice(model, source, seen=seen)}

@@ -42,7 +42,7 @@ def command(source, data, tolerance, json_path, quiet):
     data = load_data(data)
     model = load_source(source)
     from keras_l2feat.network import DenseNetwork
-    from keras_l2feat.pruning.table import columns
+    from keras_l2feat.text import columns
     from keras_l2feat.theory.ranks import rank_report
 
     network = DenseNetwork.from_model(model)

@@ -32,7 +32,7 @@ def command():
 def list_models(family, json_path):
     """Show all models: widths, λ, number of parameters, loss on the training data, accuracy on the
     test data, and size."""
-    from keras_l2feat.pruning.table import columns
+    from keras_l2feat.text import columns
     from keras_l2feat.zoo.cards import fact
     from keras_l2feat.zoo.registry import entries
 

@@ -12,7 +12,7 @@ from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
 from keras_l2feat.zoo.models import save
 from keras_l2feat.zoo.recipe import ROLES, recipe
-from keras_l2feat.zoo.steps import Making, take
+from keras_l2feat.zoo.steps import ALIGNED, Making, take
 
 __all__ = ["build", "check", "ship"]
 
@@ -32,6 +32,7 @@ def build(name, folder, *, quiet=False) -> list:
         CheckFailed: the plateau is not equivalent to its parent; nothing is written.
     """
     from keras_l2feat.pruning import prune
+    from keras_l2feat.pruning.certificate import save_certificate
     from keras_l2feat.pruning.channels.read import read
     from keras_l2feat.pruning.measure import latencies
 
@@ -58,6 +59,8 @@ def build(name, folder, *, quiet=False) -> list:
                 "equivalence": _equivalence(certificate, making.data),
             }
         built.append(save(model, facts, Path(folder) / f"{chosen.models[role]}.keras"))
+    if certificate.proved:
+        save_certificate(certificate, _certificate_of(built[-1], folder))
     return built
 
 
@@ -101,6 +104,11 @@ def ship(built, folder) -> None:
         with files.atomic_path(registry.FOLDER / "weights" / one.file) as temporary:
             temporary.write_bytes(source.read_bytes())
         files.write_text(registry.FOLDER / "cards" / f"{one.name}.md", card_text(shipped))
+        proof = files.current(_certificate_of(one, folder))
+        if proof.exists():
+            files.write_text(
+                registry.FOLDER / "certificates" / f"{one.name}.json", proof.read_text()
+            )
         rows[one.name] = shipped.as_row()
     order = sorted(
         rows, key=lambda name: (rows[name]["facts"]["family"], name.rpartition("-")[0], name[::-1])
@@ -110,10 +118,21 @@ def ship(built, folder) -> None:
     )
 
 
+def _certificate_of(built, folder):
+    """Where the certificate of a built model lies: beside it."""
+    return Path(folder) / f"{built.name}.certificate.json"
+
+
 def _stored(making):
-    """The trained model in the dtype in which it is saved, without an optimizer's state."""
+    """The trained model in the dtype in which it is saved, without an optimizer's state.
+
+    Neurons that training holds on one ray still differ by its rounding errors, which show in their
+    least weights; they become exact multiples, so that they are one neuron for every input.
+    """
+    from keras_l2feat.training.rays import snap
+
     try:
-        network = DenseNetwork.from_model(making.model)
+        network = snap(DenseNetwork.from_model(making.model), ALIGNED, 0.0)[0]
     except InputError:  # not a chain of dense layers: it was trained in its own dtype
         model = making.model.__class__.from_config(making.model.get_config())
         model.set_weights(making.model.get_weights())

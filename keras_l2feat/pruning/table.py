@@ -4,13 +4,10 @@ import math
 import textwrap
 
 from keras_l2feat.pruning.guarantees.polish import kept_in_words
-from keras_l2feat.text import printable
+from keras_l2feat.text import WIDTH, columns, printable
 
-__all__ = ["columns", "table"]
+__all__ = ["table"]
 
-WIDTH = 80  # columns of a terminal, into which tables fit
-NAME = 26  # columns of a name in a table; a longer one loses its middle
-MOST_FOLDED = 16  # a column is not folded to less
 LESS = 1.005  # from this ratio on it is shown
 
 
@@ -73,7 +70,7 @@ def table(certificate) -> str:
     else:
         if certificate.proved:
             claim = f"Proved: {certificate.claim.text}, {certificate.verdict}."
-            lines += textwrap.wrap(claim, 80)
+            lines += textwrap.wrap(claim, WIDTH)
         verdict = "verified" if certificate.verified else "NOT verified"
         lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
     return "\n".join(lines)
@@ -115,34 +112,3 @@ def _nothing(certificate):
 
 def _whole(number):
     return f"{number:,}"
-
-
-def columns(rows, left=None) -> list:
-    """Rows of text cells as lines with aligned columns; those of `left` to the left, by default all
-    but 1 and 2.
-
-    Names in the first column lose their middle where they are long, and the last column is folded
-    where a line would be longer than `WIDTH`.
-    """
-    left = {0, *range(3, len(rows[0]))} if left is None else left
-    rows = [[_short(row[0]), *map(printable, row[1:])] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    last = len(widths) - 1
-    room = max(WIDTH - sum(widths[:-1]) - 2 * last, MOST_FOLDED)
-    lines = []
-    for row in rows:
-        folded = textwrap.wrap(row[-1], room) if last in left and widths[-1] > room else row[-1:]
-        for part in [[*row[:-1], *folded[:1]], *([""] * last + [rest] for rest in folded[1:])]:
-            cells = (
-                cell.ljust(width) if column in left else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(part, widths))
-            )
-            lines.append("  ".join(cells).rstrip())
-    return lines
-
-
-def _short(name):
-    name = printable(name)
-    if len(name) <= NAME:
-        return name
-    return f"{name[: NAME // 2]}…{name[1 - NAME // 2 :]}"

@@ -9,6 +9,7 @@ import pytest
 
 from keras_l2feat import zoo
 from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.pruning.certificate import load_certificate
 from keras_l2feat.zoo import build, recipe, registry
 from keras_l2feat.zoo.steps import Making, take
 from keras_l2feat.zoo.verify import verify
@@ -99,7 +100,7 @@ def test_shipping_writes_weights_card_and_row_and_nothing_that_changed(tmp_path,
     (tmp_path / "built").mkdir()
     built = build.build("bipartite-4", tmp_path / "built", quiet=True)
     package = tmp_path / "package"
-    for folder in ("weights", "cards"):
+    for folder in ("weights", "cards", "certificates"):
         (package / folder).mkdir(parents=True)
     shutil.copy(registry.FOLDER / "registry.json", package)
     monkeypatch.setattr(registry, "FOLDER", package)
@@ -108,6 +109,7 @@ def test_shipping_writes_weights_card_and_row_and_nothing_that_changed(tmp_path,
     assert rows["bipartite-4-wide"].shipped
     assert rows["bipartite-4-wide"].sha256 == built[0].sha256
     assert (package / "weights" / "bipartite-4-plateau.keras").stat().st_size == built[1].size
+    assert load_certificate(package / "certificates" / "bipartite-4-plateau.json")[0].proved
     (tmp_path / "built" / built[0].file).write_bytes(b"other")
     with pytest.raises(CheckFailed, match="has changed since it was built"):
         build.ship(built, tmp_path / "built")
@@ -150,8 +152,10 @@ def test_verifying_a_shipped_model(name):
 def test_verifying_finds_a_card_that_lies(monkeypatch):
     one = zoo.entry("bipartite-4-plateau")
     facts = one.facts | {"metrics": one.facts["metrics"] | {"train_loss": 0.015}, "parameters": 33}
+    lying = zoo.Entry(**one.as_row() | {"facts": facts})
     monkeypatch.setattr(
-        "keras_l2feat.zoo.verify.entry", lambda name: zoo.Entry(**one.as_row() | {"facts": facts})
+        "keras_l2feat.zoo.verify.entry",
+        lambda name: lying if name == one.name else zoo.entry(name),
     )
     failed = [check.what for check in verify(one.name) if check.passed is False]
     assert failed == ["parameters", "train_loss"]

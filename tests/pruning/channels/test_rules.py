@@ -4,6 +4,7 @@ sharing, formats."""
 import keras
 import numpy as np
 import pytest
+from gauge import gauge
 from keras import layers
 
 from keras_l2feat.errors import InputError
@@ -12,7 +13,6 @@ from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs
 from keras_l2feat.pruning.expand import expand
-from keras_l2feat.pruning.gauge import gauge
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 
 
