@@ -120,11 +120,11 @@ MODELS = [
 def planted(make, seed=0):
     """A float64 model whose units 5 and 6 are sums of others where the data are, and 7 a copy."""
     keras.utils.set_random_seed(seed)
-    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     try:
         model = make()
     finally:
-        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
     random = np.random.default_rng(seed)
     for layer in model._flatten_layers(include_self=False):
         if layer.weights and not hasattr(layer, "layers"):
