@@ -50,7 +50,7 @@ def command(first, second, data, tolerance_of, json_path, seed, quiet):
     import numpy as np
 
     from keras_l2feat.pruning.diff import diff
-    from keras_l2feat.pruning.prune import named_inputs
+    from keras_l2feat.pruning.pipeline import named_inputs
     from keras_l2feat.text import columns
 
     result = diff(*models, named_inputs(models[0], data), seed=seed)

@@ -3,7 +3,7 @@
 import math
 
 from keras_l2feat.plateau import certify
-from keras_l2feat.plateau.curve import EPSILONS
+from keras_l2feat.plateau.curves import EPSILONS
 from keras_l2feat.zoo.measure import metrics, probe
 
 __all__ = ["certificate_facts", "model_facts", "plateau_facts"]

@@ -5,8 +5,8 @@ prune."""
 from keras_l2feat.pruning.channels import graph as _graph  # noqa: F401
 
 # isort: split
-from keras_l2feat.checking.check import LayerChange, Verdict, check
 from keras_l2feat.checking.maps import Maps
 from keras_l2feat.checking.numbers import roundoff
+from keras_l2feat.checking.verdict import LayerChange, Verdict, check
 
 __all__ = ["LayerChange", "Maps", "Verdict", "check", "roundoff"]

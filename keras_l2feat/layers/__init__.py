@@ -5,6 +5,7 @@ from keras_l2feat.backend import require_keras
 
 require_keras()
 
+# The function hides its module, which keeps its name as saved models name it.
 from keras_l2feat.layers.absolute import absolute  # noqa: E402
 from keras_l2feat.layers.homogeneous_dense import HomogeneousDense  # noqa: E402
 from keras_l2feat.layers.representation_cost import RepresentationCost  # noqa: E402

@@ -1,9 +1,9 @@
 """The plateau engine: from which width on does the regularized loss no longer fall, and how do we
 know?"""
 
-from keras_l2feat.plateau.curve import curve, plateau_starts, running_minimum, table, write_csv
-from keras_l2feat.plateau.descent import descent
-from keras_l2feat.plateau.growth import growth
+from keras_l2feat.plateau.curves import curve, plateau_starts, running_minimum, table, write_csv
+from keras_l2feat.plateau.from_above import descent
+from keras_l2feat.plateau.from_below import growth
 from keras_l2feat.plateau.insertion import certify
 from keras_l2feat.plateau.sweep import independent_trials
 from keras_l2feat.plateau.trial import Trial, measure

@@ -9,8 +9,8 @@ import pandas as pd
 
 from keras_l2feat.files import write_json
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.plateau.curve import EPSILONS, plateau_starts, table, write_csv
-from keras_l2feat.plateau.descent import START
+from keras_l2feat.plateau.curves import EPSILONS, plateau_starts, table, write_csv
+from keras_l2feat.plateau.from_above import START
 from keras_l2feat.plateau.tasks import Task, run_tasks
 from keras_l2feat.plateau.trial import Trial
 from keras_l2feat.training.gradient import Objective
@@ -30,7 +30,7 @@ class Study:
 
     Attributes:
         result: the content of curve.json.
-        frame: the content of curve.csv, see `plateau.curve.table`.
+        frame: the content of curve.csv, see `plateau.curves.table`.
         best: the trial of the least loss at the width where the plateau starts, for the least λ.
         sparsity: columns lam, n, width, low, high; None unless it was asked for.
     """

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_l2feat.plateau.curve import curve, plateau_starts
+from keras_l2feat.plateau.curves import curve, plateau_starts
 
 __all__ = ["draw_curve", "draw_sparsity"]
 
@@ -18,7 +18,7 @@ def draw_curve(
     starts: bool = True,
     test: bool = True,
 ) -> None:
-    """Draw the trials of a `plateau.curve.table` into matplotlib `axes`.
+    """Draw the trials of a `plateau.curves.table` into matplotlib `axes`.
 
     Full lines: least training loss (with the λ term) up to each width. Dashed: test loss (without
     it) of that network. Dots: single trials. Dotted vertical: where the plateau starts at tolerance

@@ -3,9 +3,9 @@
 graph → groups → plan → rewrite → certificate; `prune` runs them in order.
 """
 
+from keras_l2feat.pruning.builtin import plain
 from keras_l2feat.pruning.certificate import Certificate
-from keras_l2feat.pruning.plain import plain
+from keras_l2feat.pruning.pipeline import GUARANTEES, prune
 from keras_l2feat.pruning.plan import Plan, load_plans, save_plans
-from keras_l2feat.pruning.prune import GUARANTEES, prune
 
 __all__ = ["GUARANTEES", "Certificate", "Plan", "load_plans", "plain", "prune", "save_plans"]

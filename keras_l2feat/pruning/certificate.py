@@ -13,9 +13,9 @@ import numpy as np
 
 from keras_l2feat import files
 from keras_l2feat.caratheodory import DEVIATION
-from keras_l2feat.checking.check import Verdict, check
 from keras_l2feat.checking.maps import Maps
 from keras_l2feat.checking.numbers import roundoff
+from keras_l2feat.checking.verdict import Verdict, check
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs

@@ -18,7 +18,7 @@ import numpy as np
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.pruning.channels.read import functional, read
 from keras_l2feat.pruning.evaluate import batches, float64_enabled, precise
-from keras_l2feat.pruning.prune import named_inputs
+from keras_l2feat.pruning.pipeline import named_inputs
 from keras_l2feat.pruning.values.aligned import unit_roundoff
 
 __all__ = ["PRECISIONS", "tolerance"]
