@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-SOURCES := keras_l2feat zoo cli tests benchmarks docs .ci
+SOURCES := keras_l2feat zoo cli tests benchmarks docs .ci tools
 # As many test workers as cores; each takes one thread (tests/conftest.py).
 WORKERS ?= auto
 
