@@ -48,7 +48,7 @@ class _State:
         scale = _scale(problem.gram)
         gram = problem.gram / np.outer(scale, scale)
         gram[np.diag_indices_from(gram)] += problem.ridge
-        self.inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
+        self.inverse = _inverse(gram)
         self.kernel = problem.kernel * scale[:, None]
         self.columns = problem.columns
         self.weight = problem.weight
@@ -142,6 +142,16 @@ def fitted(gram, cross, kernel, ridge):
     right = cross / scale[:, None] + ridge * kernel * scale[:, None]
     solved = linalg.solve(scaled, right, assume_a="pos", check_finite=False)
     return solved / scale[:, None]
+
+
+def _inverse(gram):
+    """By Cholesky, which keeps it symmetric and positive: of units that depend on each other, the
+    inverse of an LU decomposition leaves nothing right where the ridge is small."""
+    try:
+        factor = linalg.cho_factor(gram, lower=True, check_finite=False)
+    except linalg.LinAlgError:  # rounded to indefinite
+        return linalg.inv(gram, check_finite=False)
+    return linalg.cho_solve(factor, np.eye(len(gram)), overwrite_b=True, check_finite=False)
 
 
 def _scale(gram):
