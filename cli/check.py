@@ -33,6 +33,7 @@ def command(original, pruned, certificate, exact, json_path, quiet):
     from keras_l2feat.checking import check
     from keras_l2feat.pruning.certificate import load_certificate
     from keras_l2feat.pruning.channels.read import read
+    from keras_l2feat.text import printable
 
     claim, maps = load_certificate(certificate)
     graphs = read(load_source(original)), read(load_source(pruned))
@@ -44,4 +45,4 @@ def command(original, pruned, certificate, exact, json_path, quiet):
         raise CheckFailed(f"the pruned model is {verdict}.")
     if not quiet and json_path != "-":
         how = "in integers" if exact else "in float64"
-        click.echo(f"Shown {how}: {claim.text}, {verdict}.")
+        click.echo(printable(f"Shown {how}: {claim.text}, {verdict}."))

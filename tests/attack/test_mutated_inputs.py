@@ -1,5 +1,6 @@
-"""Data sets, bounds of inputs and plans, mutated at random and given to commands: each command ends
-with 0, 1 or 2 and at most one sentence, never a traceback, and its model stays as it was."""
+"""Data sets, bounds of inputs, plans and certificates, mutated at random and given to commands:
+each command ends with 0, 1 or 2 and at most one sentence, never a traceback, its model stays as it
+was, and no certificate shows two models to be equal that differ."""
 
 import io
 import json
@@ -171,6 +172,12 @@ def changed_numbers(content, generator):
     return stream.getvalue()
 
 
+def run(command):
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model with a planted redundancy, and the good files."""
@@ -186,18 +193,15 @@ def folder(tmp_path_factory):
     x = generator.normal(size=(8, 3)).astype("f4")
     np.savez(folder / "data.npz", x_train=x, y_train=np.arange(8) % 2, x_test=x, y_test=[1] * 8)
     np.savez(folder / "range.npz", low=-np.ones(3), high=np.ones(3))
-    with pytest.raises(SystemExit) as ended:
-        main(
-            [
-                "prune",
-                str(folder / "wide.keras"),
-                "-q",
-                "--dry-run",
-                "--plan",
-                f"{folder}/plan.json",
-            ]
-        )
-    assert ended.value.code == 0
+    good = [str(folder / "wide.keras"), "-q", "--no-latency"]
+    domain = ["--guarantee", "domain", "--input-range", f"{folder}/range.npz"]
+    run(["prune", *good, "--dry-run", "--plan", f"{folder}/plan.json"])
+    for name, level in [("exact", []), ("domain", domain)]:
+        outputs = ["-o", f"{folder}/{name}.keras", "--certificate", f"{folder}/{name}.json"]
+        run(["prune", *good, *level, *outputs])
+    small = keras.saving.load_model(folder / "exact.keras")
+    small.layers[-1].bias.assign([0.0, 0.01])  # differs on every input
+    small.save(folder / "wrong.keras")
     return folder
 
 
@@ -212,8 +216,12 @@ def test_mutated_inputs_of_commands(attack, folder, tmp_path):
         ("data.npz", mutated_npz, ["diff", model, model, "-q", "--data"]),
         ("range.npz", mutated_npz, [*prune, "--guarantee", "domain", "--input-range"]),
         ("data.npz", mutated_npz, ["train", "--iterations", "3", "-q", "--widths", "2", "-o", out]),
+        ("exact.json", mutated_json, ["check", model, folder / "exact.keras", "-q"]),
+        ("exact.json", mutated_json, ["check", model, folder / "wrong.keras", "-q"]),
+        ("domain.json", mutated_json, ["check", model, folder / "domain.keras", "-q"]),
+        ("domain.json", mutated_json, ["check", model, folder / "wrong.keras", "-q"]),
     ]
-    count, calls = attack.count(60, 3000), []
+    count, calls = attack.count(72, 3000), []
     for index in range(attack.seed, attack.seed + count):
         good, mutate, command = kinds[index % len(kinds)]
         path = tmp_path / f"{index}-{good}"
@@ -233,6 +241,11 @@ def test_mutated_inputs_of_commands(attack, folder, tmp_path):
         (" ".join(call[:2] + call[-2:]), code, said, trace)
         for call, (code, said, trace) in zip(calls, outcomes)
         if code not in {0, 1, 2} or (code and (said.count("\n") > 8 or "Traceback" in said))
+    ]
+    wrong += [
+        (" ".join(call), code)
+        for call, (code, *_) in zip(calls, outcomes)
+        if call[0] == "check" and call[2].endswith("wrong.keras") and code == 0
     ]
     codes = [code for code, _, _ in outcomes]
     print(f"{count} files: {[(code, codes.count(code)) for code in sorted(set(codes), key=str)]}")
