@@ -68,6 +68,6 @@ class Maps:
                 for layer, rows in value["scale"].items()
                 for index, factor in rows
             }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"Not the maps of a certificate: {error}.") from error
         return cls(removed, sources, scale)

@@ -109,6 +109,16 @@ def check(graph, pruned, maps, *, exact=False, input_range=None) -> Verdict:
     if not _finite(graph, pruned):
         reason = "a weight is not a finite number"
         return Verdict(False, exact, "", faults=[(graph.model.name, 0, reason)])
+    try:
+        # A bound or a factor that float64 does not hold proves nothing.
+        with np.errstate(over="raise", invalid="raise"):
+            return _verdict(graph, _simulated(graph, pruned, claim, exact, input_range))
+    except FloatingPointError:
+        reason = "numbers of the certificate are beyond what float64 holds"
+        return Verdict(False, exact, "", faults=[(graph.model.name, 0, reason)])
+
+
+def _simulated(graph, pruned, claim, exact, input_range):
     simulation = Simulation(graph, pruned, claim, exact=exact)
     if input_range is not None:
         simulation.boxes = bounds(graph, *input_range, LIMIT * simulation.unit)
@@ -128,7 +138,7 @@ def check(graph, pruned, maps, *, exact=False, input_range=None) -> Verdict:
             if not rows.plain:
                 op = graph.ops[tensor.number]
                 simulation.fault(op, rows.altered.argmax(), "an output is not the same")
-    return _verdict(graph, simulation)
+    return simulation
 
 
 def _verdict(graph, simulation):

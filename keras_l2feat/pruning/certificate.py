@@ -283,7 +283,7 @@ def load_certificate(path):
             low, high = (np.asarray(end, dtype=np.float64) for end in box)
             box = low, high
         return Claim(level, box), Maps.from_json(value["maps"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"Cannot read the certificate {str(path)!r}: {error}.") from error
 
 

@@ -9,6 +9,7 @@ from keras_l2feat.checking import Maps, check
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.models import mlp
 from keras_l2feat.pruning import prune
+from keras_l2feat.pruning.certificate import load_certificate
 from keras_l2feat.pruning.channels.read import read
 
 ROUNDOFF = 2.0**-24
@@ -238,3 +239,28 @@ def test_a_misspelt_option_is_named():
         prune(mlp(2, (3,), 1), "bounded", np.zeros((2, 2)), tolerence=1.0)
     with pytest.raises(InputError, match="'exact' has no option 'input_range'"):
         prune(mlp(2, (3,), 1), input_range=(0, 1))
+
+
+@pytest.mark.parametrize("number", ["1e400", str(10**400), "-1e400", "NaN"])
+def test_a_certificate_with_impossible_numbers_is_refused_in_a_sentence(number, tmp_path):
+    box = '{"level":"domain","input_range":[0,NUMBER]}', '{"level":"exact","input_range":null}'
+    for claim, scale in [(box[0], "1"), (box[1], "NUMBER")]:
+        maps = '{"format":"keras-l2feat maps 1","removed":{},"sources":{},"scale":{"d":[[0,%s]]}}'
+        text = '{"format":"keras-l2feat certificate 1","claim":%s,"maps":%s}'
+        text = (text % (claim, maps % scale)).replace("NUMBER", number)
+        (tmp_path / "certificate.json").write_text(text)
+        model = keras.Sequential([keras.Input((2,)), layers.Dense(2, "relu", name="d")])
+        graph = read(model)
+        try:
+            told, maps = load_certificate(tmp_path / "certificate.json")
+            assert not check(graph, graph, maps, input_range=told.input_range).accepted
+        except InputError:
+            pass
+
+
+def test_a_box_beyond_float64_proves_nothing():
+    graph = read(dense())
+    verdict = check(graph, graph, Maps(), input_range=(-1e308, 1e308))
+    assert not verdict.accepted
+    assert "beyond what float64 holds" in str(verdict)
+    assert check(graph, graph, Maps(), input_range=(-1e30, 1e30)).accepted
