@@ -152,7 +152,7 @@ class Takeover:
             price: (units,) what the removal of each unit saves.
         """
         steps = []
-        trials = 2 * len(DEPTHS) * len(self.sites) * max(self.graph.flops(), 1)
+        trials = 2 * len(DEPTHS) * max(len(self.sites), 1) * max(self.graph.flops(), 1)
         probe = [[x[: TRIALS // trials] for x in self.batches[0]]]
         for number, site in enumerate(self.sites):
             indices, costs = removal_order(self.problems(site))
