@@ -8,24 +8,20 @@ channel and Δx what has come so far,
                                    (row by row; all taps have the same a)
 
 and activations multiply by their Lipschitz constant on the range that is reached. That is rigorous,
-and sharp to an order of magnitude for a few layers, but it grows with every layer. Where it has
-grown past being of use, the bound is sampled instead: how far the outputs of the original move when
-its weights are rounded at random, with a safety factor.
+and sharp to an order of magnitude for a few layers; it grows with every layer. It is what `bounded`
+on a box, without data, goes by (`guarantees/within_box.py`).
 """
 
 import numpy as np
 
 from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
-from keras_l2feat.pruning.evaluate import outputs
 from keras_l2feat.pruning.values.aligned import tolerance
 from keras_l2feat.pruning.values.numbering import ROUNDINGS, Values
 
-__all__ = ["a_priori", "perturbed", "sampled"]
+__all__ = ["a_priori"]
 
 DEPTH = 12  # linear operations; beyond, the a-priori bound is astronomical and not computed
-SAFETY = 4.0
-DRAWS = 3
 GRID = 4001
 
 
@@ -53,53 +49,6 @@ def a_priori(graph, sizes, seen=None) -> list:
         interpret(graph, _Reach(dtype, seen), reach)
         worst = np.max([reach[tensor.number][1].max(axis=0) for tensor in graph.outputs], axis=0)
     return [float(bound) if np.isfinite(bound) else np.inf for bound in worst]
-
-
-def sampled(graph, precise_model, sets, seed) -> list:
-    """How far the outputs move when every weight is off by ± what storing explains, times `SAFETY`.
-
-    Args:
-        precise_model: the original in float64; left as it was.
-        sets: list of inputs, each a list of arrays.
-
-    Returns: the largest move over all outputs and `DRAWS` draws, one a set.
-    """
-    before = precise_model.get_weights()
-    amount = tolerance(Values.coarsest(graph), 1, ROUNDINGS)
-    joined = (
-        [np.concatenate(arrays) for arrays in zip(*sets)]
-        if len({s[0].shape[1:] for s in sets}) == 1
-        else None
-    )
-    ends = np.cumsum([len(inputs[0]) for inputs in sets])[:-1]
-
-    def answers():
-        if joined is None:
-            return [outputs(precise_model, inputs) for inputs in sets]
-        return np.split(outputs(precise_model, joined), ends)
-
-    reference = answers()
-    moved = np.zeros(len(sets))
-    try:
-        for draw in range(DRAWS):
-            precise_model.set_weights(perturbed(before, amount, seed + draw))
-            moved = np.maximum(
-                moved, [np.abs(a - b).max(initial=0.0) for a, b in zip(answers(), reference)]
-            )
-    finally:
-        precise_model.set_weights(before)
-    return [float(SAFETY * m) for m in moved]
-
-
-def perturbed(weights, amount, seed):
-    """Weights with every entry off by a factor 1 ± amount, signs at random."""
-    generator = np.random.default_rng(seed)
-    return [
-        w * (1 + amount * (2.0 * generator.integers(0, 2, w.shape) - 1))
-        if np.asarray(w).dtype.kind == "f"
-        else w
-        for w in weights
-    ]
 
 
 class _Reach(Semantics):

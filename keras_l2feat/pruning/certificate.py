@@ -35,6 +35,7 @@ FORMAT = "keras-l2feat certificate 1"
 COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
 FEW = 2
 BUDGET = 2 * 10**9
+NAMED = 8  # ill-conditioned units that a summary names
 # A witness disagrees if the two models' outputs differ by more than this part of the largest one:
 # in float32, with layers between that amplify roundings. `SHARE_OF_DATA` is for float64.
 SHARE, SHARE_OF_DATA = 1e-3, 1e-5
@@ -172,6 +173,24 @@ class Certificate:
             f"more than the bound {failed.bound:.3g}."
         )
 
+    @property
+    def ill_conditioned(self) -> list:
+        """`(layer, unit)` that the last plan kept for that reason, of the model that it was made
+        for."""
+        return list(self.plans[-1].ill_conditioned) if self.plans else []
+
+    @property
+    def spared(self) -> str:
+        """`ill_conditioned` in words; empty if there are none."""
+        named = [f"{layer} {unit}" for layer, unit in self.ill_conditioned]
+        if not named:
+            return ""
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        return (
+            "Equal up to roundings, but kept, since merging would move what reads them "
+            f"(ill-conditioned): {', '.join(named[:NAMED])}{more}."
+        )
+
     def summary(self) -> str:
         """What was shown, in a few lines."""
         before, after = (self.costs.get(f"parameters_{when}") for when in ("before", "after"))
@@ -185,6 +204,7 @@ class Certificate:
                     f"Merging moves no sum by more than {self.verdict.amplified:.2g} "
                     "units in the last place of what it adds up."
                 )
+        lines += [self.spared] if self.spared else []
         lines += [
             f"Compared on {e.inputs} ({e.count}): largest difference {e.max_abs:.2g} "
             f"({e.max_rel:.2g} of the largest output)."
@@ -235,6 +255,7 @@ class Certificate:
                 for e in self.evaluations
             ],
             "barriers": self.barriers,
+            "ill_conditioned": [list(unit) for unit in self.ill_conditioned],
             "facts": self.facts,
             "removals": self.removals,
             "seed": self.seed,

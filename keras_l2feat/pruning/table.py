@@ -41,6 +41,8 @@ def table(certificate) -> str:
         lines += [certificate.facts["read_as"], ""]
     for name, reason in certificate.barriers.items():
         lines.append(printable(f"Left alone around {name}: {reason}."))
+    if certificate.spared:
+        lines += textwrap.wrap(printable(certificate.spared), WIDTH, break_on_hyphens=False)
     checks = [("compared on", "max |Δ|", "relative", "bound", "")]
     for e in certificate.evaluations:
         bounded = e.bound < math.inf

@@ -11,6 +11,7 @@ from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.inspect import inspect
+from keras_l2feat.pruning.table import table
 
 ACTIVATIONS = {
     "relu": lambda z: np.maximum(z, 0.0),
@@ -188,7 +189,13 @@ def test_a_merge_that_moves_the_outputs_is_refused_and_named():
     plan = exact_plan(read(model))
     assert plan.removed == []
     assert {unit for _, unit in plan.ill_conditioned} == {0, 7}
-    assert deviation(model, prune(model, certificate=False)[0], x) < 1e-5
+    pruned, certificate = prune(model)
+    assert deviation(model, pruned, x) < 1e-5
+    assert {unit for _, unit in certificate.ill_conditioned} == {0, 7}
+    layer = certificate.ill_conditioned[0][0]
+    assert f"(ill-conditioned): {layer} 0, {layer} 7." in certificate.summary()
+    assert "(ill-conditioned)" in " ".join(table(certificate).split())
+    assert certificate.to_json()["ill_conditioned"] == [[layer, 0], [layer, 7]]
 
 
 @pytest.mark.parametrize(("noise", "outgoing"), [(0.0, 1e7), (1e-7, 1.0), (1e-7, 0.0)])
