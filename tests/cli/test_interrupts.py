@@ -165,4 +165,4 @@ def test_workers_end_with_their_parent(tmp_path, number):
     assert len(children) >= 3
     assert command.end(number) == {signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[number]
     assert gone(children)
-    assert not list((tmp_path / "out/tasks").iterdir())
+    assert not list(tmp_path.glob("out/tasks/*"))  # empty folders go again

@@ -96,7 +96,7 @@ def test_sparsity_against_lam_and_n(tmp_path):
     options = ["--widths", "1,2,3,5", "--iterations", 60, "--sweep-lam", "--points", "21,42"]
     result = run(plateau, "mnist-789-42", "--lam", "10,1e-2", *options, "-o", tmp_path)
     rows = pd.read_csv(tmp_path / "sparsity.csv")
-    assert list(rows) == ["lam", "n", "width", "low", "high"]
+    assert list(rows) == ["lam", "n", "width", "low", "high", "reached"]
     assert sorted(zip(rows["lam"], rows["n"])) == [(0.01, 21), (0.01, 42), (10, 21), (10, 42)]
     starts = rows.set_index(["lam", "n"])["width"]
     assert starts[10, 21] == starts[10, 42] == 1
