@@ -126,8 +126,14 @@ def _summary(result):
         fine, words = kept_in_words(kept)
         colour, verdict = (" kept", "loss kept") if fine else (" fell", "accuracy fell")
         promise = f"trained on, no output is bounded: {escape(words)}; {deviation}"
+    elif verified and units[0] == units[1]:  # true, but no success
+        colour, verdict = " fell", "nothing can go"
+    hints = "".join(
+        f"<pre>{escape(line.strip())}</pre>" if line.startswith(" ") else f"<p>{escape(line)}</p>"
+        for line in result.get("advice") or ()
+    )
     return (
-        f'<p><span class="badge{colour}">{verdict}</span> {promise}.</p>'
+        f'<p><span class="badge{colour}">{verdict}</span> {promise}.</p>{hints}'
         f'<div class="cards">{shown}</div>'
     )
 

@@ -18,6 +18,7 @@ def test_planted_channels_are_removed(name):
     keras.utils.clear_session()
     options = {"alpha": 0.5} if name == "MobileNetV2" else {}
     size = SHAPES[name]
+    keras.utils.set_random_seed(0)
     model = getattr(keras.applications, name)(
         weights=None, input_shape=(size, size, 3), classes=10, **options
     )

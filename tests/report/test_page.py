@@ -66,6 +66,16 @@ def test_the_page_needs_nothing_else(pruning):
     assert len(page) < 200_000
 
 
+def test_where_nothing_can_go_the_page_is_no_success(pruning):
+    _, _, pruned, _ = pruning
+    same, certificate = prune(pruned)
+    hints = ["Nothing can go.", "  l2feat prune a.keras --tolerance <T>"]
+    page = pruning_page({**certificate.to_json(), "advice": hints}, pruned, same, certificate.plans)
+    assert '<span class="badge fell">nothing can go</span>' in page
+    assert '<span class="badge">' not in page
+    assert "<p>Nothing can go.</p><pre>l2feat prune a.keras --tolerance &lt;T&gt;</pre>" in page
+
+
 def test_units_of_later_plans_are_counted_in_the_first_model():
     def plan(*units):
         return Plan(removed=[Removal("a", unit, "dead") for unit in units])
