@@ -7,7 +7,7 @@ that nothing a rule overlooks can differ.
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.read import functional
+from keras_l2feat.pruning.channels.symbolic import functional
 
 __all__ = ["differences"]
 

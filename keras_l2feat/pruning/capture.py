@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.read import functional
+from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import arranged, batches, float64_enabled
 
 __all__ = ["layer_inputs"]

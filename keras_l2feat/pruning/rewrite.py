@@ -4,7 +4,7 @@ smaller weights."""
 import numpy as np
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.channels.read import functional
+from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.plan import BIAS
 
 __all__ = ["clone", "from_config", "rebuild", "rewrite", "set_weights", "unbuilt"]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
-from keras_l2feat.pruning.channels.read import functional, read
+from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import batches, float64_enabled, precise
 from keras_l2feat.pruning.pipeline import named_inputs
 from keras_l2feat.pruning.values.aligned import unit_roundoff

@@ -18,7 +18,7 @@ from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register 
     merge,
     ops,
 )
-from keras_l2feat.pruning.channels.symbolic import as_functional
+from keras_l2feat.pruning.channels.symbolic import as_functional, functional
 
 __all__ = ["functional", "given", "read"]
 
@@ -79,17 +79,6 @@ def _is_subclassed(model):
         and functional(model) is None
         and not isinstance(model, keras.Sequential)
     )
-
-
-def functional(model):
-    """The graph of calls that a Functional or built Sequential model is; `None` for all else, for
-    example where `call` was written anew."""
-    import keras
-
-    if isinstance(model, keras.Sequential):
-        return model._functional if type(model).call is keras.Sequential.call else None
-    own = next((c for c in type(model).__mro__ if c.__name__ == "Functional"), None)
-    return model if own is not None and type(model).call is own.call else None
 
 
 def _walk(graph, model, inputs=None, prefix=""):

@@ -10,13 +10,24 @@ import numpy as np
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["as_functional"]
+__all__ = ["as_functional", "functional"]
 
 LEVELS = 8  # how deep own layers stand in each other, at most
 POINTS = 4
 # Both do the same operations in the same order; compilers may fuse some of them
 TOLERANCE = 1e-5
 FOREIGN = {"keras", "tensorflow", "jax", "torch", "numpy"}
+
+
+def functional(model):
+    """The graph of calls that a Functional or built Sequential model is; `None` for all else, for
+    example where `call` was written anew."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return model._functional if type(model).call is keras.Sequential.call else None
+    own = next((c for c in type(model).__mro__ if c.__name__ == "Functional"), None)
+    return model if own is not None and type(model).call is own.call else None
 
 
 def as_functional(model, input_shape=None):
@@ -94,8 +105,6 @@ def _opened(model):
     """The model with the calls inside its own layers in place of the calls of these; `None` where
     there is nothing to open."""
     import keras
-
-    from keras_l2feat.pruning.channels.read import functional
 
     found = []
 

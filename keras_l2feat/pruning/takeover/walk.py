@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.read import functional
+from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import float64_enabled
 
 __all__ = ["Twin", "argument", "walk"]
