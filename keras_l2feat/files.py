@@ -1,7 +1,4 @@
-"""Reading untrusted model files and writing results that are whole or absent.
-
-Nothing here imports TensorFlow or Keras until a model is read or written.
-"""
+"""Reading untrusted model files (`loading`) and writing results that are whole or absent."""
 
 import contextlib
 import contextvars
@@ -12,13 +9,11 @@ import platform
 import secrets
 import shutil
 import tempfile
-import warnings
-import zipfile
 import zlib
 from pathlib import Path
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.imports import register
+from keras_l2feat.loading import load_model
 
 __all__ = [
     "atomic_path",
@@ -42,24 +37,6 @@ READ_CHUNK = 1 << 20
 # killed process left can be told from what another one is writing.
 OURS = f".l2feat-{zlib.crc32(platform.node().encode()):08x}-"
 LONGEST_SUFFIX = 20
-_ORIGINAL = "Prune the Keras model that it was made from, and export again: l2feat prune --export"
-_HDF5 = (
-    "HDF5 is not read. If you trust where it comes from, as loading it may run code, load it in "
-    "Keras and save it again with model.save('NAME.keras')."
-)
-# What else people have by way of model files, and what to do instead.
-OTHER_KINDS = {
-    ".h5": _HDF5,
-    ".hdf5": _HDF5,
-    ".json": "an architecture without weights. Build the model from it in Keras, load its weights "
-    "and save it with model.save('NAME.keras').",
-    ".pb": f"a SavedModel holds operations and no layers. {_ORIGINAL} saved_model.",
-    ".tflite": f"TFLite holds operations and no layers. {_ORIGINAL} tflite.",
-    ".onnx": f"ONNX holds operations and no layers. {_ORIGINAL} onnx.",
-    ".pt": "a file of PyTorch. Build the network in Keras, copy the weights and save it with "
-    "model.save('NAME.keras').",
-}
-OTHER_KINDS[".pth"] = OTHER_KINDS[".pt"]
 STREAMS = {("dev", "stdin"), ("dev", "stdout"), ("dev", "stderr"), ("dev", "fd")}
 
 _transaction = contextvars.ContextVar("transaction", default=None)
@@ -187,74 +164,12 @@ def sha256(path) -> str:
     return digest.hexdigest()
 
 
-def load_model(path, custom_objects=None, *, compile=True):
-    """Load a Keras 3 model from an untrusted `.keras` file, without running any code it may carry.
-
-    Args:
-        path: a `.keras` file.
-        custom_objects: classes by name, as for `keras.saving.load_model`; the layers of this
-            package are known.
-        compile: compile the model as it was when it was saved, if it was.
-
-    Returns: the `keras.Model`.
-
-    Raises:
-        InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, needs
-            code that is neither in the lists of what may be loaded nor registered (Keras
-            `safe_mode` stays on), or declares more than it holds (see `keras_l2feat.archive`).
-    """
-    path = Path(path)
-    _check_kind(path)
-    from keras_l2feat.archive import check_archive, refused
-    from keras_l2feat.backend import require_keras
-
-    keras = require_keras()
-    register()
-    try:
-        check_archive(path, custom_objects, compile)
-        with warnings.catch_warnings():
-            # Of weights that it does not find Keras warns, and goes on with fresh ones.
-            warnings.filterwarnings("error", module=r"keras\.src\.saving")
-            # A model that was compiled and not yet trained has no optimizer state to restore:
-            # nothing to warn of.
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            return keras.saving.load_model(
-                path, custom_objects=custom_objects, compile=compile, safe_mode=True
-            )
-    except (
-        Exception
-    ) as error:  # Keras raises whatever a broken archive provokes: one clear error for all
-        raise InputError(
-            f"Cannot load {str(path)!r} as a Keras 3 model: {refused(error)}"
-        ) from error
-
-
 def save_model(model, path) -> None:
     """Save a Keras model as a `.keras` file at `path`, whole or not at all."""
     if Path(path).suffix != ".keras":
         raise InputError(f"Cannot write {str(path)!r}: the name of a model file ends in '.keras'.")
     with atomic_path(path) as temporary:
         model.save(temporary)
-
-
-def _check_kind(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"Cannot load {str(path)!r}: no such file.")
-    if (path / "saved_model.pb").is_file():
-        raise InputError(f"Cannot load {str(path)!r}: {OTHER_KINDS['.pb']}")
-    if path.is_dir():
-        raise InputError(
-            f"Cannot load {str(path)!r}: it is a directory, a '.keras' file is expected."
-        )
-    if path.stat().st_size == 0:
-        raise InputError(f"Cannot load {str(path)!r}: the file is empty.")
-    if path.suffix in OTHER_KINDS:
-        raise InputError(f"Cannot load {str(path)!r}: {OTHER_KINDS[path.suffix]}")
-    if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"Cannot load {str(path)!r}: not a '.keras' archive (foreign, corrupt or "
-            "truncated file)."
-        )
 
 
 def is_stream(path) -> bool:

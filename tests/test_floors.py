@@ -15,6 +15,7 @@ FLOORS = (  # lowest first
         "workers",
         "text",
         "archive",
+        "loading",
         "files",
         "costs",
         "activations",

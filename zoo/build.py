@@ -1,6 +1,7 @@
 """From a recipe to two models with their cards: data → training steps → wide parent → pruned
 plateau → figures."""
 
+import hashlib
 from pathlib import Path
 
 from keras_l2feat import data as datasets
@@ -98,11 +99,12 @@ def ship(built, folder) -> None:
     rows = {one.name: one.as_row() for one in registry.read(registry.FOLDER / "registry.json")}
     for one in built:
         source = files.current(Path(folder) / one.file)
-        if files.sha256(source) != one.sha256:
+        content = source.read_bytes()
+        if hashlib.sha256(content).hexdigest() != one.sha256:
             raise CheckFailed(f"{str(source)!r} has changed since it was built.")
         shipped = registry.Entry(**one.as_row() | {"shipped": True})
         with files.atomic_path(registry.FOLDER / "weights" / one.file) as temporary:
-            temporary.write_bytes(source.read_bytes())
+            temporary.write_bytes(content)
         files.write_text(registry.FOLDER / "cards" / f"{one.name}.md", card_text(shipped))
         proof = files.current(_certificate_of(one, folder))
         if proof.exists():

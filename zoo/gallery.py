@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_l2feat import files
 from keras_l2feat.zoo.cards import FIELDS, fact, shown
-from keras_l2feat.zoo.fetch import fetch
+from keras_l2feat.zoo.models import load_entry
 
 __all__ = ["gallery_page", "write_gallery"]
 
@@ -201,7 +201,7 @@ def _rays(pair) -> dict:
     from keras_l2feat.plots.rays import gaussian_inputs, responses
     from keras_l2feat.report import directions, drawing
 
-    models = {one.name: files.load_model(fetch(one)) for one in pair}
+    models = {one.name: load_entry(one) for one in pair}
     weights = {name: directions.of_model(model) for name, model in models.items()}
     layers = list(weights[pair[0].name])[:-1]
     vectors = {

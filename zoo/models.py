@@ -13,7 +13,7 @@ from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.fetch import fetch
 from keras_l2feat.zoo.registry import Entry, entry
 
-__all__ = ["architecture", "load", "save"]
+__all__ = ["architecture", "load", "load_entry", "save"]
 
 
 def load(name, *, weights="zoo", quiet=True):
@@ -39,7 +39,12 @@ def load(name, *, weights="zoo", quiet=True):
     if weights not in {"zoo", None}:
         raise bad_argument("weights", "'zoo' or None", weights)
     one = entry(name)
-    return architecture(one) if weights is None else files.load_model(fetch(one, quiet=quiet))
+    return architecture(one) if weights is None else load_entry(one, quiet=quiet)
+
+
+def load_entry(one: Entry, *, quiet=True):
+    """The model of an entry; what is loaded has the SHA-256 that the entry says."""
+    return files.load_model(fetch(one, quiet=quiet), sha256=one.sha256)
 
 
 def architecture(one: Entry):

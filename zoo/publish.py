@@ -4,6 +4,7 @@ serve."""
 import shutil
 
 from keras_l2feat import files, progress
+from keras_l2feat.errors import CheckFailed
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.fetch import fetch
@@ -38,6 +39,8 @@ def publish(folder, *, names=None, quiet=True) -> list:
             if not (target.is_file() and files.sha256(target) == one.sha256):
                 with files.atomic_path(target) as temporary:
                     shutil.copyfile(source, temporary)
+                    if files.sha256(temporary) != one.sha256:
+                        raise CheckFailed(f"{str(source)!r} changed while it was copied.")
             files.write_text(folder / f"{one.name}.md", card_text(one))
     write_gallery(folder / "index.html", chosen)
     # Last, so that a registry never promises what is not there yet.

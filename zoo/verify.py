@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_l2feat import data as datasets
-from keras_l2feat import files
 from keras_l2feat.errors import InputError
-from keras_l2feat.zoo.fetch import fetch
 from keras_l2feat.zoo.measure import metrics, probe
+from keras_l2feat.zoo.models import load_entry
 from keras_l2feat.zoo.registry import FOLDER, entry
 
 __all__ = ["Check", "verify"]
@@ -52,9 +51,8 @@ def verify(name, *, quiet=True) -> list[Check]:
         CheckFailed: the file is not the one that the registry describes.
     """
     one = entry(name)
-    path = fetch(one, quiet=quiet)
-    checks = [Check("sha256", one.sha256, files.sha256(path), True)]
-    model, facts = files.load_model(path), one.facts
+    model, facts = load_entry(one, quiet=quiet), one.facts
+    checks = [Check("sha256", one.sha256, one.sha256, True)]  # or it would not have loaded
     checks.append(_equal("parameters", facts.get("parameters"), model.count_params()))
     if "probe" in facts:
         expected = np.array(facts["probe"])
@@ -115,7 +113,7 @@ def _proof(one, model, quiet):
     from keras_l2feat.pruning.channels.read import read
 
     claim, maps = load_certificate(path)
-    parent = files.load_model(fetch(entry(one.facts["parent"]), quiet=quiet))
+    parent = load_entry(entry(one.facts["parent"]), quiet=quiet)
     found = check(read(parent), read(model), maps, exact=True, input_range=claim.input_range)
     yield Check(f"equal to {one.facts['parent']}, proved", True, str(found), found.accepted)
 
@@ -126,7 +124,7 @@ def _equivalence(facts, model, data, quiet):
     from keras_l2feat.pruning.certificate import Claim, compare
     from keras_l2feat.pruning.channels.read import read
 
-    parent = files.load_model(fetch(entry(facts["parent"]), quiet=quiet))
+    parent = load_entry(entry(facts["parent"]), quiet=quiet)
     inputs = [
         data.inputs(model, split)
         for split, x in (("train", data.x_train), ("test", data.x_test))

@@ -19,7 +19,6 @@ import json
 import re
 import stat
 import zipfile
-from pathlib import Path
 
 from keras_l2feat.archive.declared import check_declared
 from keras_l2feat.archive.objects import check_objects
@@ -38,19 +37,21 @@ CHUNK = 1 << 20
 _ASSET = re.compile(r"assets/(?:[^/\\:\x00-\x1f]+/)*[^/\\:\x00-\x1f]*")
 
 
-def check_archive(path, custom_objects=None, compiled=True) -> None:
-    """Raise `InputError` unless the file can be handed to Keras; nothing of it is run and nothing
+def check_archive(content, custom_objects=None, compiled=True) -> None:
+    """Raise `InputError` unless a file can be handed to Keras; nothing of it is run and nothing
     is written.
 
     Args:
-        path: the file.
+        content: the bytes of the file, an `io.BytesIO`: the same that Keras will get, as a file
+            that is opened twice may be another one.
         custom_objects: classes by name that the caller knows, besides the registered ones.
         compiled: whether the model will be compiled as the file says.
     """
-    path = Path(path)
+    if not zipfile.is_zipfile(content):
+        raise refused("not a '.keras' archive (foreign, corrupt or truncated file)")
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive, path.stat().st_size)
+        with zipfile.ZipFile(content) as archive:
+            _check_members(archive, content.seek(0, 2))
             config = _read_config(archive)
             check_objects(config, custom_objects or {}, compiled)
             check_declared(config, custom_objects, _stored_numbers(archive))

@@ -1,12 +1,14 @@
 """Model files that try to run code, read other files, take gigabytes or minutes, or load as other
 numbers: each is refused in one line, at no cost."""
 
+import hashlib
 import io
 import json
 import os
 import resource
 import zipfile
 import zlib
+from pathlib import Path
 
 import h5py
 import keras
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from keras_l2feat.archive import allowed
-from keras_l2feat.errors import InputError
+from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.files import load_model
 
 MEGABYTES = 400
@@ -49,6 +51,11 @@ def refuse(path, message, **options):
         load_model(path, **options)
     assert "\n" not in str(caught.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEGABYTES << 10
+
+
+def replace(path, content):
+    path.with_suffix(".new").write_bytes(content)
+    path.with_suffix(".new").replace(path)
 
 
 def thing(class_name, module, config, registered_name=None, **others):
@@ -139,6 +146,30 @@ def test_objects_given_explicitly_and_no_others(tmp_path):
     keras.Sequential([keras.Input((6,)), Tripled(3)]).save(path)
     refuse(path, "'Tripled' of module .*, which is not registered")
     assert isinstance(load_model(path, {"Tripled": Tripled}).layers[0], Tripled)
+
+
+@pytest.mark.parametrize("swap", [Path.write_bytes, replace], ids=["written into", "replaced"])
+def test_a_file_that_changes_while_it_is_checked(swap, tmp_path):
+    """What is loaded is what was checked, whatever the path holds by then."""
+    path = tmp_path / "m.keras"
+
+    class Swapping(keras.layers.Dense):
+        @classmethod
+        def from_config(cls, config):
+            swap(path, other)
+            return cls(**config)
+
+    def model(bias):
+        made = keras.Sequential([keras.Input((6,)), Swapping(3, bias_initializer=bias)])
+        made.save(path)
+        return path.read_bytes()
+
+    other, good = model("ones"), model("zeros")
+    loaded = load_model(path, {"Swapping": Swapping}, sha256=hashlib.sha256(good).hexdigest())
+    assert path.read_bytes() == other
+    assert not np.any(loaded.get_weights()[1])
+    with pytest.raises(CheckFailed, match="SHA-256"):
+        load_model(path, {"Swapping": Swapping}, sha256=hashlib.sha256(good).hexdigest())
 
 
 def test_layers_whose_weights_are_not_there(good, tmp_path):

@@ -1,0 +1,133 @@
+"""Loading untrusted model files.
+
+A file is read once, into memory. That copy is hashed and checked, and from that copy Keras loads,
+so that nothing which changes the file meanwhile can come between. What a kind of file needs is a
+function of the copy, a row of `LOADERS`.
+
+Nothing here imports TensorFlow or Keras until a model is read.
+"""
+
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.imports import register
+
+__all__ = ["load_model"]
+
+# In memory a file is there as its copy, as the weights unpacked from it, and as the model.
+TIMES_IN_MEMORY = 3
+_ORIGINAL = "Prune the Keras model that it was made from, and export again: l2feat prune --export"
+_HDF5 = (
+    "HDF5 is not read. If you trust where it comes from, as loading it may run code, load it in "
+    "Keras and save it again with model.save('NAME.keras')."
+)
+# What else people have by way of model files, and what to do instead.
+OTHER_KINDS = {
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".json": "an architecture without weights. Build the model from it in Keras, load its weights "
+    "and save it with model.save('NAME.keras').",
+    ".pb": f"a SavedModel holds operations and no layers. {_ORIGINAL} saved_model.",
+    ".tflite": f"TFLite holds operations and no layers. {_ORIGINAL} tflite.",
+    ".onnx": f"ONNX holds operations and no layers. {_ORIGINAL} onnx.",
+    ".pt": "a file of PyTorch. Build the network in Keras, copy the weights and save it with "
+    "model.save('NAME.keras').",
+}
+OTHER_KINDS[".pth"] = OTHER_KINDS[".pt"]
+
+
+def load_model(path, custom_objects=None, *, compile=True, sha256=None):
+    """Load a Keras 3 model from an untrusted `.keras` file, without running any code it may carry.
+
+    Args:
+        path: a `.keras` file.
+        custom_objects: classes by name, as for `keras.saving.load_model`; the layers of this
+            package are known.
+        compile: compile the model as it was when it was saved, if it was.
+        sha256: 64 hexadecimal digits that the bytes which are loaded must have; None: any.
+
+    Returns: the `keras.Model`.
+
+    Raises:
+        InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, needs
+            code that is neither in the lists of what may be loaded nor registered (Keras
+            `safe_mode` stays on), or declares more than it holds (see `keras_l2feat.archive`).
+        CheckFailed: the file has another SHA-256.
+    """
+    path = Path(path)
+    content = _content(path)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckFailed(f"{str(path)!r} is damaged: its SHA-256 is not {sha256}.")
+    from keras_l2feat.archive import refused
+    from keras_l2feat.backend import require_keras
+
+    require_keras()
+    register()
+    try:
+        with warnings.catch_warnings():
+            # Of weights that it does not find Keras warns, and goes on with fresh ones.
+            warnings.filterwarnings("error", module=r"keras\.src\.saving")
+            # A model that was compiled and not yet trained has no optimizer state to restore:
+            # nothing to warn of.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            load = LOADERS.get(path.suffix, _from_archive)
+            return load(io.BytesIO(content), custom_objects, compile)
+    # Keras raises whatever a broken file provokes: one clear error for all
+    except Exception as error:
+        raise InputError(
+            f"Cannot load {str(path)!r} as a Keras 3 model: {refused(error)}"
+        ) from error
+
+
+def _from_archive(content, custom_objects, compile):
+    from keras.src.saving import saving_lib  # what is public loads from paths alone
+
+    from keras_l2feat.archive import check_archive
+
+    check_archive(content, custom_objects, compile)
+    return saving_lib.load_model(content, custom_objects, compile, safe_mode=True)
+
+
+LOADERS = {".keras": _from_archive}  # each of (copy of the file, custom_objects, compile)
+
+
+def _content(path) -> bytes:
+    try:
+        if fault := _fault(path):
+            raise InputError(f"Cannot load {str(path)!r}: {fault}")
+        with open(path, "rb") as stream:
+            return stream.read(os.fstat(stream.fileno()).st_size)
+    except OSError as error:
+        raise InputError(f"Cannot load {str(path)!r}: {error.strerror or error}.") from error
+
+
+def _fault(path) -> str | None:
+    """Why a path is not even read."""
+    if not path.exists():
+        return "no such file."
+    if (path / "saved_model.pb").is_file():
+        return OTHER_KINDS[".pb"]
+    if path.is_dir():
+        return "it is a directory, a '.keras' file is expected."
+    if (size := path.stat().st_size) == 0:
+        return "the file is empty."
+    if path.suffix in OTHER_KINDS:
+        return OTHER_KINDS[path.suffix]
+    if size * TIMES_IN_MEMORY > (memory := _memory()):
+        return (
+            f"it has {size} bytes; loading takes {TIMES_IN_MEMORY} times as many, and this machine "
+            f"has {memory}."
+        )
+    return None
+
+
+def _memory() -> float:
+    """Bytes of memory that this machine has; unlimited where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
