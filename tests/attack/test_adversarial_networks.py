@@ -143,6 +143,15 @@ def test_the_judge_sees_a_wrong_network():
     assert deviation(model, other, activation, x) > 1
 
 
+def test_folds_that_amplify_the_roundings_of_balancing():
+    model, activation, size, _ = network(np.random.default_rng(9065))
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert [layer.units for layer in pruned.layers] == [8, 4, 4, 8]
+    x = size * np.random.default_rng(0).normal(size=(64, 8))
+    assert deviation(model, pruned, activation, x) < 1
+
+
 def test_weights_whose_squares_float32_does_not_hold():
     model = keras.Sequential(
         [keras.Input((3,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(2)]
