@@ -1,8 +1,10 @@
 """What taking over costs on a large network: ResNet50 with random weights.
 
-Processor seconds, of all threads, of a forward pass over all images, of the pass that accumulates
-the Gram matrices, of everything that leads to the order of all removals, and of the handover; the
-largest memory of the process beside.
+Processor seconds, of all threads (and seconds that passed), of a forward pass over all images, of
+the pass that accumulates the Gram matrices, of everything that leads to the order of all removals,
+and of the handover, which runs both networks; the largest memory of the process until then. On a
+busy machine threads that wait for each other count too: OPENBLAS_NUM_THREADS=1 and
+TF_NUM_INTRAOP_THREADS=1 leave the work alone.
 
     python benchmarks/takeover_cost.py [--images 256] [--pixels 224] [--share 0.5]
 """
@@ -32,20 +34,24 @@ def main():
     shape = (arguments.pixels, arguments.pixels, 3)
     model = keras.applications.ResNet50(weights=None, input_shape=shape)
     x = np.random.default_rng(0).uniform(-1, 1, (arguments.images, *shape)).astype("float32")
-    start = [time.process_time()]
+    model(x[:1], training=False)
+    start = [time.process_time(), time.perf_counter()]
 
     def lap(what):
-        now = time.process_time()
+        now = time.process_time(), time.perf_counter()
+        spent, passed = (after - before for after, before in zip(now, start))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{what:24s} {now - start[0]:7.1f} s, peak {memory:.1f} GiB", flush=True)
-        start[0] = time.process_time()
+        print(f"{what:24s} {spent:7.1f} s ({passed:.1f} s), peak {memory:.1f} GiB", flush=True)
+        start[:] = time.process_time(), time.perf_counter()
+        return spent
 
-    for first in range(0, len(x), 64):
-        model(x[first : first + 64], training=False)
-    lap("forward")
+    for first in range(0, len(x), 32):
+        model(x[first : first + 32], training=False)
+    forward = lap("forward")
     graph = read(model)
+    lap("channel graph")
     engine = Takeover(graph, [x])
-    lap("Gram matrices")
+    print(f"{lap('Gram matrices') / forward:.2f} times the forward pass")
     sizes = Sizes(graph)
     steps = engine.order(harm(), sizes.saved("flops"))
     lap("order of all removals")

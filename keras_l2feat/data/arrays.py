@@ -46,7 +46,7 @@ def as_inputs(x: ArrayLike, scale: Fraction) -> np.ndarray:
     if not 0 < scale < np.finfo("float32").max:
         raise bad_argument("scale", "positive, for example 1/255", str(scale))
     with np.errstate(over="ignore"):
-        x = x.reshape(len(x), -1).astype("float32")
+        x = x.reshape(len(x), -1).astype("float32", copy=False)
         if scale != 1:
             x = x * float(scale.numerator) / float(scale.denominator)
     return _within(x, "Inputs")

@@ -276,28 +276,16 @@ def _polished(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, qui
 
 def _loaded(data, model):
     """Data by name are loaded, pairs `(x, y)` for a model of one input are a data set, and the
-    batches of a `tf.data.Dataset` are put together."""
+    batches of a `tf.data.Dataset` are put together, with their labels where they have some."""
+    from keras_l2feat import data as catalog
+
+    if hasattr(data, "as_numpy_iterator"):
+        inputs, labels = catalog.spooled(data)
+        if labels is None or len(model.inputs) != 1:
+            return inputs
+        data = inputs[0], labels
     pair = isinstance(data, tuple) and len(data) == 2 and len(model.inputs) == 1
-    if isinstance(data, (str, Path)) or pair:
-        from keras_l2feat import data as catalog
-
-        return catalog.load(data)
-    return _inputs_of_batches(data) if hasattr(data, "as_numpy_iterator") else data
-
-
-def _inputs_of_batches(batches):
-    """The inputs of a finite `tf.data.Dataset` of batches `x` or `(x, y)`: one array an input."""
-    import keras
-
-    if int(batches.cardinality()) == -1:
-        raise InputError("Argument 'data' must end. Received: a tf.data.Dataset that repeats.")
-    parts = [
-        keras.tree.flatten(batch[0] if isinstance(batch, tuple) else batch)
-        for batch in batches.as_numpy_iterator()
-    ]
-    if not parts:
-        raise InputError("Argument 'data' must hold points. Received: an empty tf.data.Dataset.")
-    return [np.concatenate(arrays) for arrays in zip(*parts)]
+    return catalog.load(data) if isinstance(data, (str, Path)) or pair else data
 
 
 def named_inputs(model, data, guarantee="exact"):

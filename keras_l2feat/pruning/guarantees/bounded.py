@@ -151,7 +151,10 @@ class _Search:
         if target.name == "agree" and graph.outputs[0].shape[1:] and not self.kind["classes"]:
             self.kind["classes"] = len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2
         _check(target, self.kind, labels)
-        self.parts = {"fitted": fit, "held out": check}
+        self.parts = {  # rows of what the engine answers, and the points that they are
+            "fitted": (slice(len(fit)), fit),
+            "held out": (slice(len(fit), None), check),
+        }
         self.inputs, self.labels = inputs, labels
         self.engine = Takeover(graph, [x[fit] for x in inputs], [x[check] for x in inputs])
         self.before = self.engine.before
@@ -176,12 +179,10 @@ class _Search:
         return self.done[cut]
 
     def _measured(self, before, after, parts):
-        found, start = {}, 0
-        for name, points in parts.items():
-            here = slice(start, start + len(points))
-            start += len(points)
+        found = {}
+        for name, (rows, points) in parts.items():
             labels = None if self.labels is None else self.labels[points]
-            found[name] = measured(before[here], after[here], labels, **self.kind)
+            found[name] = measured(before[rows], after[rows], labels, **self.kind)
         return found
 
     def longest(self, target=None):
@@ -209,22 +210,25 @@ class _Search:
 
         Returns: the `Plan`, and what is measured on each part of the data.
         """
-        fit = self.parts["fitted"]
-        whole, target = self.parts, self.target
-        if target.bounds and len(fit) < len(self.inputs[0]):
-            whole = {"fitted": fit, "held out": np.setdiff1d(np.arange(len(self.inputs[0])), fit)}
-        given = [x[np.concatenate(list(whole.values()))] for x in self.inputs]
+        parts, target = self.parts, self.target
+        chosen = np.concatenate([points for _, points in parts.values()])
+        given = [x[chosen] for x in self.inputs]
+        if target.bounds:
+            given, fit = self.inputs, parts["fitted"][1]
+            rest = np.setdiff1d(np.arange(len(given[0])), fit)
+            rest = rest if len(rest) else fit
+            parts = {"fitted": (fit, fit), "held out": (rest, rest)}
         before = outputs(precise(self.graph.model), given)
         while True:
             plan = plan_of(self.engine, self.gone(cut))
             model = rewrite(self.graph, plan)
             if balanced and plan:
                 balance_units(read(model))
-            parts = self._measured(before, outputs(precise(model), given), whole)
-            if self.target.sized or not plan or self.target.reached(parts):
-                return plan, parts
+            found = self._measured(before, outputs(precise(model), given), parts)
+            if self.target.sized or not plan or self.target.reached(found):
+                return plan, found
             if target.bounds:
-                target = target.stricter(parts)
+                target = target.stricter(found)
                 cut = min(cut - 1, self.longest(target))
             else:
                 cut = min(cut - 1, int(STEP_BACK * cut))

@@ -125,7 +125,7 @@ def data_sha256(arrays) -> str:
     for array in arrays:
         array = np.ascontiguousarray(array)
         digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 

@@ -15,15 +15,15 @@ import numpy as np
 from keras_l2feat.pruning.evaluate import batches
 from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order
+from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
 from keras_l2feat.pruning.takeover.walk import argument, walk
 
 __all__ = ["Step", "Takeover"]
 
 BATCH = 256
-ROWS = 32  # places looked at, for each column
+ROWS = 8  # places looked at, for each column: a fit on them is off by 1/ROWS of what it leaves
 PLACES = 1 << 14  # and at least as many
 RIDGE = 1e-10  # relative; only the order and the trials rest on it
-RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)  # from which a fit takes the best
 DEPTHS = (1 / 8, 1 / 2, 7 / 8)  # parts of a site that are taken away on trial
 TRIALS = 10**12  # operations that trials may take
 
@@ -73,59 +73,53 @@ class Takeover:
     # ---- what is read
 
     def _measure(self):
-        self.grams = {}
-        shared = {}
+        """One pass, batch by batch: no more is held than one batch, and a matrix for each view."""
         wanted = {r.reader.name for site in self.sites for r in site.readings}
+        first, sums, answers = {}, {}, []
+        for reading in self.readings.values():
+            if reading.reader.name in wanted:
+                first.setdefault(self._view(reading), reading)
+        looked = {reading.reader.name for reading in first.values()}
+        seen = dict.fromkeys(looked, 0)
 
         def visit(name, args, kwargs):
-            for reading in self.layers.get(name, ()):
-                if reading.reader.name not in wanted:
-                    continue
-                key = self._view(reading)
-                if shared.setdefault(key, reading) is not reading:
-                    self.grams[reading.reader.name] = self.grams[shared[key].reader.name]
-                    continue
-                gram = self.grams.get(reading.reader.name, 0.0)
-                twin = argument(reading, args, kwargs)
-                for rows, _ in self._rows(reading, twin, ("before",)):
-                    gram = gram + rows.T @ rows
-                self.grams[reading.reader.name] = gram
+            for reading in self.layers.get(name, ()) if nth < self.fitting else ():
+                key = reading.reader.name
+                if key in looked:
+                    value = _array(argument(reading, args, kwargs).before[0], None)
+                    rows, places = self._rows(reading, value[: self.counts[nth]], seen[key])
+                    seen[key] += places
+                    sums.setdefault(key, Sums(rows.shape[1])).add(rows)
 
-        outs = walk(self.graph, self.batches, visit)
-        self.before = self._answers(outs, "before")
+        for nth, part in enumerate(self.batches):
+            outs = walk(self.graph, [part], visit)
+            answers.append(self._answers(outs, "before", self.counts[nth : nth + 1]))
+        self.before = np.concatenate(answers)
+        whole = {name: one.total for name, one in sums.items()}
+        self.grams = {
+            name: whole[first[self._view(self.readings[name])].reader.name] for name in wanted
+        }
 
     def _view(self, reading):
         inputs = tuple(tensor.number for tensor in reading.reader.inputs)
         return inputs, reading.patch, reading.constant is not None
 
-    def _rows(self, reading, twin, sides):
-        """What a reading sees of the data to fit: rows on each side, and 0 or 1 for every other
-        point."""
+    def _rows(self, reading, value, first):
+        """What a reading sees of a batch, and the number of its places; `first`: how many came
+        before. As many places are looked at as the columns need."""
         axis = reading.reader.inputs[0].axis
-        share = self._share(reading, twin)
-        first = 0
-        for nth in range(self.fitting):
-            values = [_array(getattr(twin, side)[nth], None)[: self.counts[nth]] for side in sides]
-            for half in range(min(2, len(values[0]))):
-                seen = [reading.rows(v[half::2], axis, share, first) for v in values]
-                first += seen[0][1]
-                yield *(rows for rows, _ in seen), half
+        places = int(np.prod(value.shape)) // value.shape[axis] // max(len(value), 1)
+        wanted = max(PLACES, ROWS * len(reading.units))
+        share = min(1.0, wanted / max(places * self.points, 1))
+        return reading.rows(value, axis, share, first)
 
-    def _answers(self, twins, side):
+    def _answers(self, twins, side, counts=None):
         """Outputs as one float64 row per point, (points, values)."""
         columns = []
         for twin in twins:
-            parts = [_array(x)[:count] for x, count in zip(getattr(twin, side), self.counts)]
+            parts = [_array(x)[:n] for x, n in zip(getattr(twin, side), counts or self.counts)]
             columns.append(np.concatenate([p.reshape(len(p), -1) for p in parts]))
         return np.concatenate(columns, axis=1)
-
-    def _share(self, reading, twin):
-        """Which part of the places is looked at: enough for the columns, no more."""
-        axis = reading.reader.inputs[0].axis
-        first = twin.before[0]
-        places = int(np.prod(first.shape)) // int(first.shape[axis]) // int(first.shape[0])
-        wanted = max(PLACES, ROWS * len(reading.units))
-        return min(1.0, wanted / max(places * self.points, 1))
 
     # ---- the order
 
@@ -237,56 +231,22 @@ class Takeover:
         self._open(reading, weights)
         kernel = reading.kernel(self.weights)
         kept = np.append(~gone[reading.units], [True] * (len(kernel) - len(reading.units)))
-        halves = [_Sums(), _Sums()]
-        for rows, old, half in self._rows(reading, twin, ("after", "before")):
-            halves[half].add(rows[:, kept], old @ kernel)
+        halves = [Sums(int(kept.sum()), kernel.shape[1]) for _ in range(2)]
+        first = 0
+        for nth in range(self.fitting):
+            both = [
+                _array(side[nth], None)[: self.counts[nth]] for side in (twin.after, twin.before)
+            ]
+            for half in range(min(2, len(both[0]))):
+                (rows, places), (old, _) = (self._rows(reading, v[half::2], first) for v in both)
+                halves[half].add(rows[:, kept], old @ kernel)
+                first += places
         start = kernel[kept]
+        ridge = best_ridge(halves, start) if self.points > 1 else RIDGE
         total = halves[0] + halves[1]
-        ridge = _ridge(halves, start) if self.points > 1 else RIDGE
         new = np.zeros_like(kernel)
-        new[kept] = fitted(total.gram, total.cross, start, ridge)
+        new[kept] = fitted(total.total, total.cross, start, ridge)
         reading.store(weights, new)
-
-
-class _Sums:
-    """XᵀX and XᵀZ, means over places."""
-
-    def __init__(self, gram=0.0, cross=0.0, size=0.0, count=0):
-        self.raw = gram, cross, size, count
-
-    def add(self, rows, target):
-        gram, cross, size, count = self.raw
-        self.raw = (
-            gram + rows.T @ rows,
-            cross + rows.T @ target,
-            size + float((target**2).sum()),
-            count + len(rows),
-        )
-
-    def __add__(self, other):
-        return _Sums(*(a + b for a, b in zip(self.raw, other.raw)))
-
-    @property
-    def gram(self):
-        return self.raw[0] / self.raw[3]
-
-    @property
-    def cross(self):
-        return self.raw[1] / self.raw[3]
-
-    def error(self, kernel):
-        """Mean squared error of a kernel."""
-        inside = (kernel * (self.gram @ kernel)).sum() - 2 * (kernel * self.cross).sum()
-        return float(inside + self.raw[2] / self.raw[3])
-
-
-def _ridge(halves, start):
-    """The ε with which each half of the data is best explained by a fit to the other."""
-    errors = [
-        sum(b.error(fitted(a.gram, a.cross, start, ridge)) for a, b in (halves, reversed(halves)))
-        for ridge in RIDGES
-    ]
-    return RIDGES[int(np.argmin(errors))]
 
 
 def _array(tensor, dtype=np.float64):

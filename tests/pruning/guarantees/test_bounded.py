@@ -180,6 +180,18 @@ def test_a_derivative_in_disguise_survives():
         assert certificate.layers[0]["units_after"] == 40
 
 
+def test_a_stream_of_batches_is_a_data_set():
+    tf = pytest.importorskip("tensorflow")
+    model, points = labelled()
+    x, y = points.x_train, points.y_train
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+    first = prune(model, "bounded", batches, keep_accuracy="3%")
+    second = prune(model, "bounded", (x, y), keep_accuracy="3%")
+    for a, b in zip(first[0].get_weights(), second[0].get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    assert first[1].facts["measured"] == second[1].facts["measured"]
+
+
 def test_the_same_call_gives_the_same_model():
     model, points = labelled()
     first, second = (prune(model, "bounded", points, flops=0.4)[0] for _ in range(2))

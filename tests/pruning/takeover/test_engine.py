@@ -86,6 +86,13 @@ def attention():
     return keras.Model(x, layers.MultiHeadAttention(2, 3)(other, h))
 
 
+def embedded():
+    """The units of a table of tokens."""
+    x = keras.Input((6,), dtype="int32")
+    h = layers.Embedding(40, 10, name="planted")(x)
+    return keras.Model(x, layers.LSTM(4)(h))
+
+
 def nested():
     inner = keras.Sequential([keras.Input((10,)), layers.Dense(4, "relu"), layers.Dense(2)])
     x = keras.Input((5,))
@@ -112,6 +119,7 @@ MODELS = [
     recurrent,
     pytest.param(bidirectional, marks=pytest.mark.slow),
     attention,
+    embedded,
     nested,
     called_twice,
 ]
@@ -139,16 +147,17 @@ def planted(make, seed=0):
     for name in ("planted", "also"):
         if name in [layer.name for layer in model.layers]:
             layer = model.get_layer(name)
-            kernel, bias = layer.get_weights()
+            weights = layer.get_weights()
             if name == "planted":  # on positive data these are linear where they act
-                kernel, bias[:] = np.abs(kernel), 0.1
-            kernel[..., 5] = kernel[..., 0] + kernel[..., 1]
-            bias[5] = bias[0] + bias[1]
-            kernel[..., 6] = kernel[..., 2] + 2 * kernel[..., 3]
-            bias[6] = bias[2] + 2 * bias[3]
-            kernel[..., 7], bias[7] = 3 * kernel[..., 4], 3 * bias[4]
-            layer.set_weights([kernel, bias])
+                weights = [np.abs(weights[0]), *(np.full_like(w, 0.1) for w in weights[1:])]
+            for w in weights:
+                w[..., 5] = w[..., 0] + w[..., 1]
+                w[..., 6] = w[..., 2] + 2 * w[..., 3]
+                w[..., 7] = 3 * w[..., 4]
+            layer.set_weights(weights)
     shapes = [tuple(t.shape[1:]) for t in model.inputs]
+    if "int" in str(model.inputs[0].dtype):
+        return model, [random.integers(0, 40, (300, *shape)) for shape in shapes]
     return model, [random.uniform(0, 1, (300, *shape)) for shape in shapes]
 
 
