@@ -29,7 +29,7 @@ CASES = (
 METHODS = {
     "corrective": {"tolerance": 1e-4},
     "corrective, no slide": {"tolerance": 1e-4, "slide": 0},
-    "plain, 100 rounds": {"tolerance": 1e-4, "method": "plain", "max_iterations": 100},
+    "plain, 100 rounds": {"tolerance": 1e-4, "method": "plain", "iterations": 100},
 }
 
 
@@ -71,7 +71,7 @@ def main():
                 lam=lam,
                 tolerance=1e-2,
                 seed=seed,
-                max_iterations=8,
+                iterations=8,
                 quiet=True,
             )
             for seed in range(3)
@@ -81,7 +81,7 @@ def main():
                 DenseNetwork.random((784, 50, 50, 3), seed=seed),
                 "mnist-789-42",
                 lam=lam,
-                max_iterations=options.iterations,
+                iterations=options.iterations,
                 quiet=True,
             )
             for seed in range(options.runs)

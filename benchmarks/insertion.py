@@ -18,6 +18,7 @@ from keras_l2feat import data
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.kernels.insertion import insertion_ascent, insertion_maximum
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.plateau.insertion import certify
 from keras_l2feat.training import fit
 
@@ -54,11 +55,12 @@ def main():
 
     digits = data.load("mnist-1k")
     network = DenseNetwork.random((784, options.width, options.width, 10), seed=options.seed)
-    network = fit(network, digits, lam=LAM, max_iterations=options.iterations, quiet=True).network
-    certify(network, digits, LAM, starts=4, steps=2)  # traces
+    network = fit(network, digits, lam=LAM, iterations=options.iterations, quiet=True).network
+    problem = Problem(digits, LAM)
+    certify(network, problem, starts=4, steps=2)  # traces
     for starts, steps in ((25, 30), (50, 40), (100, 60), (400, 100)):
         start = time.perf_counter()
-        certificate = certify(network, digits, LAM, starts=starts, steps=steps, seed=options.seed)
+        certificate = certify(network, problem, starts=starts, steps=steps, seed=options.seed)
         gaps = ", ".join(f"{layer.gap:.2%}" for layer in certificate.layers)
         print(f"mnist-1k, width {options.width}: {starts} starts, {steps} steps: gaps {gaps}, "
               f"{time.perf_counter() - start:.2f} s")  # fmt: skip

@@ -16,7 +16,9 @@ import keras
 
 from keras_l2feat import models
 from keras_l2feat.data import load
+from keras_l2feat.objectives import Problem
 from keras_l2feat.plateau import descent, independent_trials
+from keras_l2feat.training import Budget
 
 LAM = 1e-3
 WIDTHS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 55, 75, 100)
@@ -71,9 +73,9 @@ def main():
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     epochs = numbers[0] if numbers else 200 if quick else MAX_EPOCHS
     data = load("mnist-1k")
-    descent(load("mnist-789-42"), LAM, [2, 3], iterations=5)  # compile
+    descent(Problem("mnist-789-42", LAM), [2, 3], budget=Budget(5))  # compile
     began = time.perf_counter()
-    trials = {trial.width: trial for trial in descent(data, LAM, widths)}
+    trials = {trial.width: trial for trial in descent(Problem(data, LAM), widths)}
     ours = time.perf_counter() - began
     print(f"descent: {len(trials)} widths in {ours:.1f} s")
     theirs, worse = 0.0, []
@@ -82,7 +84,7 @@ def main():
         seconds, reached, best = keras_loop(data, width, loss, epochs)
         theirs += seconds
         began = time.perf_counter()
-        scratch = independent_trials(data, LAM, width, (0, 1, 2))
+        scratch = independent_trials(Problem(data, LAM), width, (0, 1, 2))
         three, spent = min(trial.loss for trial in scratch), time.perf_counter() - began
         worse += [width] if loss > three else []
         print(

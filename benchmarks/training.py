@@ -27,7 +27,7 @@ def main():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, epochs)), loss)
     model.fit(data.x_train, data.y_train, batch_size=1000, epochs=2, verbose=0)  # compile
-    training.fit(model, data, max_iterations=2, quiet=True)
+    training.fit(model, data, iterations=2, quiet=True)
     model.set_weights(start)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, epochs)), loss)
     began = time.perf_counter()
@@ -38,9 +38,7 @@ def main():
     for dtype in ("float64", "float32"):
         model.set_weights(start)
         began = time.perf_counter()
-        fitted = training.fit(
-            model, data, dtype=dtype, max_iterations=1000, tolerance=0, quiet=True
-        )
+        fitted = training.fit(model, data, dtype=dtype, iterations=1000, tolerance=0, quiet=True)
         setup = time.perf_counter() - began - fitted.history["seconds"][-1]
         index = next(i for i, value in enumerate(fitted.history["loss"]) if value <= target)
         ours = fitted.history["seconds"][index] + setup

@@ -24,7 +24,7 @@ from keras_l2feat.files import output_folder
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.training import representation
 
-STOP = {"max_iterations": 3000, "tolerance": 1e-6, "window": 100}
+STOP = {"iterations": 3000, "tolerance": 1e-6, "window": 100}
 RUNS = 10
 
 
@@ -71,7 +71,7 @@ def large(seconds):
     """The curves of both from one start on mnist-1k, and lines that compare them."""
     digits = data.load("mnist-1k")
     start = DenseNetwork.random((digits.x_train.shape[1], 50, 50, digits.outputs), seed=0)
-    stop = {"max_iterations": 3000, "tolerance": 0.0, "seconds": seconds, "quiet": True}
+    stop = {"iterations": 3000, "tolerance": 0.0, "seconds": seconds, "quiet": True}
     runs = {}
     for lam in (1e-3,):
         for name in ("weights", "coordinates"):

@@ -49,10 +49,10 @@ def command(source, data, lam, starts, method, json_path, seed, quiet):
     reach.
     """
     data = load_data(data)
-    network, lam, cost = load_trained(source, data, lam)
+    network, problem = load_trained(source, data, lam)
     from keras_l2feat.plateau.insertion import certify
 
-    certificate = certify(network, data, lam, cost=cost, starts=starts, method=method, seed=seed)
+    certificate = certify(network, problem, starts=starts, method=method, seed=seed)
     write_json_result({"source": source, **data.facts, **certificate.as_dict()}, json_path)
     if not quiet and json_path != "-":
         click.echo(_table(certificate))

@@ -52,12 +52,12 @@ def command(source, data, lam, ridge, angle, output, json_path, quiet):
     neurons on one ray share a dashed line. At a stationary point the two cancel.
     """
     data = load_data(data)
-    network, lam, cost = load_trained(source, data, lam)
+    network, problem = load_trained(source, data, lam)
     if network.depth < 2:
         raise InputError(f"The network of {source!r} has no hidden layer to look at.")
     from keras_l2feat.report.forces import measure, write
 
-    picture = measure(network, data, lam, cost=cost, ridge=ridge, angle=angle)
+    picture = measure(network, problem, ridge=ridge, angle=angle)
     if output is not None:
         from keras_l2feat.files import output_folder
 

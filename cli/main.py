@@ -41,7 +41,6 @@ COMMANDS = {
 
 # What an argument of the library is called on the command line, where that is another name.
 OPTIONS = {
-    "max_iterations": "iterations",
     "network": "source",
     "model": "source",
     "r": "least",

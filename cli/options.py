@@ -169,24 +169,22 @@ def load_source(source: str):
 
 
 def load_trained(source: str, data, lam):
-    """The dense network that SOURCE names, in array form, its λ (`lam`, or by default the one the
-    model carries), and its data term on Z_L.
+    """The dense network that SOURCE names, in array form, and the problem on the `data.Dataset`
+    `data` that it was trained on: λ is `lam`, or by default the one the model carries.
 
     Raises:
-        InputError: λ is not positive, the network does not fit the `data.Dataset` `data`, or its
-            loss is no function of Z_L.
+        InputError: λ is not positive, the network does not fit the data, or its loss is no function
+            of Z_L.
     """
     model = load_source(source)
-    from keras_l2feat import regularizers
     from keras_l2feat.network import DenseNetwork
-    from keras_l2feat.objectives.data_term import chain_cost
+    from keras_l2feat.objectives import Problem
 
-    lam = regularizers.amount(model) if lam is None else lam
-    if not lam > 0:
+    network, problem = DenseNetwork.from_model(model), Problem.of(model, data, lam)
+    if not problem.lam > 0:
         raise InputError(f"Option '--lam X' is needed: {source!r} carries no L2 penalty.")
-    network = DenseNetwork.from_model(model)
     data.check_widths(network.widths, f"the widths of {source!r}")
-    return network, lam, chain_cost(model, data)
+    return network, problem
 
 
 def write_json_result(value, path) -> None:

@@ -282,6 +282,7 @@ def _keep(found, out, data):
     from pathlib import Path
 
     from keras_l2feat import zoo
+    from keras_l2feat.objectives import Problem
     from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
 
     best, points, name = found.best, found.result["points"], data.reference
@@ -289,25 +290,18 @@ def _keep(found, out, data):
         data, name = data.head(points), f"{name}, first {points} points"
     widths = "-".join(map(str, best.widths))
     title = re.sub("[^a-z0-9._-]+", "-", f"{data.name}-lam{best.lam:g}-{widths}".lower())
+    problem = Problem.of(best.network, data, best.lam)
     model = best.network.to_model(lam=best.lam, name=title)
-    settings = {"lam": best.lam, "seed": best.seed}
     trials = found.frame[found.frame["lam"] == best.lam]
     layers = [column for column in trials if column.startswith("width_")]
     curve = trials[[*layers, "loss"]].itertuples(index=False, name=None)
     facts = {
         "role": "plateau",
-        **model_facts(
-            model,
-            data,
-            name,
-            activation=best.network.activation,
-            beta=best.network.beta,
-            **settings,
-        ),
+        **model_facts(model, name, problem, best.seed),
         "plateau": plateau_facts([(widths, loss) for *widths, loss in curve]),
     }
-    if best.gap == best.gap:
-        facts["certificate"] = certificate_facts(best.network, data, **settings)
+    if best.certificate is not None:
+        facts["certificate"] = certificate_facts(best.certificate, best.seed)
     zoo.save(model, facts, Path(out) / "model.keras", name=title)
 
 

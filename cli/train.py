@@ -19,7 +19,7 @@ from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import Interrupted
 
 # form: module of keras_l2feat.training whose
-# `fit(network, data, *, lam, max_iterations, seconds, quiet)` returns a `training.Fit`
+# `fit(network, data, *, lam, iterations, seconds, quiet)` returns a `training.Fit`
 FORMS = {"representation": "representation", "covariance": "covariance"}
 
 
@@ -129,6 +129,7 @@ def command(
     from keras_l2feat.files import save_model, separately
     from keras_l2feat.models import mlp
     from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.objectives import Problem
     from keras_l2feat.plateau.trial import measure
     from keras_l2feat.training import fit
 
@@ -148,7 +149,7 @@ def command(
                 model,
                 data,
                 method=method,
-                max_iterations=iterations,
+                iterations=iterations,
                 tolerance=tolerance,
                 seconds=seconds,
                 batch_size=batch_size,
@@ -163,9 +164,8 @@ def command(
             raise
     if form != "weights":
         model = _holding(fitted.network, model, dtype, lam)
-    trial = measure(
-        DenseNetwork.from_model(model), data, lam, method=form, seed=seed, seconds=fitted.seconds
-    )
+    network = DenseNetwork.from_model(model)
+    trial = measure(network, Problem.of(network, data, lam), method=form, seed=seed)
     result = {
         **data.facts,
         "widths": list(fitted.network.hidden if form != "weights" else widths),
@@ -218,7 +218,7 @@ def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
         DenseNetwork.from_model(model),
         data,
         lam=lam,
-        max_iterations=iterations,
+        iterations=iterations,
         seconds=seconds,
         quiet=quiet,
         **draws,

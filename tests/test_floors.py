@@ -24,9 +24,9 @@ FLOORS = (  # lowest first
     *("network", "data"),
     *(
         "kernels",
-        "objectives",
         "layers",
         "regularizers",
+        "objectives",
         "models",
         "channels",
         "checking",

@@ -87,7 +87,7 @@ def test_what_is_no_model_and_no_data_is_told(wide):
 
 def test_fit_takes_a_pair_of_arrays():
     model = keras_l2feat.mlp(4, (5,), 3, lam=1e-2)
-    fitted = keras_l2feat.fit(model, (X, Y), max_iterations=5, quiet=True)
+    fitted = keras_l2feat.fit(model, (X, Y), iterations=5, quiet=True)
     assert fitted.network is model
     assert fitted.history["loss"][-1] < fitted.history["loss"][0]
 

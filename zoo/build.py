@@ -8,6 +8,7 @@ from keras_l2feat import data as datasets
 from keras_l2feat import files
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.plateau import certify
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
@@ -145,13 +146,12 @@ def _stored(making):
 
 
 def _facts(making, role, model) -> dict:
-    chosen, data = making.recipe, making.data
-    settings = {key: getattr(chosen, key) for key in ("activation", "beta", "lam", "cost", "seed")}
+    chosen, problem = making.recipe, making.problem
     facts = {
         "title": chosen.title,
         "family": chosen.family,
         "role": role,
-        **model_facts(model, data, chosen.data, **settings),
+        **model_facts(model, chosen.data, problem, chosen.seed),
         "recipe": f"recipes/{chosen.name}.yaml",
         "recipe_sha256": chosen.sha256,
     }
@@ -159,13 +159,10 @@ def _facts(making, role, model) -> dict:
         facts["optimum"] = chosen.optimum
     if making.curve:
         facts["plateau"] = plateau_facts(making.curve)
-    if (
-        chosen.certificate and role == "plateau"
-    ):  # the same function as its parent, in the fewest neurons
-        network = DenseNetwork.from_model(model)
-        facts["certificate"] = certificate_facts(
-            network, data, chosen.lam, chosen.cost, chosen.seed
-        )
+    # of the parent it would say the same: it is one function, in more neurons
+    if chosen.certificate and role == "plateau":
+        found = certify(DenseNetwork.from_model(model), problem, seed=chosen.seed)
+        facts["certificate"] = certificate_facts(found.as_dict(), chosen.seed)
     return facts
 
 

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 
-from keras_l2feat import data as datasets
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.errors import InputError
+from keras_l2feat.objectives import Problem
+from keras_l2feat.types import Model
 
 __all__ = ["metrics", "outputs", "probe"]
 
@@ -22,15 +23,13 @@ def outputs(model, x):
     return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts]).astype(np.float64)
 
 
-def metrics(model, data, lam, cost=None) -> dict:
+def metrics(model: Model, problem: Problem) -> dict:
     """Loss, cost and accuracy on the training and the test set, and Σ‖W‖², computed in float64 from
     the outputs.
 
     Args:
         model: a Keras model with linear outputs.
-        data: a `data.Dataset` or its name.
-        lam: λ of the loss C + λ Σ‖W‖².
-        cost: "crossentropy" or "squared"; default: the data set's own.
+        problem: what it was trained on, by a cost with a name.
 
     Raises:
         InputError: the cost is not one of the model's outputs as they are.
@@ -42,8 +41,7 @@ def metrics(model, data, lam, cost=None) -> dict:
 
     from keras_l2feat.objectives.data_term import data_term, head
 
-    data = datasets.load(data)
-    cost = cost or data.cost
+    data, cost = problem.data, problem.cost
     if data_term(model, data, cost).outputs != cost:
         raise InputError(
             f"Model {model.name!r} ends in {head(model)}; linear outputs are expected."
@@ -61,7 +59,7 @@ def metrics(model, data, lam, cost=None) -> dict:
         if data.classes is not None:
             found[f"{split}_accuracy"] = float(np.mean(z.argmax(axis=1) == y))
     return {
-        "train_loss": found["train_cost"] + lam * squared_norm,
+        "train_loss": found["train_cost"] + problem.lam * squared_norm,
         **found,
         "squared_norm": squared_norm,
     }

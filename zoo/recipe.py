@@ -17,6 +17,7 @@ What a recipe holds, beside the fields with defaults below:
 import dataclasses
 import hashlib
 
+from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
 from keras_l2feat.zoo.registry import FOLDER
 
@@ -50,6 +51,12 @@ class Recipe:
     prune: dict = dataclasses.field(default_factory=dict)  # further options of the pruner
     certificate: bool = True  # whether the insertion certificate is computed
     optimum: str | None = None  # what theory says of it
+
+    def problem(self, data: Dataset):
+        """What training minimizes: an `objectives.Problem`."""
+        from keras_l2feat.objectives import Problem
+
+        return Problem(data, self.lam, self.cost, self.activation, self.beta)
 
     @property
     def models(self) -> dict:

@@ -13,6 +13,7 @@ import numpy as np
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.zoo.measure import metrics
 from keras_l2feat.zoo.recipe import Recipe
 
@@ -38,6 +39,11 @@ class Making:
     model: object = None
     curve: list = dataclasses.field(default_factory=list)
     quiet: bool = True
+
+    @property
+    def problem(self) -> Problem:
+        """What is minimized."""
+        return self.recipe.problem(self.data)
 
 
 def take(making: Making, step: dict) -> None:
@@ -66,9 +72,9 @@ def _bind(step, making, options) -> None:
 
     signature = inspect.signature(step)
     signature.bind(making, **options)
-    if "options" in signature.parameters:  # the rest goes to `training.fit`
-        rest = options.keys() - signature.parameters.keys()
-        unknown = rest - inspect.signature(training.fit).parameters.keys()
+    if "options" in signature.parameters:  # the rest goes to `fit`, and on to `training.fit`
+        known = [step, fit, training.fit]
+        unknown = options.keys() - {n for one in known for n in inspect.signature(one).parameters}
         if unknown:
             raise TypeError(f"training.fit has no option {', '.join(sorted(unknown))}")
 
@@ -125,7 +131,7 @@ def conv(making, *, filters, kernel=5, stride=2):
     making.model = keras.Sequential(layers, name="conv")
 
 
-def fit(making, **options):
+def fit(making, *, max_iterations=3000, **options):
     """Full-batch training by `training.fit`, with its options."""
     from keras_l2feat import training
 
@@ -133,7 +139,8 @@ def fit(making, **options):
         making.model,
         making.data,
         lam=making.recipe.lam,
-        cost=making.recipe.cost or making.data.cost,  # whatever `minibatch` compiled it with
+        cost=making.problem.cost,  # whatever `minibatch` compiled it with
+        iterations=max_iterations,
         quiet=making.quiet,
         **options,
     )
@@ -151,7 +158,7 @@ def minibatch(making, *, epochs, batch_size=200, learning_rate=2e-3, angle=None)
     from keras_l2feat.callbacks import AlignNeurons
     from keras_l2feat.costs import cost_function
 
-    data, cost = making.data, cost_function(making.recipe.cost or making.data.cost)
+    data, cost = making.data, cost_function(making.problem.cost)
     steps = epochs * -(-len(data.x_train) // batch_size)
     keras.utils.set_random_seed(making.recipe.seed)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
@@ -164,8 +171,7 @@ def minibatch(making, *, epochs, batch_size=200, learning_rate=2e-3, angle=None)
         verbose=0 if making.quiet else 2,
         callbacks=[] if angle is None else [AlignNeurons(angle=angle, every=1)],
     )
-    found = metrics(making.model, data, making.recipe.lam, making.recipe.cost)
-    _record(making, found["train_loss"])
+    _record(making, metrics(making.model, making.problem)["train_loss"])
 
 
 def align(making, *, angles, every=50, **options):
@@ -200,7 +206,7 @@ def deep_linear(making, *, depth, rank, copies):
     _explicit(making, [left[:, :rank] @ root, *[root] * (depth - 2), root @ right[:rank]], copies)
 
 
-def from_teacher(making, *, width, copies, **options):
+def from_teacher(making, *, width, copies, max_iterations=3000, **options):
     """The teacher of `data.teacher` itself, trained on by `training.fit` with its options.
 
     Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same
@@ -209,13 +215,19 @@ def from_teacher(making, *, width, copies, **options):
     from keras_l2feat import training
     from keras_l2feat.data.teachers import teacher_network
 
-    data, recipe = making.data, making.recipe
+    data, problem = making.data, making.problem
     network = teacher_network(width=width, inputs=data.x_train.shape[1], outputs=data.outputs)
     z = network(data.x_train)
     scale = np.vdot(z, data.y_train) / np.vdot(z, z)  # the data set's targets are scaled
     network = network.with_weights([*network.weights[:-1], scale * network.weights[-1]])
     fitted = training.fit(
-        network, data, lam=recipe.lam, cost=recipe.cost, quiet=making.quiet, **options
+        network,
+        data,
+        lam=problem.lam,
+        cost=problem.cost,
+        iterations=max_iterations,
+        quiet=making.quiet,
+        **options,
     )
     _explicit(making, list(fitted.network.weights), copies)
 
@@ -229,16 +241,14 @@ def global_minimum(making, *, copies, tolerance=1e-4):
     """
     from keras_l2feat.training import covariance
 
-    recipe = making.recipe
-    data = making.data
-    empty = (data.x_train.shape[1], 0, data.outputs)
+    problem = making.problem
     fitted = covariance.fit(
-        DenseNetwork.random(empty, activation=recipe.activation, beta=recipe.beta),
-        data,
-        lam=recipe.lam,
-        cost=recipe.cost,
+        problem.random((0,)),
+        making.data,
+        lam=problem.lam,
+        cost=problem.cost,
         tolerance=tolerance,
-        seed=recipe.seed,
+        seed=making.recipe.seed,
         quiet=making.quiet,
     )
     _explicit(making, list(fitted.network.weights), copies)

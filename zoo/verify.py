@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_l2feat import data as datasets
 from keras_l2feat.errors import InputError
+from keras_l2feat.objectives import Problem
 from keras_l2feat.zoo.measure import metrics, probe
 from keras_l2feat.zoo.models import load_entry
 from keras_l2feat.zoo.registry import FOLDER, entry
@@ -67,11 +68,13 @@ def verify(name, *, quiet=True) -> list[Check]:
         reason = f"data not here: {error}" if "data" in facts else "the card names no data"
         return [*checks, Check("figures", None, reason, None)]
     checks.append(_equal("data_sha256", facts.get("data_sha256"), data.sha256))
-    found = metrics(model, data, facts["lam"], facts.get("cost"))
+    settings = {key: facts[key] for key in ("cost", "activation", "beta") if key in facts}
+    problem = Problem(data, facts["lam"], **settings)
+    found = metrics(model, problem)
     for figure, expected in facts.get("metrics", {}).items():
         checks.append(_close(figure, expected, found.get(figure)))
     if "certificate" in facts:
-        checks += _certificate(facts, model, data)
+        checks += _certificate(facts, model, problem)
     if "parent" in facts:
         checks += _proof(one, model, quiet)
         checks += _equivalence(facts, model, data, quiet)
@@ -87,17 +90,11 @@ def _close(figure, expected, found) -> Check:
     return Check(figure, expected, found, found is not None and abs(found - expected) <= slack)
 
 
-def _certificate(facts, model, data):
+def _certificate(facts, model, problem):
     from keras_l2feat.network import DenseNetwork
     from keras_l2feat.plateau.insertion import certify
 
-    found = certify(
-        DenseNetwork.from_model(model),
-        data,
-        facts["lam"],
-        cost=facts.get("cost"),
-        seed=facts.get("seed", 0),
-    )
+    found = certify(DenseNetwork.from_model(model), problem, seed=facts.get("seed", 0))
     for layer, expected in zip(found.layers, facts["certificate"]["gaps"]):
         passed = abs(layer.gap - expected) <= GAP * (1 + abs(expected))
         yield Check(f"certificate gap of layer {layer.layer}", expected, layer.gap, passed)

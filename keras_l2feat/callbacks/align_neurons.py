@@ -45,7 +45,7 @@ class AlignNeurons(keras.callbacks.Callback):
     >>> from keras_l2feat import models, training
     >>> model = models.mlp(784, (30, 30), 3, lam=1e-2)
     >>> aligned = AlignNeurons(angle=0.1)
-    >>> fitted = training.fit(model, "mnist-789-42", callbacks=[aligned], max_iterations=200)
+    >>> fitted = training.fit(model, "mnist-789-42", callbacks=[aligned], iterations=200)
     >>> fitted.history["rays_1"][-1] < 30
     True
     """

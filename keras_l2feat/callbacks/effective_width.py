@@ -2,10 +2,9 @@
 
 import keras
 
-from keras_l2feat import regularizers
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.objectives.data_term import chain_cost
+from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.training.rays import rays
 from keras_l2feat.types import Data
 
@@ -68,7 +67,6 @@ class EffectiveWidth(keras.callbacks.Callback):
         if self.data is not None:
             from keras_l2feat.plateau.insertion import certify
 
-            lam = regularizers.amount(self.model)
-            cost = chain_cost(self.model, self.data)
-            certificate = certify(network, self.data, lam, cost=cost, starts=self.starts)
+            problem = Problem.of(self.model, self.data)
+            certificate = certify(network, problem, starts=self.starts)
             self._measured |= {f"gap_{layer.layer}": layer.gap for layer in certificate.layers}

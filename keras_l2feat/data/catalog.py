@@ -6,8 +6,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from keras_l2feat.data.arrays import from_npz, from_pair
 from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.data.digits import PIXEL, mnist
@@ -97,22 +95,6 @@ def _options(base, maker, text, own) -> dict:
                 f"Option {key!r} of data set {base} must be {expected}. Received: {value!r}."
             ) from None
     return options
-
-
-def training_arrays(data, cost=None):
-    """What an algorithm on arrays needs of a data set, a name, or a pair `(x, y)`.
-
-    Returns: x (N, n_0) float64, y, and the cost: as given, or else that of the data set's task; of
-        a pair, "crossentropy" where y is a vector of whole numbers and "squared" otherwise.
-    """
-    if isinstance(data, tuple):
-        x, y = data
-        labels = np.ndim(y) == 1 and np.issubdtype(np.asarray(y).dtype, np.integer)
-        own = "crossentropy" if labels else "squared"
-    else:
-        data = load(data)
-        x, y, own = data.x_train, data.y_train, data.cost
-    return np.asarray(x, dtype=np.float64), np.asarray(y), cost or own
 
 
 def _mnist_1k(*, digits=None, n=None, scale=PIXEL, name=None):

@@ -22,18 +22,17 @@ FRAMES = 40  # of the animation, spaced geometrically over the iterations
 def command(out, *, seed, quiet, lam, animate):
     """Train the paper's network, draw the forces on its points and neurons, and count the rays."""
     from keras_l2feat import data
-    from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.objectives import Problem
     from keras_l2feat.report.forces import measure, write
-    from keras_l2feat.training import lbfgs
+    from keras_l2feat.training import Budget, lbfgs
     from keras_l2feat.training.rays import rays
     from keras_l2feat.training.representation import RIDGES
     from keras_l2feat.training.representation_objective import RepresentationObjective
 
     digits = data.load(DATA)
-    start = DenseNetwork.random((digits.x_train.shape[1], *WIDTHS, digits.outputs), seed=seed)
-    objective = RepresentationObjective(
-        digits, lam, form="coordinates", ridge=RIDGES["coordinates"][0]
-    )
+    problem = Problem(digits, lam)
+    start = problem.random(WIDTHS, seed)
+    objective = RepresentationObjective(problem, form="coordinates", ridge=RIDGES["coordinates"][0])
     moments = set(np.unique(np.geomspace(1, ITERATIONS, FRAMES).astype(int)))
     course = [(0, start)]
 
@@ -44,17 +43,15 @@ def command(out, *, seed, quiet, lam, animate):
     result = lbfgs.minimize(
         objective,
         objective.encode(start),
-        max_iterations=ITERATIONS,
-        tolerance=TOLERANCE,
-        window=WINDOW,
+        Budget(ITERATIONS, TOLERANCE, window=WINDOW),
         callback=watch if animate else None,
         quiet=quiet,
     )
     network = objective.decode(result.arrays)
-    picture = measure(network, digits, lam)
+    picture = measure(network, problem)
     write(picture, out, f"Attraction (green) and repulsion (red), λ = {lam:g}")
     if animate:
-        _animate([*course, (result.iterations, network)], digits, lam, out / "forces.gif", quiet)
+        _animate([*course, (result.iterations, network)], problem, out / "forces.gif", quiet)
     layers = picture.summary["layers"]
     counts = {angle: rays(network, angle) for angle in (1e-2, 1e-3)}
     accuracy = np.mean(network(digits.x_train).argmax(axis=1) == digits.y_train)
@@ -73,7 +70,7 @@ def command(out, *, seed, quiet, lam, animate):
     )
 
 
-def _animate(course, digits, lam, path, quiet):
+def _animate(course, problem, path, quiet):
     """One frame a network, all on the final principal planes."""
     from matplotlib.animation import PillowWriter
 
@@ -83,7 +80,7 @@ def _animate(course, digits, lam, path, quiet):
     from keras_l2feat.progress import bar
     from keras_l2feat.report.forces import measure
 
-    planes = principal_planes(forces(course[-1][1], digits, lam))
+    planes = principal_planes(forces(course[-1][1], problem.data, problem.lam))
     writer = PillowWriter(fps=4)
     with (
         canvas(len(WIDTHS), 2, width=3.6, height=3.5, squeeze=False) as (drawing, axes),
@@ -94,7 +91,7 @@ def _animate(course, digits, lam, path, quiet):
         for iteration, network in frames:
             for panel in axes.flat:
                 panel.clear()
-            draw_forces(axes, measure(network, digits, lam, planes=planes).table)
+            draw_forces(axes, measure(network, problem, planes=planes).table)
             drawing.suptitle(f"iteration {iteration}")
             writer.grab_frame()
         for _ in range(8):  # the end stands a while

@@ -7,10 +7,8 @@ from keras_l2feat.experiments.record import figure
 
 WIDTHS = (2, 3, 5, 7, 10, 14, 20, 28, 40, 55, 75, 100)
 EPSILON = 0.01
-CONTINUATION = (
-    1e-4,
-    1e-5,
-)  # at so small a λ training ends in poor minima; greater ones lead to better
+# at so small a λ as the teacher's training ends in poor minima; greater ones lead to better
+CONTINUATION = (1e-4, 1e-5)
 # panel: data set, λs, method, seeds, options. The paper shows independent trials for the teacher,
 # all as dots.
 PANELS = {

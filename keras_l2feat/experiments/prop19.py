@@ -9,6 +9,7 @@ from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.theory import constructions, criticality
 from keras_l2feat.training.lbfgs import minimize
+from keras_l2feat.training.run import Budget
 
 LAM = 0.1
 SHARES = np.linspace(0, 0.5, 26)  # of the second neuron
@@ -123,8 +124,7 @@ def descend(fold, network, generator):
             network.with_weights(weights), fold.x, fold.y, lam=fold.lam
         ),
         start,
-        max_iterations=60,
-        tolerance=1e-12,
+        Budget(60, 1e-12),
         quiet=True,
     )
     return result.values

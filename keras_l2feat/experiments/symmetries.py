@@ -13,6 +13,7 @@ from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.progress import bar
 from keras_l2feat.theory import connect, criticality, manifold, matching, symmetries
 from keras_l2feat.training.lbfgs import minimize
+from keras_l2feat.training.run import Budget
 
 KNOWN = {(1, 3): 10, (2, 4): 62, (3, 5): 450, (3, 6): 3120}  # T(r, m)
 LEAST_WIDTHS = (2, 5, 10, 20, 40)
@@ -55,8 +56,7 @@ def trained(widths, activation, x, y, lam, seed, quiet):
     result = minimize(
         lambda weights: criticality.loss_and_gradient(network.with_weights(weights), x, y, lam=lam),
         network.weights,
-        tolerance=1e-10,
-        max_iterations=4000,
+        Budget(4000, 1e-10),
         quiet=quiet,
         description="training",
     )

@@ -3,6 +3,7 @@
 from keras_l2feat.objectives.covariances import Covariances, covariance, covariances_of
 from keras_l2feat.objectives.force_field import Forces, forces
 from keras_l2feat.objectives.loss import Loss
+from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.objectives.representations import representation, representations_of
 from keras_l2feat.objectives.weights import forward, weight_space
 
@@ -10,6 +11,7 @@ __all__ = [
     "Covariances",
     "Forces",
     "Loss",
+    "Problem",
     "covariance",
     "covariances_of",
     "forces",

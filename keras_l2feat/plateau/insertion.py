@@ -1,6 +1,7 @@
 """The certificate: could one more neuron lower the loss? And for two layers: how low can any width
 get?"""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
@@ -8,11 +9,11 @@ import numpy as np
 
 from keras_l2feat.activations import slopes
 from keras_l2feat.costs import cost_function, cost_with_gradient
-from keras_l2feat.data import training_arrays
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import CONJUGATES, dual_bound
+from keras_l2feat.objectives.problem import Problem
 
 __all__ = ["InsertionCertificate", "LayerInsertion", "certify"]
 
@@ -108,11 +109,9 @@ class InsertionCertificate:
 
 def certify(
     network: DenseNetwork,
-    data,
-    lam: float,
+    problem: Problem,
     *,
-    cost=None,
-    layers=None,
+    layers: Sequence[int] | None = None,
     count: int = 1,
     starts: int = STARTS,
     steps: int = STEPS,
@@ -123,47 +122,34 @@ def certify(
 
     Args:
         network: a `DenseNetwork` with a positively homogeneous σ.
-        data: a `Dataset`, its name, or a pair `(x, y)` of arrays `(N, n_0)` and `(N,)` or
-            `(N, n_L)`.
-        lam: λ > 0.
-        cost: data term, by default that of the data set's task ("crossentropy" for whole-number y
-            of a pair).
-        layers: which hidden layers, by default all.
-        count: how many distinct neurons to name per layer.
+        problem: what it was trained on, λ > 0; `Problem.of(network, data, lam)` is one.
+        layers: the hidden layers to ask for, 1 … L−1; by default all.
+        count: how many distinct neurons to name in a layer.
         starts: starts of the search beside the live neurons.
         steps: steps of the search; 40 find most of the gap.
         method: "auto", "enumerate" or "search", see `kernels.insertion.insertion_maximum`.
         seed: of the starts.
 
-    Returns: a `InsertionCertificate`.
+    Returns: an `InsertionCertificate`.
 
     Raises:
-        InputError: λ is not positive, σ is not homogeneous, or an enumeration is out of reach.
+        InputError: λ is not positive, the network is none of the problem's, σ is not homogeneous,
+            or an enumeration is out of reach.
 
     Reference: theory of insertion, [Jacot et al. 2022, §3.2, §4].
     """
+    lam, cost, y = problem.lam, problem.cost, problem.y
     if not lam > 0:
         raise bad_argument("lam", "positive", lam)
+    problem.check(network)
     slopes(network.activation)
-    x, y, cost = training_arrays(data, cost)
     with_gradient = _tape(cost, y) if callable(cost) else partial(cost_with_gradient(cost), y=y)
-    value, a, gradients = network.backward(x, with_gradient)
-    found = []
-    for layer in range(1, network.depth) if layers is None else layers:
-        found.append(
-            _layer(
-                network,
-                a[layer - 1],
-                gradients[layer],
-                lam,
-                layer,
-                count,
-                starts,
-                steps,
-                method,
-                seed + layer,
-            )
-        )
+    value, a, gradients = network.backward(problem.x, with_gradient)
+    search = {"count": count, "starts": starts, "steps": steps, "method": method}
+    found = [
+        _layer(network, layer, a[layer - 1], gradients[layer], lam, seed=seed + layer, **search)
+        for layer in (range(1, network.depth) if layers is None else layers)
+    ]
     bound = None
     if network.depth == 2 and found and cost in CONJUGATES:
         score = (1.0 + max(found[0].gap, found[0].live[1] - 1.0)) * 2 * lam
@@ -185,27 +171,15 @@ def _tape(cost, y):
     return value_and_gradient
 
 
-def _layer(network, a, gradient, lam, layer, count, starts, steps, method, seed):
+def _layer(network, layer, a, gradient, lam, **search):
     weights = network.weights[layer - 1]
     norms = np.linalg.norm(weights, axis=0)
     alive = (norms > 0) & (np.linalg.norm(network.weights[layer][: weights.shape[1]], axis=1) > 0)
     live = weights[:, alive] / norms[alive]
-    best = insertion_maximum(
-        gradient,
-        a,
-        activation=network.activation,
-        live=live,
-        count=count,
-        starts=starts,
-        steps=steps,
-        method=method,
-        seed=seed,
-    )
+    best = insertion_maximum(gradient, a, activation=network.activation, live=live, **search)
     ratios = np.linalg.norm(gradient.T @ network.activate(a @ live), axis=0) / (2 * lam)
     outgoing = -(gradient.T @ network.activate(a @ best.directions)).T
-    outgoing /= np.maximum(
-        np.linalg.norm(outgoing, axis=1, keepdims=True), np.finfo(np.float64).tiny
-    )
+    sizes = np.linalg.norm(outgoing, axis=1, keepdims=True)
     return LayerInsertion(
         layer=layer,
         width=weights.shape[1],
@@ -214,5 +188,5 @@ def _layer(network, a, gradient, lam, layer, count, starts, steps, method, seed)
         live=(float(ratios.min()), float(ratios.max())) if ratios.size else (1.0, 1.0),
         scores=best.scores / (2 * lam),
         directions=best.directions,
-        outgoing=outgoing,
+        outgoing=outgoing / np.maximum(sizes, np.finfo(np.float64).tiny),
     )

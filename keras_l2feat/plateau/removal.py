@@ -12,11 +12,8 @@ import numpy as np
 
 __all__ = ["remove"]
 
-RIDGES = (
-    1e-6,
-    1e-3,
-    1e-1,
-)  # relative to the mean square activation; the best for the loss is taken
+# relative to the mean square activation; the best for the loss is taken
+RIDGES = (1e-6, 1e-3, 1e-1)
 SHARE = 0.1  # of a layer that leaves in one round, before neurons are judged again
 
 
@@ -81,6 +78,7 @@ def _hidden(objective, weights, layer, ridge):
 
 def _losses(objective, weights, layer, ridge):
     hidden, inverse, above = _hidden(objective, weights, layer, ridge)
+    lam = objective.problem.lam
     lower, upper = weights[layer], weights[layer + 1]
     count = lower.shape[1]
     residuals = hidden @ (inverse / np.diag(inverse))[:, :count]
@@ -93,5 +91,5 @@ def _losses(objective, weights, layer, ridge):
         sizes = np.linalg.norm(refitted, axis=1)
         # balanced, a neuron costs 2‖w‖‖v‖; a bias row stays what it is
         norm = rest + 2 * norms @ sizes[:count] + np.sum(sizes[count:] ** 2)
-        losses[neuron] = objective.cost_above(moved, weights[layer + 2 :]) + objective.lam * norm
+        losses[neuron] = objective.cost_above(moved, weights[layer + 2 :]) + lam * norm
     return losses

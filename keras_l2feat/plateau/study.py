@@ -2,26 +2,25 @@
 best network."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from keras_l2feat.data import Dataset
 from keras_l2feat.files import write_json
-from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau.curves import EPSILONS, plateau_starts, table, write_csv
 from keras_l2feat.plateau.from_above import START
 from keras_l2feat.plateau.tasks import Task, run_tasks
-from keras_l2feat.plateau.trial import Trial
+from keras_l2feat.plateau.trial import POLISH, Trial
 from keras_l2feat.training.gradient import Objective
+from keras_l2feat.training.run import Budget
 
 __all__ = ["Study", "best_at_start", "estimate", "plan", "run", "summary"]
 
-ITERATIONS = {
-    "descent": 400,
-    "growth": 400,
-    "sweep": 3000,
-}  # what each method does at a width unless told
+# what each method does at a width unless it is told
+BUDGETS = {"descent": POLISH, "growth": POLISH, "sweep": Budget()}
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,26 @@ class Study:
     sparsity: pd.DataFrame | None = None
 
 
-def plan(method, lams, widths, seeds, *, points=(None,), certify=False, options=None) -> list:
+def plan(
+    method: str,
+    lams: Sequence[float],
+    widths: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    points: Sequence[int | None] = (None,),
+    certify: bool = False,
+    options: dict | None = None,
+) -> list[Task]:
     """The tasks of a study: a descent or growth for each λ, N and seed; for a sweep one for each λ,
-    N and width."""
-    settings = tuple(sorted((options or {}).items()))
+    N and width.
+
+    Args: the fields of `Task`, with several λs and numbers of points N; `options` are further
+        arguments of the method, and `iterations` those of its budget.
+    """
+    options = dict(options or {})
+    if "iterations" in options:
+        options["budget"] = replace(BUDGETS[method], iterations=options.pop("iterations"))
+    settings = tuple(sorted(options.items()))
     tasks = []
     for lam in lams:
         for count in points:
@@ -59,26 +74,23 @@ def plan(method, lams, widths, seeds, *, points=(None,), certify=False, options=
     return tasks
 
 
-def estimate(task, data) -> float:
+def estimate(task: Task, data: Dataset) -> float:
     """Seconds that a task will take on this machine, by timing a few gradients at each of its
     widths.
 
     It counts every width's iterations in full; runs that converge earlier end earlier.
     """
-    options = dict(task.options)
-    data = data if task.points is None else data.head(task.points)
-    objective = Objective(data, task.lam, dtype=options.get("dtype", "float32"))
-    iterations = options.get("iterations", ITERATIONS[task.method])
-    seconds = 0.0
+    options, problem = dict(task.options), task.problem(data)
+    objective = Objective(problem, dtype=options.get("dtype", "float32"))
+    iterations = options.get("budget", BUDGETS[task.method]).iterations
     widths = {width: iterations * len(task.seeds) for width in task.widths}
     if task.method == "descent":
         start = options.get("start", max(task.widths))
         widths[start] = widths.get(start, 0) + options.get("start_iterations", START * iterations)
+    seconds = 0.0
     for width, count in widths.items():
         hidden = (width,) * (options.get("depth", 3) - 1)
-        weights = objective.encode(
-            DenseNetwork.random((data.x_train.shape[1], *hidden, data.outputs))
-        )
+        weights = objective.encode(problem.random(hidden))
         objective(weights)
         began = time.monotonic()
         for _ in range(3):
@@ -88,20 +100,27 @@ def estimate(task, data) -> float:
 
 
 def run(
-    tasks, data, out, *, epsilon=0.01, sweep_lam=False, jobs=1, scheduler=None, quiet=False
-) -> "Study":
-    """Run the tasks of `plan` and write curve.csv and curve.json into `out`.
+    tasks: Sequence[Task],
+    data: Dataset,
+    output: str | Path,
+    *,
+    epsilon: float = 0.01,
+    sweep_lam: bool = False,
+    **execution,
+) -> Study:
+    """Run the tasks of `plan` and write curve.csv and curve.json into `output`.
 
     Args:
-        tasks, data, jobs, scheduler, quiet: as for `run_tasks`.
-        out: folder; the tasks' own results go to `out/tasks`.
+        tasks, data: as for `run_tasks`.
+        output: folder; the tasks' own results go to `output/tasks`.
         epsilon: the tolerance of the plateau whose start gives the best trial.
         sweep_lam: also write sparsity.csv, the start against λ for each N.
+        **execution: of `run_tasks`: `jobs`, `scheduler`, `quiet`.
 
     Returns: a `Study`.
     """
-    out = Path(out)
-    results = run_tasks(tasks, data, out / "tasks", jobs=jobs, scheduler=scheduler, quiet=quiet)
+    out = Path(output)
+    results = run_tasks(tasks, data, out / "tasks", **execution)
     largest = max((task.points or len(data.x_train)) for task in tasks)
     whole = [
         trial
@@ -138,7 +157,7 @@ def run(
     return Study(result, frame, best, sparsity)
 
 
-def summary(result) -> list:
+def summary(result: dict) -> list[str]:
     """Lines that say where the plateau starts and what model was kept."""
     lines = []
     for start in result["starts"]:
@@ -160,7 +179,7 @@ def summary(result) -> list:
     return lines
 
 
-def best_at_start(trials, epsilon):
+def best_at_start(trials: Sequence[Trial], epsilon: float) -> Trial:
     """The trial of the least loss among those no wider than where the plateau starts."""
     start = plateau_starts(
         [t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,), bootstrap=0

@@ -9,15 +9,19 @@ all there is not run again.
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat import progress, workers
 from keras_l2feat.archive.arrays import read_arrays
+from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError, Interrupted
 from keras_l2feat.files import atomic_path, output_folder, separately
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.plateau.trial import Trial
 
 __all__ = ["Task", "read_trial", "run_task", "run_tasks", "write_trial"]
@@ -36,7 +40,8 @@ class Task:
         seeds: of the runs; several for a sweep, whose seeds are one batched computation.
         points: use the first so many training points; None for all.
         certify: add the insertion certificate to each trial.
-        options: further arguments of the method, as sorted `(name, value)` pairs.
+        options: further arguments of the method, `budget` among them, as sorted `(name, value)`
+            pairs.
     """
 
     method: str
@@ -47,15 +52,19 @@ class Task:
     certify: bool = False
     options: tuple = ()
 
-    def key(self, data) -> str:
+    def key(self, data: Dataset) -> str:
         """A file name that changes with everything the result depends on."""
         text = json.dumps([asdict(self), data.sha256], sort_keys=True)
         width = f"-w{self.widths[0]}" if self.method == "sweep" else ""
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return f"{self.method}-lam{self.lam:g}{width}-{digest}"
 
+    def problem(self, data: Dataset) -> Problem:
+        """What is minimized: λ, and of the whole data set as many points as the task says."""
+        return Problem(data if self.points is None else data.head(self.points), self.lam)
 
-def run_task(task, data) -> list:
+
+def run_task(task: Task, data: Dataset) -> list[Trial]:
     """Compute a task's trials, in this process.
 
     Args:
@@ -64,26 +73,31 @@ def run_task(task, data) -> list:
     """
     from keras_l2feat.plateau import descent, growth, independent_trials
 
-    data = data if task.points is None else data.head(task.points)
-    options = dict(task.options)
-    if task.method == "descent":
-        trials = descent(data, task.lam, task.widths, seed=task.seeds[0], quiet=True, **options)
-    elif task.method == "growth":
-        trials = growth(
-            data, task.lam, width_limit=max(task.widths), seed=task.seeds[0], quiet=True, **options
-        )
+    problem, options = task.problem(data), dict(task.options)
+    if task.method == "sweep":
+        trials = independent_trials(problem, task.widths[0], task.seeds, **options)
     else:
-        trials = independent_trials(data, task.lam, task.widths[0], task.seeds, **options)
+        options |= {"seed": task.seeds[0], "quiet": True}
+        if task.method == "descent":
+            trials = descent(problem, task.widths, **options)
+        else:
+            trials = growth(problem, width_limit=max(task.widths), **options)
     if task.certify:
-        cost = options.get("cost")
         trials = [
-            trial if trial.gap == trial.gap else trial.certified(data, cost=cost)
-            for trial in trials
+            trial.certified(problem) if trial.certificate is None else trial for trial in trials
         ]
     return trials
 
 
-def run_tasks(tasks, data, folder, *, jobs=1, scheduler=None, quiet=False) -> list:
+def run_tasks(
+    tasks: Sequence[Task],
+    data: Dataset,
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    quiet: bool = False,
+) -> list[list[Trial]]:
     """Run what is not done yet and read the results of all.
 
     Args:
@@ -182,7 +196,7 @@ def _stored(folder, name):
         return None
 
 
-def write_trial(path, trial, *, count=1) -> None:
+def write_trial(path: str | Path, trial: Trial, *, count: int = 1) -> None:
     """Write a trial, weights included, to an `.npz` file, whole or not at all."""
     values = {
         field.name: getattr(trial, field.name) for field in fields(Trial) if field.name != "network"
@@ -194,7 +208,7 @@ def write_trial(path, trial, *, count=1) -> None:
         np.savez(temporary, description=json.dumps(description), count=count, **weights)
 
 
-def read_trial(path) -> Trial:
+def read_trial(path: str | Path) -> Trial:
     """Read what `write_trial` wrote."""
     arrays = _arrays(path)
     description = json.loads(str(arrays["description"]))

@@ -7,8 +7,13 @@ import numpy as np
 
 from keras_l2feat.costs import cost_function
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives.problem import Problem
+from keras_l2feat.plateau.insertion import InsertionCertificate, certify
+from keras_l2feat.training.run import Budget
 
-__all__ = ["Trial", "measure"]
+__all__ = ["POLISH", "Trial", "measure"]
+
+POLISH = Budget(iterations=400, tolerance=1e-5)  # of a network that comes from a trained one
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,8 @@ class Trial:
         test_accuracy: share of test points classified right; NaN for regression or without test
             data.
         seconds: from the start of the run to this network.
-        gap: insertion certificate, NaN where it was not asked for.
-        network: the `DenseNetwork`, None where it was not kept.
+        certificate: `InsertionCertificate.as_dict()`, `None` where it was not asked for.
+        network: the `DenseNetwork`, `None` where it was not kept.
     """
 
     method: str
@@ -37,13 +42,18 @@ class Trial:
     test_loss: float = math.nan
     test_accuracy: float = math.nan
     seconds: float = math.nan
-    gap: float = math.nan
+    certificate: dict | None = field(default=None, repr=False)
     network: DenseNetwork | None = field(default=None, repr=False, compare=False)
 
     @property
     def width(self) -> int:
         """The largest hidden width."""
         return max(self.widths)
+
+    @property
+    def gap(self) -> float:
+        """The gap of the insertion certificate, NaN without one."""
+        return math.nan if self.certificate is None else self.certificate["gap"]
 
     def row(self) -> dict:
         """The trial as a row of `curve.csv`."""
@@ -60,23 +70,32 @@ class Trial:
             "gap": self.gap,
         }
 
-    def certified(self, data, *, cost=None, seed=0) -> "Trial":
-        """The trial with the gap of its insertion certificate."""
-        from keras_l2feat.plateau.insertion import certify
+    def certified(
+        self, problem: Problem, certificate: InsertionCertificate | None = None
+    ) -> "Trial":
+        """The trial with its insertion certificate, which is computed where it is not given."""
+        if certificate is None:
+            certificate = certify(self.network, problem, seed=self.seed)
+        return replace(self, certificate=certificate.as_dict())
 
-        return replace(self, gap=certify(self.network, data, self.lam, cost=cost, seed=seed).gap)
 
-
-def measure(network, data, lam, *, method, seed=0, seconds=math.nan, cost=None) -> Trial:
-    """Evaluate a network in float64 on a `data.Dataset`.
+def measure(
+    network: DenseNetwork,
+    problem: Problem,
+    *,
+    method: str,
+    seed: int = 0,
+    seconds: float = math.nan,
+) -> Trial:
+    """Evaluate a network in float64 on the training and test data of a problem.
 
     Args:
         network: a `DenseNetwork`.
-        data: the data set; `cost` is its usual data term unless given.
-        lam, method, seed, seconds: as in `Trial`.
+        problem: what it was trained on.
+        method, seed, seconds: as in `Trial`.
     """
-    cost = cost_function(cost or data.cost)
-    loss = float(cost(network(data.x_train), data.y_train)) + lam * network.squared_norm
+    data, cost = problem.data, cost_function(problem.cost)
+    loss = float(cost(network(data.x_train), data.y_train)) + problem.lam * network.squared_norm
     test_loss = test_accuracy = math.nan
     if data.x_test is not None:
         outputs = network(data.x_test)
@@ -85,7 +104,7 @@ def measure(network, data, lam, *, method, seed=0, seconds=math.nan, cost=None) 
             test_accuracy = float(np.mean(outputs.argmax(axis=1) == data.y_test))
     return Trial(
         method,
-        float(lam),
+        problem.lam,
         network.hidden,
         seed,
         loss,

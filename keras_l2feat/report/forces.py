@@ -32,15 +32,18 @@ class Picture:
     table: pd.DataFrame
 
 
-def measure(network, data, lam, *, cost=None, ridge=1e-4, angle=1e-2, planes=None) -> Picture:
-    """The forces in a `DenseNetwork` on the training points of a `data.Dataset`; arguments as for
-    `forces`.
+def measure(network, problem, *, ridge=1e-4, angle=1e-2, planes=None) -> Picture:
+    """The forces in a `DenseNetwork` on the training points of a problem.
 
     Args:
+        network: a `DenseNetwork`.
+        problem: what it was trained on.
+        ridge: as for `forces`.
         angle: radians within which neurons share a ray.
         planes: as for `plots.forces.force_table`.
     """
-    found = forces(network, data, lam, ridge, cost=cost)
+    data = problem.data
+    found = forces(network, data, problem.lam, ridge, cost=problem.cost)
     labels = [
         ray_labels(lower, upper[: lower.shape[1]], angle, NEGLIGIBLE)
         for lower, upper in zip(network.weights, network.weights[1:])
@@ -61,7 +64,7 @@ def measure(network, data, lam, *, cost=None, ridge=1e-4, angle=1e-2, planes=Non
         for index, ratios in enumerate(found.balance)
     ]
     summary = {
-        "lam": float(lam),
+        "lam": problem.lam,
         "ridge": float(ridge),
         "angle": float(angle),
         "output_stationarity": found.stationarity[-1],

@@ -18,6 +18,7 @@ from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory import criticality
 from keras_l2feat.theory.matching import distance, match, permute
 from keras_l2feat.training.lbfgs import minimize
+from keras_l2feat.training.run import Budget
 
 __all__ = [
     "Connection",
@@ -222,7 +223,7 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep="norm") -> P
     return Path(tuple(_line(*pair) for pair in zip(stops, stops[1:])))  # noqa: RUF007
 
 
-def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, max_iterations=300, quiet=True) -> Path:
+def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, iterations=300, quiet=True) -> Path:
     """The quadratic Bézier curve from a to b with the least mean loss along it.
 
     Its one free point starts in the middle and is optimized by L-BFGS [Garipov et al. 2018]; the
@@ -249,7 +250,7 @@ def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, max_iterations=300, q
 
     start = [(u + v) / 2 for u, v in zip(a.weights, b.weights)]
     found = minimize(
-        mean_loss, start, max_iterations=max_iterations, quiet=quiet, description="bending the path"
+        mean_loss, start, Budget(iterations), quiet=quiet, description="bending the path"
     )
     return Path((lambda t: at(t, found.arrays),))
 

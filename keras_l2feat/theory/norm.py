@@ -18,6 +18,7 @@ from keras_l2feat import progress
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.training.lbfgs import minimize
+from keras_l2feat.training.run import Budget
 
 __all__ = ["FunctionNorm", "cost_curve", "lower_bound", "representation_cost"]
 
@@ -301,7 +302,7 @@ def _minimize(network, x, y, multipliers, stiffness, accuracy):
         value, gradients = lagrangian(weights)
         return value + offset, gradients
 
-    result = minimize(shifted, network.weights, tolerance=accuracy, max_iterations=2000, quiet=True)
+    result = minimize(shifted, network.weights, Budget(2000, accuracy), quiet=True)
     return network.with_weights(result.arrays)
 
 

@@ -3,6 +3,6 @@
 from keras_l2feat.training.balancing import balance, imbalance
 from keras_l2feat.training.fitting import Fit, fit
 from keras_l2feat.training.gradient import Objective
-from keras_l2feat.training.run import Result
+from keras_l2feat.training.run import Budget, Result
 
-__all__ = ["Fit", "Objective", "Result", "balance", "fit", "imbalance"]
+__all__ = ["Budget", "Fit", "Objective", "Result", "balance", "fit", "imbalance"]

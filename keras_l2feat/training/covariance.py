@@ -27,19 +27,20 @@ import numpy as np
 from scipy import optimize
 
 from keras_l2feat import progress
-from keras_l2feat.activations import slopes
+from keras_l2feat.activations import append_bias, slopes
 from keras_l2feat.costs import cost_with_gradient
-from keras_l2feat.data import training_arrays
 from keras_l2feat.errors import bad_argument, keeping
 from keras_l2feat.kernels.arrangement import row_space
 from keras_l2feat.kernels.insertion import Enumeration, enumerable, insertion_maximum
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import dual_bound
+from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.training import lbfgs
 from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.fitting import Fit
 from keras_l2feat.training.group_lasso import group_lasso
 from keras_l2feat.training.merge import tidy
+from keras_l2feat.training.run import Budget
 from keras_l2feat.types import Cost, Data
 
 __all__ = ["fit"]
@@ -58,7 +59,7 @@ def fit(
     cost: Cost | None = None,
     method: str = "corrective",
     tolerance: float = 1e-4,
-    max_iterations: int = 100,
+    iterations: int = 100,
     slide: int = 100,
     seconds: float | None = None,
     seed: int = 0,
@@ -85,9 +86,9 @@ def fit(
         method: "corrective" or "plain" (L = 2 only).
         tolerance: stop when the certificate's gap is at most this: for L = 2 (loss − lower bound) /
             loss, else max_w s(w) / 2λ − 1 over the layers.
-        max_iterations: rounds at most.
+        iterations: the greatest number of rounds.
         slide: L-BFGS iterations on all weights in a round; 0 is the pure method for L = 2.
-        seconds: wall-clock budget.
+        seconds: wall-clock time after which to stop, `None` for no limit.
         seed: of searches.
         quiet: no progress bar.
 
@@ -111,8 +112,10 @@ def fit(
         raise bad_argument("method", "'corrective' or 'plain'", method)
     if method == "plain" and depth > 2:
         raise bad_argument("method", "'corrective' for more than two layers", method)
-    problem = _Problem(network, data, lam, cost, seed)
-    network = problem.encode(network)
+    problem = Problem.of(network, data, lam, cost)
+    problem.check(network)
+    rounds = _Rounds(problem, seed)
+    network = rounds.encode(network)
     result = Fit(
         network,
         reason="max_iterations",
@@ -120,28 +123,25 @@ def fit(
     )
     began = time.monotonic()
     if depth > 2:  # a point from which single neurons make sense
-        network = problem.slide(network, 10 * slide)
+        network = rounds.slide(network, 10 * slide)
     bound = -np.inf
     bar = progress.bar(
-        total=max_iterations, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round"
+        total=iterations, description=f"Frank-Wolfe, {method}", quiet=quiet, unit="round"
     )
     try:
         with keeping(result):
-            for round_ in range(max_iterations + 1):
-                value, a, gradients = problem.backward(network)
+            for round_ in range(iterations + 1):
+                value, a, gradients = rounds.backward(network)
                 loss = value + lam * network.squared_norm
                 answers = [
-                    problem.oracle(network, layer, a[layer - 1], gradients[layer], ENTERING, round_)
+                    rounds.oracle(network, layer, a[layer - 1], gradients[layer], ENTERING, round_)
                     for layer in range(1, depth)
                 ]
                 gap = max(answer.score for answer in answers) / (2 * lam) - 1
                 if depth == 2:
-                    bound = max(
-                        bound,
-                        dual_bound(
-                            problem.cost, gradients[1], problem.y, answers[0].score, lam, beta
-                        ),
-                    )
+                    score = answers[0].score
+                    below = dual_bound(problem.cost, gradients[1], problem.y, score, lam, beta)
+                    bound = max(bound, below)
                     gap = (loss - bound) / loss if loss > 0 else 0.0
                     result.history.setdefault("lower_bound", []).append(bound)
                 moment = time.monotonic() - began
@@ -160,44 +160,32 @@ def fit(
                 if seconds is not None and moment > seconds:
                     result.reason = "seconds"
                     break
-                if round_ == max_iterations:
+                if round_ == iterations:
                     break
                 if method == "plain":
-                    network = problem.plain_step(network, answers[0], gradients[1])
+                    network = rounds.plain_step(network, answers[0], gradients[1])
                 else:
-                    network = problem.corrective_step(network, answers, a, gradients, slide)
-                if not problem.loss(network) < loss:
+                    network = rounds.corrective_step(network, answers, a, gradients, slide)
+                if not rounds.loss(network) < loss:
                     result.reason = "stalled"
                     break
     finally:
         bar.close()
-        result.network = problem.decode(result.network)
+        result.network = rounds.decode(result.network)
         result.seconds = time.monotonic() - began
     return result
 
 
-class _Problem:
-    """One data set at one λ, with the inputs in a basis of their row space, and the steps of the
-    method."""
+class _Rounds:
+    """The steps of the method on one problem, with the inputs in a basis of their row space."""
 
-    def __init__(self, network, data, lam, cost, seed):
-        x, y, cost = training_arrays(data, cost)
-        self.cost, self.y, self.lam, self.seed = cost, y, lam, seed
-        self.outputs = network.widths[-1]
-        self.with_gradient = partial(cost_with_gradient(cost), y=y)
-        a = network.augment(x)
-        fits = (
-            int(np.max(y)) < self.outputs
-            if cost == "crossentropy"
-            else np.size(y) == len(x) * self.outputs
-        )
-        if network.widths[0] != x.shape[1] or not fits:
-            raise bad_argument(
-                "network", f"from {x.shape[1]} inputs to the outputs of the data", network.widths
-            )
+    def __init__(self, problem, seed):
+        self.problem, self.lam, self.seed = problem, problem.lam, seed
+        self.with_gradient = partial(cost_with_gradient(problem.cost), y=problem.y)
+        a = append_bias(problem.x, problem.beta)
         self.basis = row_space(a)
         self.a = a @ self.basis
-        self.enumeration = Enumeration(self.a, network.activation) if enumerable(self.a) else None
+        self.enumeration = Enumeration(self.a, problem.activation) if enumerable(self.a) else None
 
     def encode(self, network):
         """The network with W_1 in the basis, balanced."""
@@ -242,11 +230,7 @@ class _Problem:
             ]
 
         result = lbfgs.minimize(
-            value_and_gradient,
-            network.weights,
-            max_iterations=iterations,
-            tolerance=SETTLED,
-            quiet=True,
+            value_and_gradient, network.weights, Budget(iterations, SETTLED), quiet=True
         )
         return network.with_weights(balance(result.arrays, network.activation))
 
@@ -283,8 +267,14 @@ class _Problem:
         """The best combination of the atoms of a two-layer network: its directions w stay."""
         directions = network.weights[0] / np.linalg.norm(network.weights[0], axis=0)
         atoms = network.activate(self.a @ directions)
+        problem = self.problem
         heads, bias = group_lasso(
-            atoms, self.y, self.lam, outputs=self.outputs, cost=self.cost, beta=network.beta
+            atoms,
+            problem.y,
+            problem.lam,
+            outputs=network.widths[-1],
+            cost=problem.cost,
+            beta=problem.beta,
         )
         sizes = np.sqrt(np.linalg.norm(heads, axis=1))
         return network.with_weights(

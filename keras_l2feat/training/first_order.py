@@ -1,22 +1,21 @@
 """The paper's way: Adam, then full-batch gradient descent [Jacot et al. 2022, Fig. 2]."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.errors import Interrupted, bad_argument, keeping
-from keras_l2feat.training.run import WINDOW, Result, Run
+from keras_l2feat.training.run import Budget, Result, Run
 from keras_l2feat.types import Arrays, ValueAndGradient
 
 __all__ = ["minimize"]
 
 LEARNING_RATE = 1e-2  # Adam's at the start, cosine to 0
-GROWTH, SHRINK = (
-    1.2,
-    0.5,
-)  # of the descent's step, after a step that was accepted and one that was not
+# of the descent's step, after a step that was accepted and one that was not
+GROWTH, SHRINK = 1.2, 0.5
 SUFFICIENT = 0.1  # share of the first-order decrease that a step must bring
 SMALLEST = 1e-12  # step below which no descent is left in float64
 
@@ -24,26 +23,22 @@ SMALLEST = 1e-12  # step below which no descent is left in float64
 def minimize(
     value_and_gradient: ValueAndGradient,
     start: Arrays,
+    budget: Budget = Budget(),
     *,
-    max_iterations: int = 3000,
     optimizer: Any = None,
     adam_share: float = 0.7,
-    tolerance: float = 1e-6,
-    window: int = WINDOW,
-    seconds: float | None = None,
     callback: Callable | None = None,
     quiet: bool = False,
 ) -> Result:
     """Minimize a function of a list of arrays by Adam, then by gradient descent with backtracking.
 
     Args:
-        value_and_gradient, start, max_iterations, window, seconds, callback, quiet: as for
-            `lbfgs.minimize`.
+        value_and_gradient, start, callback, quiet: as for `lbfgs.minimize`.
+        budget: when to stop. Its tolerance ends gradient descent only: the loss of the first part
+            is not monotone, so that part always runs its share.
         optimizer: any Keras optimizer for the first part; by default Adam with a cosine schedule
             from 1e-2.
-        adam_share: share of `max_iterations` given to it, between 0 and 1.
-        tolerance: relative decrease over `window` iterations below which gradient descent stops;
-            the first part always runs its share, as its loss is not monotone.
+        adam_share: share of the iterations given to it, between 0 and 1.
 
     Returns: a `Result`.
 
@@ -52,23 +47,16 @@ def minimize(
     """
     if not 0 <= adam_share <= 1:
         raise bad_argument("adam_share", "between 0 and 1", adam_share)
-    adam_steps = round(adam_share * max_iterations)
-    options: dict = {"seconds": seconds, "callback": callback, "quiet": quiet}
-    first = Run(start, max_iterations=adam_steps, description="Adam", **options)
+    steps = round(adam_share * budget.iterations)
+    shown: dict = {"callback": callback, "quiet": quiet}
+    share = replace(budget, iterations=steps, tolerance=0.0)
+    first = Run(start, share, description="Adam", **shown)
     with keeping(first.result), first:
-        _adam(first, value_and_gradient, optimizer, adam_steps)
+        _adam(first, value_and_gradient, optimizer, steps)
     if first.result.reason != "max_iterations":
         return first.result
-    if seconds is not None:
-        options["seconds"] = max(0.0, seconds - first.result.seconds)
-    second = Run(
-        first.result.arrays,
-        max_iterations=max_iterations - adam_steps,
-        tolerance=tolerance,
-        window=window,
-        description="descent",
-        **options,
-    )
+    rest = budget.left(steps, first.result.seconds)
+    second = Run(first.result.arrays, rest, description="descent", **shown)
     try:
         with keeping(second.result), second:
             _gradient_descent(second, value_and_gradient)
@@ -98,7 +86,7 @@ def _gradient_descent(run, value_and_gradient):
     arrays = run.result.arrays
     value, gradients = run.evaluate(value_and_gradient, arrays)
     rate = 0.1
-    while run.result.iterations < run.max_iterations and rate > SMALLEST:
+    while run.going and rate > SMALLEST:
         decrease = SUFFICIENT * rate * sum(float(np.vdot(g, g)) for g in gradients)
         trial = [array - rate * gradient for array, gradient in zip(arrays, gradients)]
         trial_value, trial_gradients = run.evaluate(value_and_gradient, trial)

@@ -1,26 +1,29 @@
 """Full-batch training of Keras models and of networks as arrays."""
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from keras_l2feat import regularizers
 from keras_l2feat.backend import require_tensorflow
-from keras_l2feat.data import Dataset, load
+from keras_l2feat.data import load
 from keras_l2feat.errors import InputError, Interrupted, bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import data_term
+from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.training import first_order, lbfgs
 from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.model_gradient import ModelObjective
+from keras_l2feat.training.run import Budget
 from keras_l2feat.types import Cost, Data, Model
 
 __all__ = ["Fit", "fit"]
 
-METHODS = {"lbfgs": lbfgs.minimize, "adam": first_order.minimize}
+METHODS: dict[str, Callable] = {"lbfgs": lbfgs.minimize, "adam": first_order.minimize}
 OPTIONS = {"lbfgs": {"window"}, "adam": {"window", "optimizer", "adam_share"}}  # of its own
 
 
@@ -58,7 +61,7 @@ def fit(
     lam: float | None = None,
     cost: Cost | None = None,
     method: str = "lbfgs",
-    max_iterations: int = 3000,
+    iterations: int = 3000,
     tolerance: float = 1e-6,
     seconds: float | None = None,
     batch_size: int | None = None,
@@ -83,9 +86,9 @@ def fit(
             ends linearly their logits), "squared" or a function `(outputs, y) -> scalar`. By
             default the loss that the model is compiled with, and else the data set's usual one.
         method: "lbfgs", or "adam" for the paper's Adam followed by gradient descent.
-        max_iterations: at most so many iterations, each one full batch.
+        iterations: the greatest number of iterations, each one full batch.
         tolerance: stop when the loss fell by less than this share of itself over 20 iterations.
-        seconds: wall-clock budget, `None` for none.
+        seconds: wall-clock time after which to stop, `None` for no limit.
         batch_size: points in memory at a time (the gradients are still of the full batch), `None`
             for all.
         callbacks: Keras callbacks; an iteration is an epoch to them. What they change in the model
@@ -108,7 +111,7 @@ def fit(
     Example:
     >>> from keras_l2feat import models
     >>> model = models.mlp(784, (20, 20), 3, lam=1e-3)
-    >>> fitted = fit(model, "mnist-789-42", max_iterations=5, quiet=True)
+    >>> fitted = fit(model, "mnist-789-42", iterations=5, quiet=True)
     >>> len(fitted.history["loss"])
     6
     """
@@ -120,44 +123,26 @@ def fit(
             f"Method {method!r} has no option {name!r}. "
             f"Options: {', '.join(sorted(OPTIONS[method]))}."
         )
+    own = {"window": options.pop("window")} if "window" in options else {}
+    budget = Budget(iterations, tolerance, seconds, **own)
+    minimize = functools.partial(METHODS[method], quiet=quiet, **options)
     import tensorflow as tf
 
     if not isinstance(data, tf.data.Dataset):
         data = load(data)
     model = network
     if isinstance(network, DenseNetwork):
-        if lam is None:
-            raise bad_argument("lam", "given with a DenseNetwork", lam)
+        problem = Problem.of(network, data, lam, cost)
         if not callbacks:
-            problem = _Arrays(network, data, lam, _own_cost(data, cost), dtype, batch_size)
-            return _fit(
-                problem,
-                None,
-                (),
-                METHODS[method],
-                max_iterations,
-                tolerance,
-                seconds,
-                quiet,
-                options,
-            ).unless_interrupted()
-        model, cost = network.to_model(dtype=dtype, lam=lam), _own_cost(data, cost)
+            course = _Arrays(network, problem, dtype, batch_size)
+            return _fit(course, None, (), minimize, budget).unless_interrupted()
+        model, cost = network.to_model(dtype=dtype, lam=problem.lam), problem.cost
     elif not isinstance(network, keras.Model):
         raise bad_argument("network", "a Keras model or a DenseNetwork", network)
     if lam is not None:
         regularizers.regularize(model, lam)
-    problem = _problem(model, data, data_term(model, data, cost), dtype, batch_size)
-    fitted = _fit(
-        problem,
-        model,
-        callbacks,
-        METHODS[method],
-        max_iterations,
-        tolerance,
-        seconds,
-        quiet,
-        options,
-    )
+    course = _course(model, data, data_term(model, data, cost), dtype, batch_size)
+    fitted = _fit(course, model, callbacks, minimize, budget)
     fitted.network = model if model is network else DenseNetwork.from_model(model)
     return fitted.unless_interrupted()
 
@@ -165,22 +150,13 @@ def fit(
 class _Arrays:
     """A dense network, as the compiled step that all widths share sees it."""
 
-    def __init__(self, network, data, lam, cost, dtype, batch_size):
-        if isinstance(data, Dataset) and isinstance(cost, str):
-            data.check_widths(network.widths)
-        self.objective = Objective(
-            data,
-            lam,
-            cost=cost,
-            activation=network.activation,
-            beta=network.beta,
-            dtype=dtype,
-            batch_size=batch_size,
-        )
+    def __init__(self, network, problem, dtype, batch_size):
+        problem.check(network)
+        self.objective = Objective(problem, dtype=dtype, batch_size=batch_size)
         self.start = self.balanced(self.objective.encode(network))
 
     def balanced(self, arrays):
-        return balance(arrays, self.objective.activation)
+        return balance(arrays, self.objective.problem.activation)
 
     def network(self, arrays):
         return self.objective.decode(arrays)
@@ -220,14 +196,7 @@ class _AnyModel:
         return self.objective.arrays()
 
 
-def _own_cost(data, cost):
-    """The cost for a network as arrays: the given, or the data set's own."""
-    if cost is None and not isinstance(data, Dataset):
-        raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
-    return cost or data.cost
-
-
-def _problem(model, data, term, dtype, batch_size):
+def _course(model, data, term, dtype, batch_size):
     """The fast form where the model is a chain of dense layers that all train and its data term is
     one of Z_L, the general one elsewhere."""
     try:
@@ -238,28 +207,21 @@ def _problem(model, data, term, dtype, batch_size):
     trains = all(weight.trainable for weight in model.weights)
     if network is None or term.chain is None or not trains:
         return _AnyModel(model, data, term.outputs, batch_size)
-    return _DenseModel(model, network, data, lam, term.chain, dtype, batch_size)
+    problem = Problem.of(network, data, lam, term.chain)
+    return _DenseModel(model, network, problem, dtype, batch_size)
 
 
-def _fit(problem, model, callbacks, minimize, max_iterations, tolerance, seconds, quiet, options):
+def _fit(course, model, callbacks, minimize, budget):
     """Run the optimizer, again from wherever callbacks move the model; what Ctrl-C cuts short is
     told by the reason."""
     fitted, began = Fit(model), time.monotonic()
-    watcher = _Watcher(problem, model, callbacks, fitted.history) if callbacks else None
-    start = problem.start
+    watcher = _Watcher(course, model, callbacks, fitted.history) if callbacks else None
+    start = course.start
     while True:
         offset = time.monotonic() - began
+        rest = budget.left(fitted.iterations, offset)
         try:
-            result = minimize(
-                problem.objective,
-                start,
-                max_iterations=max_iterations - fitted.iterations,
-                tolerance=tolerance,
-                seconds=None if seconds is None else max(0.0, seconds - offset),
-                callback=watcher,
-                quiet=quiet,
-                **options,
-            )
+            result = minimize(course.objective, start, rest, callback=watcher)
         except Interrupted as stop:
             result = stop.best
         first = 1 if fitted.history["loss"] else 0
@@ -271,11 +233,11 @@ def _fit(problem, model, callbacks, minimize, max_iterations, tolerance, seconds
         if watcher is None or watcher.moved is None or fitted.reason == "interrupted":
             break
         start, watcher.moved = watcher.moved, None
-    arrays = problem.balanced(result.arrays)
-    fitted.network = problem.network(arrays)
+    arrays = course.balanced(result.arrays)
+    fitted.network = course.network(arrays)
     if watcher is not None and watcher.end():
-        arrays = problem.read()
-    fitted.loss = float(problem.objective(arrays)[0])
+        arrays = course.read()
+    fitted.loss = float(course.objective(arrays)[0])
     fitted.seconds = time.monotonic() - began
     return fitted
 
@@ -284,10 +246,10 @@ class _Watcher:
     """Shows each iteration to Keras callbacks as an epoch, and notices when they change the
     model."""
 
-    def __init__(self, problem, model, callbacks, history):
+    def __init__(self, course, model, callbacks, history):
         import keras
 
-        self._problem, self._model, self._history = problem, model, history
+        self._course, self._model, self._history = course, model, history
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
         self._callbacks.set_params({"steps": 1})
         # the end of a batch is where a callback shows the others other weights than it trains on
@@ -295,27 +257,26 @@ class _Watcher:
         self._epoch = 0
         self.moved = None
         model.stop_training = False
-        problem.network(problem.start)
+        course.network(course.start)
         self._callbacks.on_train_begin()
         self._callbacks.on_epoch_begin(0)
 
     def __call__(self, iteration, value, arrays):
-        self._problem.network(arrays)
+        self._course.network(arrays)
         before = self._weights()
         logs = {"loss": value}
         if self._watched:
             self._callbacks.on_train_batch_begin(0)
             self._callbacks.on_train_batch_end(0)
-        for (
-            callback
-        ) in self._callbacks.callbacks:  # one by one: the list would hand them a copy of the logs
+        # one by one: the list would hand them a copy of the logs
+        for callback in self._callbacks.callbacks:
             callback.on_epoch_end(self._epoch, logs)
         self._epoch += 1
         self._callbacks.on_epoch_begin(self._epoch)
         for key in logs.keys() - {"loss"}:
             self._history.setdefault(key, []).append(logs[key])
         if self._changed(before):
-            self.moved = self._problem.read()
+            self.moved = self._course.read()
         return self.moved is not None or self._model.stop_training
 
     def end(self) -> bool:

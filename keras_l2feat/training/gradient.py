@@ -11,6 +11,7 @@ and only costs norm, so no minimum is lost, norms and angles stay what they are,
 smaller the fewer dimensions there are (785 → 591 for 1000 digits, 785 → 42 for 42).
 """
 
+import copy
 import functools
 from typing import Any
 
@@ -19,10 +20,9 @@ import numpy as np
 from keras_l2feat.activations import ACTIVATIONS, append_bias
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
-from keras_l2feat.data import Dataset
-from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.types import Arrays, Cost, Data, Tensor
+from keras_l2feat.objectives.problem import Problem
+from keras_l2feat.types import Arrays, Tensor
 
 __all__ = ["Objective"]
 
@@ -32,67 +32,47 @@ BASIS_LIMIT = 4096  # inputs beyond which the basis is not sought: its cost grow
 
 
 class Objective:
-    """The loss of one data set at one λ, for dense networks of every width, alone or many at once.
+    """The loss of a problem, for dense networks of every width, alone or many at once.
 
     Args:
-        data: a `data.Dataset`, or a `tf.data.Dataset` of finite batches `(x, y)`, each evaluation
-            one pass over it, so that memory is that of one batch.
-        lam: λ ≥ 0.
-        cost: name or function (see `costs`); by default the usual one of the data set.
-        activation: name of σ (a key of `activations.ACTIVATIONS`).
-        beta: amount of bias β ≥ 0.
+        problem: what is minimized. Each evaluation is one pass over its data; of a
+            `tf.data.Dataset` one batch is in memory at a time.
         dtype: "float64" or "float32", of everything computed.
         batch_size: points a piece, `None` for all at once; a smaller number bounds the memory for
             activations.
 
-    Attributes: `lam`, `beta`, `activation`, `dtype` as given; `cost` as resolved.
-
-    Raises:
-        InputError: λ or β negative, an unknown cost, `cost` missing for a `tf.data.Dataset`.
+    Attributes: `problem` and `dtype` as given.
     """
 
     def __init__(
-        self,
-        data: Data,
-        lam: float,
-        *,
-        cost: Cost | None = None,
-        activation: str = "relu",
-        beta: float = 1.0,
-        dtype: str = "float64",
-        batch_size: int | None = None,
+        self, problem: Problem, *, dtype: str = "float64", batch_size: int | None = None
     ) -> None:
         require_tensorflow()
         import tensorflow as tf
 
-        if not lam >= 0:
-            raise bad_argument("lam", "at least 0", lam)
-        self.lam, self.beta, self.activation, self.dtype = (
-            float(lam),
-            float(beta),
-            activation,
-            dtype,
-        )
+        self.problem, self.dtype = problem, dtype
         self._basis = None
-        if isinstance(data, Dataset):
-            self.cost = cost or data.cost
-            self._basis = _basis(data.x_train, self.beta)
+        data, beta = problem.data, problem.beta
+        if problem.streamed:
+            self._batches = data.map(
+                lambda x, y: (_flat_with_bias(tf.cast(x, dtype), beta), y)
+            ).prefetch(2)
+        else:
+            self._basis = _basis(data.x_train, beta)
             self._batches = [
                 (tf.constant(self._inputs(x), dtype), tf.constant(y))
                 for x, y in zip(
                     _pieces(data.x_train, batch_size), _pieces(data.y_train, batch_size)
                 )
             ]
-        else:
-            if cost is None:
-                raise bad_argument("cost", "given where the data is a tf.data.Dataset", cost)
-            self.cost = cost
-            self._batches = data.map(
-                lambda x, y: (_flat_with_bias(tf.cast(x, dtype), self.beta), y)
-            ).prefetch(2)
-        cost_function(self.cost)  # an unknown name is told here
         x, y = next(iter(self._batches))
         self._sample = np.asarray(x[:SAMPLE], dtype=np.float64), y[:SAMPLE]
+
+    def at(self, lam: float) -> "Objective":
+        """The loss at another λ, on the same tensors."""
+        other = copy.copy(self)
+        other.problem = self.problem.at(lam)
+        return other
 
     def __call__(self, weights: Arrays) -> tuple:
         """Value and gradient.
@@ -106,17 +86,15 @@ class Objective:
         """
         import tensorflow as tf
 
-        tensors, beta = (
-            [tf.constant(weight) for weight in weights],
-            tf.constant(self.beta, self.dtype),
-        )
+        problem, tensors = self.problem, [tf.constant(weight) for weight in weights]
+        beta = tf.constant(problem.beta, self.dtype)
         gradients: Any = None
         count, value = 0, 0.0
         for x, y in self._batches:
             size = len(x)
             step = _compiled_step(
-                self.cost,
-                self.activation,
+                problem.cost,
+                problem.activation,
                 self.dtype,
                 len(weights),
                 weights[0].ndim,
@@ -133,12 +111,12 @@ class Objective:
             )
             count += size
         norm = sum(np.square(weight).sum(axis=(-1, -2)) for weight in weights)
-        gradients = [g / count + 2 * self.lam * weight for g, weight in zip(gradients, weights)]
-        return value / count + self.lam * norm, gradients
+        gradients = [g / count + 2 * problem.lam * weight for g, weight in zip(gradients, weights)]
+        return value / count + problem.lam * norm, gradients
 
     def _inputs(self, x):
         """A_0 in the basis, float64."""
-        a = append_bias(x, self.beta)
+        a = append_bias(x, self.problem.beta)
         return a if self._basis is None else a @ self._basis
 
     def representation(self, weights: Arrays) -> np.ndarray:
@@ -146,15 +124,19 @@ class Objective:
         `(n, n_l + 1)` float64."""
         a = self._sample[0]
         for weight in weights:
-            a = append_bias(ACTIVATIONS[self.activation].values(a @ weight), self.beta)
+            a = self._activated(a @ weight)
         return a
 
     def cost_above(self, z: Tensor, weights: Arrays) -> float:
         """C on the sample of `representation` where the layer below the given last weights has
         pre-activation z."""
         for weight in weights:
-            z = append_bias(ACTIVATIONS[self.activation].values(z), self.beta) @ weight
-        return float(cost_function(self.cost)(z, self._sample[1]))
+            z = self._activated(z) @ weight
+        return float(cost_function(self.problem.cost)(z, self._sample[1]))
+
+    def _activated(self, z):
+        values = ACTIVATIONS[self.problem.activation].values(z)
+        return append_bias(values, self.problem.beta)
 
     def encode(self, network: DenseNetwork) -> list:
         """A network's weights as this objective takes them: in its dtype, W_1 in the basis of the
@@ -167,7 +149,7 @@ class Objective:
         """The network of weights from `encode`; it has no part of W_1 that the data do not see."""
         first, *rest = (np.asarray(weight, dtype=np.float64) for weight in weights)
         first = first if self._basis is None else self._basis @ first
-        return DenseNetwork((first, *rest), activation=self.activation, beta=self.beta)
+        return DenseNetwork((first, *rest), self.problem.activation, self.problem.beta)
 
 
 def _flat_with_bias(x, beta):
@@ -210,19 +192,15 @@ def _compiled_step(cost, activation, dtype, depth, rank, y_dtype, y_rank):
     all widths."""
     import tensorflow as tf
 
-    if activation not in ACTIVATIONS:
-        raise bad_argument("activation", f"one of {sorted(ACTIVATIONS)}", activation)
     activate, loss = ACTIVATIONS[activation].tensor, cost_function(cost)
 
     def outputs(weights, a, beta):
-        z = tf.einsum(
-            "ni,...ij->...nj", a, weights[0]
-        )  # one product for all runs, where matmul makes one for each
+        # one product for all runs, where matmul makes one for each
+        z = tf.einsum("ni,...ij->...nj", a, weights[0])
         for weight in weights[1:]:
             width = tf.shape(z)[-1]
-            bias = tf.reduce_sum(
-                weight[..., width:, :], axis=-2, keepdims=True
-            )  # 0 where there is no bias row
+            # the bias row, or 0 where there is none
+            bias = tf.reduce_sum(weight[..., width:, :], axis=-2, keepdims=True)
             z = tf.matmul(activate(z), weight[..., :width, :]) + beta * bias
         return z
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_l2feat.errors import keeping
-from keras_l2feat.training.run import WINDOW, Result, Run
+from keras_l2feat.training.run import Budget, Result, Run
 from keras_l2feat.types import Arrays, ValueAndGradient
 
 __all__ = ["Result", "minimize", "minimize_many"]
@@ -30,29 +30,22 @@ TRIALS = 30  # points tried for one step: 2⁻³⁰ of it is below what moves a 
 def minimize(
     value_and_gradient: ValueAndGradient,
     start: Arrays,
+    budget: Budget = Budget(),
     *,
-    max_iterations: int = 3000,
-    tolerance: float = 1e-6,
-    window: int = WINDOW,
-    seconds: float | None = None,
     callback: Callable | None = None,
     quiet: bool = False,
     description: str = "L-BFGS",
 ) -> Result:
     """Minimize a function of a list of arrays.
 
-    Stops when the value fell by less than `tolerance` of itself over `window` iterations. The
-    gradient norm is not consulted: at a minimum of a ReLU network many points lie on a kink and it
-    does not vanish.
+    Decrease of the value decides when it has converged. The gradient norm is not consulted: at a
+    minimum of a ReLU network many points lie on a kink and it does not vanish.
 
     Args:
         value_and_gradient: takes a list of arrays like `start`, returns `(value, gradients)`, the
             gradients shaped alike; the answers may be tensors.
         start: list of arrays, any shapes, float32 or float64.
-        max_iterations: at most so many iterations.
-        tolerance: relative decrease over `window` iterations below which to stop; 0 never stops so.
-        window: iterations.
-        seconds: wall-clock budget, None for none.
+        budget: when to stop.
         callback: called after each iteration as `callback(iteration, value, arrays)`; a true answer
             stops.
         quiet: no progress bar.
@@ -62,18 +55,9 @@ def minimize(
 
     Raises:
         Interrupted: by Ctrl-C; its `best` is the `Result` so far.
-        InputError: the value at the start is not finite, or an argument is out of range.
+        InputError: the value at the start is not finite.
     """
-    run = Run(
-        start,
-        max_iterations=max_iterations,
-        tolerance=tolerance,
-        window=window,
-        seconds=seconds,
-        callback=callback,
-        quiet=quiet,
-        description=description,
-    )
+    run = Run(start, budget, callback=callback, quiet=quiet, description=description)
     with keeping(run.result):
         return _answered([run], lambda points: [value_and_gradient(points[0])])[0]
 
@@ -81,10 +65,7 @@ def minimize(
 def minimize_many(
     value_and_gradient: ValueAndGradient,
     starts: list[Arrays],
-    *,
-    max_iterations: int = 3000,
-    tolerance: float = 1e-6,
-    **options,
+    budget: Budget = Budget(),
 ) -> list:
     """Run `minimize` from each start, the points of all evaluated in one call.
 
@@ -95,7 +76,7 @@ def minimize_many(
         value_and_gradient: takes a list of arrays, each with one leading dimension, such as
             `training.Objective`.
         starts: S lists of arrays, all of the same shapes.
-        max_iterations, tolerance, **options: of `minimize`; no bar is shown.
+        budget: when each stops.
 
     Returns: S `Result`s in the order of the starts.
     """
@@ -104,8 +85,7 @@ def minimize_many(
         values, gradients = value_and_gradient([np.stack(arrays) for arrays in zip(*points)])
         return [(value, list(pieces)) for value, *pieces in zip(values, *gradients)]
 
-    options.update(max_iterations=max_iterations, tolerance=tolerance, quiet=True)
-    return _answered([Run(start, **options) for start in starts], evaluate)
+    return _answered([Run(start, budget, quiet=True) for start in starts], evaluate)
 
 
 def _answered(runs, evaluate):
@@ -155,7 +135,7 @@ def _search(run):
         value, gradient, _ = yield from ask(x)
         model, restarted = _Dense if x.size <= DENSE else _Limited, np.inf
         inverse_hessian = model()
-        while run.result.iterations < run.max_iterations:
+        while run.going:
             direction = -inverse_hessian.times(gradient)
             found = yield from _line_search(
                 ask, x, value, gradient, direction, first=not inverse_hessian

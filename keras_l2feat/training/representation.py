@@ -8,20 +8,19 @@ fitted = representation.fit(network, "mnist-789-42", lam=1e-2)
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from keras_l2feat import regularizers
-from keras_l2feat.data import load
 from keras_l2feat.errors import Interrupted, bad_argument, keeping
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.objectives.data_term import chain_cost
+from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.training import first_order, lbfgs
 from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.fitting import Fit
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.representation_objective import FORMS, RepresentationObjective
-from keras_l2feat.training.run import Run
+from keras_l2feat.training.run import Budget, Run
 from keras_l2feat.types import Cost, Data, Model
 
 __all__ = ["RIDGES", "data_start", "fit"]
@@ -42,7 +41,7 @@ def fit(
     form: str = "coordinates",
     ridges: Sequence[float] | None = None,
     method: str = "lbfgs",
-    max_iterations: int = 3000,
+    iterations: int = 3000,
     tolerance: float = 1e-6,
     window: int = 100,
     seconds: float | None = None,
@@ -67,11 +66,11 @@ def fit(
         method: "lbfgs"; "adam", or any other Keras optimizer by `optimizer=`; or
             "projected-descent", the paper's projected gradient descent with a backtracked step,
             which takes neither form nor ridges.
-        max_iterations: at most so many iterations, shared evenly by the stages, what one leaves
+        iterations: the greatest number of iterations, shared evenly by the stages, what one leaves
             going to the next.
         tolerance, window: stop a stage when its value fell by less than `tolerance` of itself over
             `window` iterations.
-        seconds: wall-clock budget.
+        seconds: wall-clock time after which to stop, `None` for no limit.
         callback: called as `callback(iteration of the stage, value, arrays)`; a true answer stops
             the stage.
         dtype: "float64" or "float32" to compute in.
@@ -88,15 +87,11 @@ def fit(
 
     Reference: [Jacot et al. 2022, §3.1, eq. 3.3].
     """
-    data = load(data)
+    problem = Problem.of(network, data, lam, cost)
     model = None if isinstance(network, DenseNetwork) else network
     if model is not None:
-        lam = regularizers.amount(model) if lam is None else lam
-        cost = chain_cost(model, data, cost)
         network = DenseNetwork.from_model(model)
-    if lam is None:
-        raise bad_argument("lam", "given with a DenseNetwork", lam)
-    data.check_widths(network.widths)
+    problem.check(network)
     if method not in METHODS:
         raise bad_argument("method", f"one of {sorted(METHODS)}", method)
     if form not in FORMS:
@@ -104,37 +99,22 @@ def fit(
     descent = method == "projected-descent"
     minimize: Callable = lbfgs.minimize if method == "lbfgs" else _adam
     stages: tuple = (None,) if descent else (RIDGES[form] if ridges is None else tuple(ridges))
-    problem: dict = {
-        "cost": cost,
-        "activation": network.activation,
-        "beta": network.beta,
-        "dtype": dtype,
-    }
+    budget = Budget(iterations, tolerance, seconds, window)
+    shown: dict = {"callback": callback, "quiet": quiet}
     began, fitted = time.monotonic(), Fit(network)
     for stage, ridge in enumerate(stages):
         spent = time.monotonic() - began
-        limits: dict = {
-            "max_iterations": (max_iterations - fitted.iterations) // (len(stages) - stage),
-            "tolerance": tolerance,
-            "window": window,
-            "seconds": None
-            if seconds is None
-            else max(0.0, seconds - spent) / (len(stages) - stage),
-            "callback": callback,
-            "quiet": quiet,
-        }
+        share = _share(budget.left(fitted.iterations, spent), len(stages) - stage)
         if descent:
-            result, network = _projected_descent(network, data, lam, problem, limits)
+            result, network = _projected_descent(network, problem, dtype, share, shown)
         else:
-            objective = RepresentationObjective(data, lam, form=form, ridge=ridge, **problem)
-            if (
-                stage == 0 or form != "tikhonov"
-            ):  # free representations go on as they are, whatever the ridge
+            objective = RepresentationObjective(problem, form=form, ridge=ridge, dtype=dtype)
+            # free representations go on as they are, whatever the ridge
+            if stage == 0 or form != "tikhonov":
                 start = objective.encode(network)
+            shown["description"] = f"ridge {ridge:g}"
             try:
-                result = minimize(
-                    objective, start, description=f"ridge {ridge:g}", **limits, **options
-                )
+                result = minimize(objective, start, share, **shown, **options)
             except Interrupted as stop:
                 result = stop.best
             start, network = result.arrays, objective.decode(result.arrays)
@@ -146,7 +126,7 @@ def fit(
         if result.reason == "interrupted":
             break
     network = network.with_weights(balance(network.weights, network.activation))
-    weights = Objective(data, lam, **{**problem, "dtype": "float64"})
+    weights = Objective(problem)
     fitted.loss = float(weights(weights.encode(network))[0])
     fitted.seconds = time.monotonic() - began
     fitted.network = network
@@ -154,6 +134,12 @@ def fit(
         network.into_model(model)
         fitted.network = model
     return fitted.unless_interrupted()
+
+
+def _share(budget, count):
+    """One of `count` even parts of a budget."""
+    seconds = None if budget.seconds is None else budget.seconds / count
+    return replace(budget, iterations=budget.iterations // count, seconds=seconds)
 
 
 def data_start(
@@ -166,11 +152,9 @@ def data_start(
         data: a `data.Dataset` or its name.
         hidden: hidden widths `(n_1, …, n_{L-1})`.
     """
-    data = load(data)
-    network = DenseNetwork.random(
-        (data.x_train.shape[1], *hidden, data.outputs), activation=activation, beta=beta, seed=seed
-    )
-    weights, a = [], network.augment(data.x_train)
+    problem = Problem(data, 0.0, activation=activation, beta=beta)
+    network = problem.random(hidden, seed)
+    weights, a = [], network.augment(problem.x)
     for weight in network.weights:
         z = a @ weight
         scale = np.sqrt(np.mean(z**2)) or 1.0
@@ -179,13 +163,11 @@ def data_start(
     return network.with_weights(weights)
 
 
-def _adam(objective, start, *, description, optimizer=None, adam_share=1.0, **limits):
-    return first_order.minimize(
-        objective, start, optimizer=optimizer, adam_share=adam_share, **limits
-    )
+def _adam(objective, start, budget, *, description, adam_share=1.0, **options):
+    return first_order.minimize(objective, start, budget, adam_share=adam_share, **options)
 
 
-def _projected_descent(network, data, lam, problem, limits):
+def _projected_descent(network, problem, dtype, budget, shown):
     """Z ← P(Z − η ∂L_z/∂Z), with η halved until L_z falls [Jacot et al. 2022, eq. 3.3]:
     `(Result, network)`."""
     import tensorflow as tf
@@ -194,31 +176,28 @@ def _projected_descent(network, data, lam, problem, limits):
     from keras_l2feat.kernels import weights_from_representations
     from keras_l2feat.objectives.loss import activation_function
 
-    x, y = tf.constant(data.x_train, problem["dtype"]), tf.constant(data.y_train)
-    activation = activation_function(network.activation)
-    shape = {"activation": network.activation, "beta": network.beta}
+    x, y = tf.constant(problem.x, dtype), tf.constant(problem.y)
+    activation, beta = activation_function(problem.activation), problem.beta
+    loss = {"lam": problem.lam, "cost": problem.cost, "activation": activation, "beta": beta}
 
     @tf.function
     def gradient(representations):
         with tf.GradientTape() as tape:
             tape.watch(representations)
-            value = objectives.representation(
-                representations, (x, y), lam=lam, cost=problem["cost"] or data.cost, **shape
-            )
+            value = objectives.representation(representations, (x, y), **loss)
         return value.total, tape.gradient(value.total, representations)
 
     @tf.function
     def project(representations):
-        weights = weights_from_representations(x, representations, activation, beta=network.beta)
-        return objectives.forward(weights, x, activation, network.beta)
+        weights = weights_from_representations(x, representations, activation, beta=beta)
+        return objectives.forward(weights, x, activation, beta)
 
-    run = Run(
-        project([tf.constant(z, x.dtype) for z in network.forward(data.x_train)[0]]), **limits
-    )
+    start = project([tf.constant(z, x.dtype) for z in network.forward(problem.x)[0]])
+    run = Run(start, budget, **shown)
     with contextlib.suppress(Interrupted), keeping(run.result), run:
         point, rate = [tf.constant(z) for z in run.result.arrays], 1.0
         value, slopes = run.evaluate(gradient, point)
-        while run.result.iterations < run.max_iterations and rate > 1e-15:
+        while run.going and rate > 1e-15:
             trial = project([z - rate * slope for z, slope in zip(point, slopes)])
             trial_value, trial_slopes = run.evaluate(gradient, trial)
             if trial_value < value:
@@ -226,5 +205,5 @@ def _projected_descent(network, data, lam, problem, limits):
                 run.step(value, point)
             else:
                 rate /= 2
-    weights = weights_from_representations(x, run.result.arrays, activation, beta=network.beta)
+    weights = weights_from_representations(x, run.result.arrays, activation, beta=beta)
     return run.result, network.with_weights([weight.numpy() for weight in weights])

@@ -24,7 +24,8 @@ from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.types import Arrays, Cost, Data
+from keras_l2feat.objectives.problem import Problem
+from keras_l2feat.types import Arrays
 
 __all__ = ["FORMS", "RepresentationObjective"]
 
@@ -32,31 +33,23 @@ FORMS = ("coordinates", "projected", "tikhonov")
 
 
 class RepresentationObjective:
-    """The loss of one data set at one λ over V_1 … V_L.
+    """The loss of a problem over V_1 … V_L.
 
     The first layer's inputs never change: its system is diagonal in their singular basis, A_0 = U
     diag(s) Qᵀ, and is solved once.
 
     Args:
-        data: a `data.Dataset`.
-        lam: λ ≥ 0.
+        problem: what is minimized, on a data set in memory.
         form: one of `FORMS`.
         ridge: relative ridge r > 0 of every layer: ρ = r‖A‖²/N.
-        cost, activation, beta: as for `training.Objective`.
         dtype: "float64" or "float32", of everything computed.
+
+    Raises:
+        InputError: an unknown form, or a ridge that is not positive.
     """
 
     def __init__(
-        self,
-        data: Data,
-        lam: float,
-        *,
-        form: str,
-        ridge: float,
-        cost: Cost | None = None,
-        activation: str = "relu",
-        beta: float = 1.0,
-        dtype: str = "float64",
+        self, problem: Problem, *, form: str, ridge: float, dtype: str = "float64"
     ) -> None:
         require_tensorflow()
         import tensorflow as tf
@@ -65,24 +58,25 @@ class RepresentationObjective:
             raise bad_argument("form", f"one of {sorted(FORMS)}", form)
         if not 0 < ridge < float("inf"):
             raise bad_argument("ridge", "positive", ridge)
-        if not lam >= 0:
-            raise bad_argument("lam", "at least 0", lam)
-        self.form, self.lam, self.ridge = form, float(lam), float(ridge)
-        self.activation, self.beta, self.dtype = activation, float(beta), dtype
-        inputs = append_bias(data.x_train, self.beta)
+        self.problem, self.form = problem, form
+        self.ridge, self.dtype = float(ridge), dtype
+        inputs = append_bias(problem.x, problem.beta)
         u, s, qt = np.linalg.svd(inputs, full_matrices=False)
         kept = s > s[:1] * max(inputs.shape) * np.finfo(np.float64).eps
         self._u, self._s, self._q = u[:, kept], s[kept], qt[kept].T
         self._rho = self.ridge * np.sum(s**2) / len(inputs)
         self._first = [tf.constant(matrix, dtype) for matrix in self._first_layer()]
-        self._y = tf.constant(data.y_train)
+        self._y = tf.constant(problem.y)
         # as tensors of the dtype: a Python number would pass through float32
-        self._numbers = [tf.constant(number, dtype) for number in (self.lam, self.ridge)]
-        self._step = _compiled_step(form, cost or data.cost, activation, dtype)
+        self._numbers = [
+            *(tf.constant(number, dtype) for number in (problem.lam, ridge)),
+            problem.beta,
+        ]
+        self._step = _compiled_step(form, problem.cost, problem.activation, dtype)
 
     def __call__(self, arrays: Arrays) -> tuple:
         """Value (float) and gradients (list of arrays) at V_1 … V_L."""
-        value, gradients = self._step(arrays, *self._first, self._y, *self._numbers, self.beta)
+        value, gradients = self._step(arrays, *self._first, self._y, *self._numbers)
         return float(value), [gradient.numpy() for gradient in gradients]
 
     def _first_layer(self):
@@ -133,7 +127,7 @@ class RepresentationObjective:
             first, solve = arrays[0] / np.sqrt(s**2 + rho), coordinate_weights
         else:
             first, solve = s / (s**2 + rho) * (self._u.T @ arrays[0]), least_norm_weights
-        network = DenseNetwork((self._q @ first,), activation=self.activation, beta=self.beta)
+        network = DenseNetwork((self._q @ first,), self.problem.activation, self.problem.beta)
         z = self._u @ (s * first)
         for v in arrays[1:]:
             a = network.augment(network.activate(z))

@@ -4,7 +4,7 @@ when to stop."""
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,11 +12,40 @@ from keras_l2feat import progress
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.types import Arrays, ValueAndGradient
 
-__all__ = ["Result", "Run", "Stop"]
+__all__ = ["Budget", "Result", "Run", "Stop"]
 
-WINDOW = (
-    20  # iterations over which the relative decrease is measured: single L-BFGS steps can be tiny
-)
+
+@dataclass(frozen=True)
+class Budget:
+    """When a minimization ends.
+
+    Attributes:
+        iterations: the greatest number of iterations.
+        tolerance: the decrease over `window` iterations, relative to the value, below which it has
+            converged; 0 never ends it.
+        seconds: wall-clock time, `None` for any.
+        window: iterations over which the decrease is measured, as single steps of L-BFGS can be
+            tiny.
+
+    Raises:
+        InputError: one of them is negative.
+    """
+
+    iterations: int = 3000
+    tolerance: float = 1e-6
+    seconds: float | None = None
+    window: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "tolerance", "seconds", "window"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise bad_argument(name, "at least 0", value)
+
+    def left(self, iterations: int, seconds: float) -> "Budget":
+        """What is left of it after so many iterations and seconds."""
+        rest = None if self.seconds is None else max(0.0, self.seconds - seconds)
+        return replace(self, iterations=self.iterations - iterations, seconds=rest)
 
 
 @dataclass
@@ -60,24 +89,18 @@ class Run:
     def __init__(
         self,
         start: Arrays,
+        budget: Budget,
         *,
-        max_iterations: int,
-        tolerance: float = 0.0,
-        window: int = WINDOW,
-        seconds: float | None = None,
         callback: Callable | None = None,
         quiet: bool = False,
         description: str = "",
     ) -> None:
-        for name, value in {"tolerance": tolerance, "max_iterations": max_iterations}.items():
-            if not value >= 0:
-                raise bad_argument(name, "at least 0", value)
         self.result = Result([np.asarray(array) for array in start])
-        self.max_iterations = max_iterations
-        self._tolerance, self._seconds, self._callback = tolerance, seconds, callback
-        self._recent = deque(maxlen=window + 1)
+        self.budget = budget
+        self._callback = callback
+        self._recent = deque(maxlen=budget.window + 1)
         self._bar = progress.bar(
-            total=max_iterations, description=description, quiet=quiet, unit="step"
+            total=budget.iterations, description=description, quiet=quiet, unit="step"
         )
         self._began = time.monotonic()
 
@@ -89,9 +112,14 @@ class Run:
         self.result.seconds = time.monotonic() - self._began
         if kind is Stop:
             self.result.reason = error.args[0]
-        elif kind is None and self.result.iterations >= self.max_iterations:
+        elif kind is None and not self.going:
             self.result.reason = "max_iterations"
         return kind is Stop
+
+    @property
+    def going(self) -> bool:
+        """Whether there are iterations left."""
+        return self.result.iterations < self.budget.iterations
 
     def evaluate(self, value_and_gradient: ValueAndGradient, arrays: Arrays) -> tuple:
         """`(value, gradients)` of the function at a point, which is kept if it is the best yet."""
@@ -120,14 +148,11 @@ class Run:
         self._bar.set_postfix(loss=f"{result.value:.6g}", refresh=False)
         if self._callback is not None and self._callback(result.iterations, value, arrays):
             raise Stop("callback")
-        recent = self._recent
-        if (
-            self._tolerance
-            and len(recent) == recent.maxlen
-            and recent[0] - value <= self._tolerance * abs(value)
-        ):
+        recent, tolerance, seconds = self._recent, self.budget.tolerance, self.budget.seconds
+        full = len(recent) == recent.maxlen
+        if tolerance and full and recent[0] - value <= tolerance * abs(value):
             raise Stop("converged")
-        if self._seconds is not None and time.monotonic() - self._began > self._seconds:
+        if seconds is not None and time.monotonic() - self._began > seconds:
             raise Stop("seconds")
 
     def _record(self, value):

@@ -53,7 +53,7 @@ def test_in_model_fit_rays_reach_later_callbacks_and_the_history():
 def test_models_it_cannot_align_are_refused():
     wrong = models.mlp(784, (4,), 3, activation="tanh", lam=1e-2)
     with pytest.raises(InputError, match="'activation' must be positively homogeneous"):
-        training.fit(wrong, DATA, callbacks=[AlignNeurons()], max_iterations=2, quiet=True)
+        training.fit(wrong, DATA, callbacks=[AlignNeurons()], iterations=2, quiet=True)
     with pytest.raises(InputError, match="'every' must be at least 1"):
         AlignNeurons(every=0)
     assert np.isfinite(wrong.get_weights()[0]).all()
@@ -142,7 +142,7 @@ def test_the_order_does_not_matter_in_full_batch_training(tmp_path, first):
     others["early stopping"].mode = "max"
     seen = [align, *others.values()] if first else [*others.values(), align]
     model = compiled()
-    fitted = training.fit(model, DATA, callbacks=seen, max_iterations=8, quiet=True)
+    fitted = training.fit(model, DATA, callbacks=seen, iterations=8, quiet=True)
     assert on_exact_rays(model)
     assert on_exact_rays(keras.saving.load_model(tmp_path / "best.keras", compile=False))
     network = DenseNetwork.from_model(model)
@@ -160,7 +160,7 @@ def test_between_snaps_training_goes_on_from_its_own_weights():
     for more in ([], [Onlooker()]):
         model = models.mlp(784, (12,), 3, lam=1e-2)
         training.fit(
-            model, DATA, callbacks=[AlignNeurons(1.2, every=5), *more], max_iterations=9, quiet=True
+            model, DATA, callbacks=[AlignNeurons(1.2, every=5), *more], iterations=9, quiet=True
         )
         found.append(model.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*found))

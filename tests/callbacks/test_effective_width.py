@@ -8,6 +8,7 @@ from keras_l2feat import data, models
 from keras_l2feat.callbacks import EffectiveWidth
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -50,7 +51,7 @@ def test_gap_is_that_of_the_certificate():
     history = model.fit(
         digits.x_train, digits.y_train, batch_size=42, epochs=1, verbose=0, callbacks=[watch]
     )
-    [layer] = certify(DenseNetwork.from_model(model), digits, 1e-2, starts=20).layers
+    [layer] = certify(DenseNetwork.from_model(model), Problem(digits, 1e-2), starts=20).layers
     assert history.history["gap_1"][0] == pytest.approx(layer.gap, rel=1e-6)
     assert layer.gap > 0.1  # an untrained network of three neurons is too narrow
 

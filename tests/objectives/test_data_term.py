@@ -67,7 +67,7 @@ def test_training_and_evaluate_agree(build, units, end, loss, y):
     model = regularizers.regularize(build(units, end), 1e-3)
     model.compile("adam", loss)
     expected = model.evaluate(X, y, batch_size=30, verbose=0)
-    objective = training.fit(model, (X, y), max_iterations=0, quiet=True)
+    objective = training.fit(model, (X, y), iterations=0, quiet=True)
     # dense chains are balanced before: that leaves the outputs, and lowers λ Σ‖W‖²
     assert objective.loss <= expected + 1e-5
     penalty = float(sum(model.losses))
@@ -83,7 +83,7 @@ def test_labels_are_spread_for_losses_of_one_hot_targets(smoothing):
     model = chain(3, "softmax")
     model.compile("adam", LOSSES.CategoricalCrossentropy(label_smoothing=smoothing))
     expected = model.evaluate(X, np.eye(3)[THREE], batch_size=30, verbose=0)
-    fitted = training.fit(model, (X, THREE), max_iterations=0, quiet=True)
+    fitted = training.fit(model, (X, THREE), iterations=0, quiet=True)
     np.testing.assert_allclose(fitted.loss, expected, rtol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_labels_are_spread_for_losses_of_one_hot_targets(smoothing):
 )
 def test_without_a_compiled_loss_the_head_decides(build, units, end, loss, y):
     model = build(units, end)
-    fitted = training.fit(model, (X, y), max_iterations=0, quiet=True)
+    fitted = training.fit(model, (X, y), iterations=0, quiet=True)
     model.compile("adam", loss)
     np.testing.assert_allclose(
         fitted.loss, model.evaluate(X, y, batch_size=30, verbose=0), rtol=1e-5
@@ -112,7 +112,7 @@ def test_without_a_compiled_loss_the_head_decides(build, units, end, loss, y):
 )
 def test_what_is_ambiguous_is_refused(units, end, y):
     with pytest.raises(InputError, match=r"Compile the model with its loss|has \d outputs"):
-        training.fit(branches(units, end), (X, y), max_iterations=1, quiet=True)
+        training.fit(branches(units, end), (X, y), iterations=1, quiet=True)
 
 
 def test_losses_that_are_no_mean_of_one_output_are_refused():

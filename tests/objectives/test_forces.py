@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras_l2feat import data, objectives
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.training import lbfgs, representation
+from keras_l2feat.objectives import Problem
+from keras_l2feat.training import Budget, lbfgs, representation
 from keras_l2feat.training.representation_objective import RepresentationObjective
 
 
@@ -95,7 +96,7 @@ def test_forces_nearly_cancel_in_a_trained_network_and_in_free_representations()
     start = DenseNetwork.random((784, 10, 10, 3), seed=0)
     before = objectives.forces(start, digits, lam)
     trained = representation.fit(
-        start, digits, lam=lam, max_iterations=2000, tolerance=1e-9, quiet=True
+        start, digits, lam=lam, iterations=2000, tolerance=1e-9, quiet=True
     ).network
     after = objectives.forces(trained, digits, lam)
     assert max(after.stationarity) < 0.2 < min(before.stationarity)
@@ -103,10 +104,8 @@ def test_forces_nearly_cancel_in_a_trained_network_and_in_free_representations()
     for ratios in after.balance:
         assert np.nanmax(np.abs(np.log(ratios))) < 0.1
     ridge = 0.3
-    objective = RepresentationObjective(digits, lam, form="tikhonov", ridge=ridge)
-    free = lbfgs.minimize(
-        objective, objective.encode(start), max_iterations=800, tolerance=0, quiet=True
-    )
+    objective = RepresentationObjective(Problem(digits, lam), form="tikhonov", ridge=ridge)
+    free = lbfgs.minimize(objective, objective.encode(start), Budget(800, 0), quiet=True)
     assert objectives.forces(free.arrays, digits, lam, ridge).stationarity[-1] < 0.02
 
 

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
-from keras_l2feat.data import Dataset, load
+from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
+from keras_l2feat.objectives import Problem
 from keras_l2feat.plateau import certify, descent, growth, independent_trials, plateau_starts
 from keras_l2feat.theory import constructions
+from keras_l2feat.training import Budget
 
-DIGITS = load("mnist-789-42")
+DIGITS = Problem("mnist-789-42", 1e-2)
 
 
 def least(trials):
@@ -17,31 +19,27 @@ def least(trials):
 def test_digits_have_their_plateau_at_three_from_above_and_from_below():
     seen = []
     trials = descent(
-        DIGITS, 1e-2, [1, 2, 3, 4, 8], on_trial=seen.append, iterations=200, quiet=True
+        DIGITS, [1, 2, 3, 4, 8], on_trial=seen.append, budget=Budget(200, 1e-5), quiet=True
     )
     assert [trial.width for trial in trials] == [8, 4, 3, 2, 1]
     assert seen == trials
     (start,) = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(0.01,))
     assert start.width == 3
-    best = min(
-        trial.loss for trial in independent_trials(DIGITS, 1e-2, 8, (0, 1, 2), iterations=500)
-    )
+    best = min(trial.loss for trial in independent_trials(DIGITS, 8, (0, 1, 2), budget=Budget(500)))
     assert least(trials)[3] <= 1.005 * best
-    grown = growth(DIGITS, 1e-2, gap=0.1, quiet=True)
+    grown = growth(DIGITS, gap=0.1, quiet=True)
     assert grown[-1].gap <= 0.1
     assert grown[-1].loss <= 1.005 * best
     assert grown[-1].width <= 6
     for trial in trials:
         again = trial.network
         assert again.hidden == trial.widths
-        assert trial.loss == pytest.approx(
-            certify(again, DIGITS, 1e-2, starts=1, steps=1).loss, rel=1e-9
-        )
+        assert trial.loss == pytest.approx(certify(again, DIGITS, starts=1, steps=1).loss, rel=1e-9)
 
 
 @pytest.mark.slow
 def test_layers_find_their_own_widths():
-    trials = descent(DIGITS, 1e-2, [1, 5], per_layer=True, iterations=60, quiet=True)
+    trials = descent(DIGITS, [1, 5], per_layer=True, budget=Budget(60, 1e-5), quiet=True)
     sizes = [sum(trial.widths) for trial in trials]
     assert sizes == list(range(10, 1, -1))
     assert trials[-1].widths == (1, 1)
@@ -54,14 +52,11 @@ def test_one_hot_outputs_need_one_neuron_a_class():
     construction = constructions.one_hot(3, 6)
     data = Dataset("one-hot", construction.x.astype("float32"), construction.y.astype("float32"))
     trials = descent(
-        data,
-        1e-3,
+        Problem(data, 1e-3, beta=0.0),
         range(1, 7),
         depth=2,
-        beta=0.0,
         dtype="float64",
-        iterations=500,
-        tolerance=1e-9,
+        budget=Budget(500, 1e-9),
         quiet=True,
     )
     (start,) = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(1e-3,))
@@ -70,18 +65,18 @@ def test_one_hot_outputs_need_one_neuron_a_class():
 
 def test_bad_arguments_are_named():
     with pytest.raises(InputError, match="'widths' must be whole numbers of at least 1"):
-        descent(DIGITS, 1e-2, [])
+        descent(DIGITS, [])
     with pytest.raises(InputError, match="'start' must be at least the greatest width, 5"):
-        descent(DIGITS, 1e-2, [5], start=3)
+        descent(DIGITS, [5], start=3)
     with pytest.raises(InputError, match="'depth' must be at least 2"):
-        descent(DIGITS, 1e-2, [5], depth=1)
+        descent(DIGITS, [5], depth=1)
     with pytest.raises(InputError, match="'start' must be between"):
-        growth(DIGITS, 1e-2, start=5, width_limit=4)
+        growth(DIGITS, start=5, width_limit=4)
 
 
 @pytest.mark.slow
 def test_seeds_of_one_width_are_reproducible():
-    first, second = (independent_trials(DIGITS, 1e-2, 3, (0, 1), iterations=40) for _ in range(2))
+    first, second = (independent_trials(DIGITS, 3, (0, 1), budget=Budget(40)) for _ in range(2))
     assert [t.loss for t in first] == [t.loss for t in second]
     assert first[0].loss != first[1].loss
     assert np.isnan(first[0].gap)

@@ -7,8 +7,9 @@ import pytest
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.objectives.dual import conjugate, dual_bound
-from keras_l2feat.plateau.insertion import certify
+from keras_l2feat.plateau import insertion
 from keras_l2feat.training import covariance
 
 LAM = 1e-2
@@ -18,6 +19,10 @@ def problem(n=8, d=2, k=2, cost="squared", seed=0):
     generator = np.random.default_rng(seed)
     y = generator.standard_normal((n, k)) if cost == "squared" else np.arange(n) % k
     return generator.standard_normal((n, d)), y
+
+
+def certify(network, data, lam=LAM, cost=None, **options):
+    return insertion.certify(network, Problem.of(network, data, lam, cost), **options)
 
 
 def loss(network, data):
@@ -30,7 +35,7 @@ def test_global_minimum_is_certified():
     fitted = covariance.fit(
         DenseNetwork.random((2, 0, 2), beta=0.0), data, lam=LAM, tolerance=1e-6, quiet=True
     )
-    certificate = certify(fitted.network, data, LAM)
+    certificate = certify(fitted.network, data)
     assert certificate.enumerated
     assert certificate.loss == pytest.approx(loss(fitted.network, data), rel=1e-12)
     assert certificate.gap < 1e-4
@@ -47,7 +52,7 @@ def test_bound_holds_for_every_network(beta):
     ).loss
     for seed, width, scale in [(0, 1, 0.3), (1, 5, 1.0), (2, 30, 0.1), (3, 3, 5.0)]:
         network = DenseNetwork.random((2, width, 1), beta=beta, seed=seed, scale=scale)
-        certificate = certify(network, data, LAM)
+        certificate = certify(network, data)
         assert certificate.lower_bound <= best * (1 + 1e-9)
 
 
@@ -56,7 +61,7 @@ def test_inserting_the_named_neuron_lowers_the_loss_as_predicted():
     for widths, layer in [((3, 2, 2), 1), ((3, 3, 3, 2), 1), ((3, 3, 3, 2), 2)]:
         data = problem(10, 3, 2, seed=5)
         network = DenseNetwork.random(widths, seed=2)
-        found = certify(network, data, LAM, layers=[layer]).layers[0]
+        found = certify(network, data, layers=[layer]).layers[0]
         assert found.layer == layer
         assert found.gap > 0
         t = 1e-4
@@ -68,17 +73,17 @@ def test_inserting_the_named_neuron_lowers_the_loss_as_predicted():
 def test_live_neurons_score_one_at_a_stationary_point_of_their_outgoing_weights():
     data = problem(12, 2, 1, seed=1)
     network = DenseNetwork.random((2, 6, 1), seed=0)
-    spread = certify(network, data, LAM).layers[0].live
+    spread = certify(network, data).layers[0].live
     assert spread[0] < 0.9 or spread[1] > 1.1
-    assert spread[1] <= 1 + certify(network, data, LAM).layers[0].gap + 1e-12
+    assert spread[1] <= 1 + certify(network, data).layers[0].gap + 1e-12
 
 
 def test_dead_and_missing_neurons():
     data = problem()
-    certificate = certify(DenseNetwork.random((2, 0, 2), beta=0.0), data, LAM)
+    certificate = certify(DenseNetwork.random((2, 0, 2), beta=0.0), data)
     assert certificate.layers[0].live == (1.0, 1.0)
     assert certificate.layers[0].gap > 0
-    linear = certify(DenseNetwork.random((2, 2)), data, LAM)
+    linear = certify(DenseNetwork.random((2, 2)), data)
     assert linear.layers == ()
     assert linear.gap == 0.0
     assert linear.lower_bound is None
@@ -95,10 +100,10 @@ def test_crossentropy_bound_and_data_sets():
     network = DenseNetwork.random((2, 0, 3), beta=1.0)
     fitted = covariance.fit(network, (x, y), lam=LAM, tolerance=1e-6, quiet=True)
     data = Dataset("toy", x, y, classes=3)
-    certificate = certify(fitted.network, data, LAM)
+    certificate = certify(fitted.network, data)
     assert certificate.relative_gap <= 2e-5
     assert certificate.as_dict()["lower_bound"] == certificate.lower_bound
-    assert certify(network, data, LAM).lower_bound <= fitted.loss * (1 + 1e-9)
+    assert certify(network, data).lower_bound <= fitted.loss * (1 + 1e-9)
 
 
 def test_cost_as_a_function_has_gaps_but_no_bound():
@@ -106,7 +111,7 @@ def test_cost_as_a_function_has_gaps_but_no_bound():
 
     data = problem()
     network = DenseNetwork.random((2, 4, 2), seed=1)
-    named = certify(network, data, LAM, cost="squared")
+    named = certify(network, data, cost="squared")
     given = certify(
         network, data, LAM, cost=lambda z, y: tf.reduce_mean(tf.reduce_sum((z - y) ** 2, axis=1))
     )
@@ -117,9 +122,7 @@ def test_cost_as_a_function_has_gaps_but_no_bound():
 def test_searched_and_enumerated_agree():
     data = problem(8, 2, 2, seed=4)
     network = DenseNetwork.random((2, 3, 2), seed=1)
-    exact, searched = (
-        certify(network, data, LAM, method=method) for method in ("enumerate", "search")
-    )
+    exact, searched = (certify(network, data, method=method) for method in ("enumerate", "search"))
     assert not searched.enumerated
     assert searched.gap <= exact.gap + 1e-9
     assert searched.gap == pytest.approx(exact.gap, rel=1e-3)
@@ -130,7 +133,7 @@ def test_refusals():
     with pytest.raises(InputError, match="'lam' must be positive"):
         certify(network, problem(), 0.0)
     with pytest.raises(InputError, match="homogeneous"):
-        certify(DenseNetwork.random((2, 3, 2), activation="tanh"), problem(), LAM)
+        certify(DenseNetwork.random((2, 3, 2), activation="tanh"), problem())
 
 
 @pytest.mark.parametrize("cost", ["squared", "crossentropy"])

@@ -4,8 +4,9 @@
 import numpy as np
 import pytest
 
-from keras_l2feat import data
+from keras_l2feat.objectives import Problem
 from keras_l2feat.plateau import certify, descent, growth, plateau_starts
+from keras_l2feat.training import Budget
 
 
 def starts(trials, epsilon):
@@ -21,14 +22,11 @@ def test_bipartite_plateau_starts_at_a_quarter_of_n_squared(n):
     lam, edges = 1e-4, n * n // 4
     widths = [edges - 2, edges - 1, edges, edges + 1, 2 * edges]
     trials = descent(
-        data.load(f"bipartite:n={n}"),
-        lam,
+        Problem(f"bipartite:n={n}", lam, beta=0.0),
         widths,
         depth=2,
-        beta=0.0,
         dtype="float64",
-        iterations=2000,
-        tolerance=1e-9,
+        budget=Budget(2000, 1e-9),
     )
     losses = {trial.width: trial.loss for trial in trials}
     assert losses[edges] == pytest.approx(
@@ -42,27 +40,17 @@ def test_bipartite_plateau_starts_at_a_quarter_of_n_squared(n):
 
 @pytest.mark.slow
 def test_one_hot_outputs_need_as_many_neurons_as_classes():
-    trials = descent(
-        data.load("one-hot"),
-        1e-4,
-        range(1, 9),
-        depth=2,
-        beta=0.0,
-        dtype="float64",
-        iterations=2000,
-        tolerance=1e-9,
-    )
-    classes = data.load("one-hot").outputs
-    assert starts(trials, 1e-3) == classes
+    problem = Problem("one-hot", 1e-4, beta=0.0)
+    trials = descent(problem, range(1, 9), depth=2, dtype="float64", budget=Budget(2000, 1e-9))
+    assert starts(trials, 1e-3) == problem.data.outputs
 
 
 @pytest.mark.slow
 def test_one_dimension_needs_at_most_4n():
-    points = data.load("one-dim:n=5")
-    trials = descent(
-        points, 1e-3, [1, 2, 3, 5, 8, 12, 20, 30, 40], depth=2, dtype="float64", iterations=2000
-    )
-    assert starts(trials, 1e-3) <= 4 * len(points.x_train)
+    problem = Problem("one-dim:n=5", 1e-3)
+    widths = [1, 2, 3, 5, 8, 12, 20, 30, 40]
+    trials = descent(problem, widths, depth=2, dtype="float64", budget=Budget(2000, 1e-5))
+    assert starts(trials, 1e-3) <= 4 * len(problem.x)
     assert np.isfinite([trial.loss for trial in trials]).all()
 
 
@@ -78,14 +66,14 @@ def test_two_layers_reach_the_convex_optimum_at_its_width(outputs, beta, seed):
     x, y = generator.standard_normal((8, 2)), generator.standard_normal((8, outputs))
     optimum = global_optimum(x, y, lam, beta=beta)
     assert optimum.enumerated
-    points = data.Dataset("random", x, y)
-    options = {"depth": 2, "beta": beta, "dtype": "float64", "iterations": 1000, "quiet": True}
-    trials = descent(points, lam, range(1, 17), tolerance=1e-9, **options)
-    trials += growth(points, lam, width_limit=30, gap=1e-3, **options)
+    problem = Problem((x, y), lam, beta=beta)
+    options = {"depth": 2, "dtype": "float64", "quiet": True}
+    trials = descent(problem, range(1, 17), budget=Budget(1000, 1e-9), **options)
+    trials += growth(problem, width_limit=30, gap=1e-3, budget=Budget(1000, 1e-5), **options)
     best = min(trials, key=lambda trial: trial.loss)
     assert optimum.lower_bound <= best.loss <= (1 + 1e-3) * optimum.value
     assert starts(trials, 5e-3) <= optimum.network.hidden[0]
-    certificate = certify(best.network, points, lam)
+    certificate = certify(best.network, problem)
     assert (1 - 0.02) * optimum.value <= certificate.lower_bound <= optimum.value * (1 + 1e-9)
 
 
@@ -93,8 +81,8 @@ def test_two_layers_reach_the_convex_optimum_at_its_width(outputs, beta, seed):
 def test_a_teacher_s_plateau_starts_at_its_width():
     """A teacher of width 10 is found by leading λ down from where training is easy [Jacot et al.
     2022, Fig. 2]."""
-    teacher = data.load("teacher:outputs=5")
-    trials = descent(teacher, 1e-6, [7, 10, 14, 20], continuation=(1e-4, 1e-5), quiet=True)
+    teacher = Problem("teacher:outputs=5", 1e-6)
+    trials = descent(teacher, [7, 10, 14, 20], continuation=(1e-4, 1e-5), quiet=True)
     assert starts(trials, 0.05) == 10
     [found] = [trial for trial in trials if trial.width == 10]
     assert found.test_loss < 1e-6  # of targets of variance 1: it is the teacher

@@ -2,6 +2,7 @@ import numpy as np
 
 from keras_l2feat.data import Dataset, load
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.plateau.removal import removal_losses, remove
 from keras_l2feat.training import Objective
 
@@ -13,7 +14,7 @@ def test_dead_aligned_and_dependent_neurons_leave_for_nothing():
     y = network(DATA.x_train).astype(
         "float32"
     )  # the network fits, so losing any other neuron costs
-    objective = Objective(Dataset("own", DATA.x_train, y), 1e-9)
+    objective = Objective(Problem(Dataset("own", DATA.x_train, y), 1e-9))
     first = list(network.weights)
     first[1] = first[1].copy()
     first[1][0] *= 0.4
@@ -39,7 +40,7 @@ def test_predicted_losses_are_those_of_the_refitted_networks():
     from keras_l2feat.plateau.removal import without
     from keras_l2feat.training import balance
 
-    objective = Objective(DATA, 1e-3)
+    objective = Objective(Problem(DATA, 1e-3))
     weights = balance(objective.encode(DenseNetwork.random((6, 5, 4, 2), seed=2)))
     for layer in (0, 1):
         losses, ridge = removal_losses(objective, weights, layer)

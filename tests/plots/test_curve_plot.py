@@ -11,7 +11,9 @@ from keras_l2feat.plots.style import canvas
 
 def trials(lam, losses, gap=np.nan):
     return [
-        Trial("sweep", lam, (width, width), seed, loss, test_loss=2 * loss, gap=gap)
+        Trial(
+            "sweep", lam, (width, width), seed, loss, test_loss=2 * loss, certificate={"gap": gap}
+        )
         for width, seeds in losses.items()
         for seed, loss in enumerate(seeds)
     ]

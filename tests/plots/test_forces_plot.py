@@ -11,6 +11,7 @@ import pytest
 
 from keras_l2feat import data, files, objectives
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.plots.forces import force_table, principal_planes
 from keras_l2feat.report.forces import measure, write
 
@@ -51,7 +52,7 @@ def test_projection_keeps_the_origin_rays_and_sizes(network):
 
 
 def test_rays_are_counted_and_files_written(network, tmp_path):
-    picture = measure(network, data.load("mnist-789-42"), 1e-2)
+    picture = measure(network, Problem("mnist-789-42", 1e-2))
     assert [layer["rays"] for layer in picture.summary["layers"]] == [5, 4]
     write(picture, tmp_path)
     assert {name for name in picture.table["class"].dropna()} == {"7", "8", "9"}

@@ -121,6 +121,7 @@ def test_the_union_by_the_last_layer_serves_any_activation():
 def test_bending_lowers_the_barrier():
     from keras_l2feat.theory import criticality
     from keras_l2feat.training.lbfgs import minimize
+    from keras_l2feat.training.run import Budget
 
     generator = np.random.default_rng(0)
     x = generator.standard_normal((40, 2))
@@ -133,7 +134,7 @@ def test_bending_lowers_the_barrier():
                 network.with_weights(weights), x, y, lam=1e-3
             ),
             network.weights,
-            max_iterations=300,
+            Budget(300),
             quiet=True,
         )
         ends.append(network.with_weights(found.arrays))

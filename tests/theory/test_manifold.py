@@ -9,6 +9,7 @@ from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory import criticality, manifold, symmetries
+from keras_l2feat.training import Budget
 from keras_l2feat.training.lbfgs import minimize
 
 
@@ -72,8 +73,7 @@ def trained(activation, lam):
                 network.with_weights(weights), x, y, lam=lam
             ),
             network.weights,
-            tolerance=0,
-            max_iterations=2000,
+            Budget(2000, 0),
             quiet=True,
         )
         network = criticality.critical_point(network.with_weights(result.arrays), x, y, lam=lam)

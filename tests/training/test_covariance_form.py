@@ -58,9 +58,7 @@ def test_two_layers_end_at_the_global_optimum(case, slide):
 
 def test_plain_steps_descend_towards_it():
     data = problem(8, 2, 1)
-    fitted = covariance.fit(
-        empty(2, 1), data, lam=1e-2, method="plain", max_iterations=60, quiet=True
-    )
+    fitted = covariance.fit(empty(2, 1), data, lam=1e-2, method="plain", iterations=60, quiet=True)
     losses = fitted.history["loss"]
     assert all(after <= before * (1 + 1e-12) for before, after in itertools.pairwise(losses))
     best = covariance.fit(empty(2, 1), data, lam=1e-2, quiet=True)
@@ -98,7 +96,7 @@ def test_mnist_two_layers_against_weight_space():
     from keras_l2feat.training import fit
 
     wide = fit(
-        DenseNetwork.random((784, 30, 3)), "mnist-789-42", lam=1e-2, max_iterations=300, quiet=True
+        DenseNetwork.random((784, 30, 3)), "mnist-789-42", lam=1e-2, iterations=300, quiet=True
     )
     assert fitted.loss <= wide.loss * (1 + 1e-6)
 
@@ -113,7 +111,7 @@ def test_three_layers_come_near_the_best_weight_space_run():
             DenseNetwork.random((784, 50, 50, 3), seed=seed),
             data,
             lam=1e-2,
-            max_iterations=300,
+            iterations=300,
             quiet=True,
         ).loss
         for seed in (0, 1)
@@ -122,7 +120,7 @@ def test_three_layers_come_near_the_best_weight_space_run():
         DenseNetwork.random((784, 10, 10, 3)),
         data,
         lam=1e-2,
-        max_iterations=5,
+        iterations=5,
         tolerance=1e-2,
         quiet=True,
     )
@@ -172,7 +170,7 @@ def test_refusals():
         covariance.fit(DenseNetwork.random((2, 3, 3, 1)), data, lam=1e-2, method="plain")
     with pytest.raises(InputError, match="homogeneous"):
         covariance.fit(DenseNetwork.random((2, 3, 1), activation="tanh"), data, lam=1e-2)
-    with pytest.raises(InputError, match="'network' must be from 2 inputs"):
+    with pytest.raises(InputError, match="has 2 inputs and 1 outputs; the network's widths are"):
         covariance.fit(empty(3, 1), data, lam=1e-2)
     with pytest.raises(InputError, match="or deeper with neurons in each"):
         covariance.fit(DenseNetwork.random((2, 0, 3, 1)), data, lam=1e-2)

@@ -24,7 +24,7 @@ def total(model, lam, data=DATA):
 def test_a_keras_model_is_trained_in_place_and_keeps_its_lambda(method):
     model = models.mlp(784, (8, 6), 3, lam=0.5, seed=1)
     before = total(model, 1e-2)
-    fitted = training.fit(model, DATA, lam=1e-2, method=method, max_iterations=150, quiet=True)
+    fitted = training.fit(model, DATA, lam=1e-2, method=method, iterations=150, quiet=True)
     assert fitted.network is model
     assert regularizers.amount(model) == 1e-2
     assert fitted.loss < 0.3 * before
@@ -37,7 +37,7 @@ def test_a_keras_model_is_trained_in_place_and_keeps_its_lambda(method):
 def test_array_networks_stay_and_the_same_call_gives_the_same_result():
     network = DenseNetwork.random((784, 8, 3), beta=0.3, seed=0)
     first, second = (
-        training.fit(network, DATA, lam=1e-2, max_iterations=60, quiet=True) for _ in range(2)
+        training.fit(network, DATA, lam=1e-2, iterations=60, quiet=True) for _ in range(2)
     )
     assert first.loss == second.loss
     for one, two, start in zip(first.network.weights, second.network.weights, network.weights):
@@ -49,7 +49,7 @@ def test_array_networks_stay_and_the_same_call_gives_the_same_result():
 
 def test_keras_evaluates_to_the_same_loss():
     model = models.mlp(784, (8,), 3, lam=1e-2)
-    fitted = training.fit(model, DATA, max_iterations=40, quiet=True)
+    fitted = training.fit(model, DATA, iterations=40, quiet=True)
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     value = model.evaluate(DATA.x_train, DATA.y_train, batch_size=42, verbose=0)
     assert value == pytest.approx(fitted.loss, rel=1e-5)
@@ -67,7 +67,7 @@ def test_other_models_train_too():
         ]
     )
     statistics = model.layers[1].moving_mean.numpy()
-    fitted = training.fit(model, DATA, max_iterations=30, batch_size=20, quiet=True)
+    fitted = training.fit(model, DATA, iterations=30, batch_size=20, quiet=True)
     assert fitted.loss < 0.5 * fitted.history["loss"][0]
     np.testing.assert_array_equal(model.layers[1].moving_mean.numpy(), statistics)
 
@@ -76,7 +76,7 @@ def test_frozen_layers_stay_frozen():
     model = models.mlp(784, (5,), 3, lam=1e-2)
     model.layers[0].trainable = False
     kernel = model.layers[0].kernel.numpy()
-    fitted = training.fit(model, DATA, max_iterations=20, quiet=True)
+    fitted = training.fit(model, DATA, iterations=20, quiet=True)
     np.testing.assert_array_equal(model.layers[0].kernel.numpy(), kernel)
     assert fitted.loss < fitted.history["loss"][0]
 

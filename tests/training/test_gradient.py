@@ -5,6 +5,7 @@ from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.data import Dataset, load
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.training.gradient import Objective
 
 
@@ -22,7 +23,7 @@ def small(task, n=30, d=6, k=3, seed=0):
 def test_value_and_gradients_are_those_of_the_array_network(task, beta, activation):
     data, lam = small(task), 0.1
     network = DenseNetwork.random((6, 5, 4, 3), activation=activation, beta=beta, seed=1)
-    objective = Objective(data, lam, activation=activation, beta=beta)
+    objective = Objective(Problem(data, lam, activation=activation, beta=beta))
     value, gradients = objective(objective.encode(network))
     cost = cost_with_gradient(data.cost)
     data_value, expected = network.gradients(data.x_train, lambda z: cost(z, data.y_train))
@@ -33,7 +34,7 @@ def test_value_and_gradients_are_those_of_the_array_network(task, beta, activati
 
 def test_gradients_against_finite_differences_in_the_basis_of_the_inputs():
     data = load("mnist-789-42")
-    objective = Objective(data, 1e-2, beta=0.5)
+    objective = Objective(Problem(data, 1e-2, beta=0.5))
     weights = objective.encode(DenseNetwork.random((784, 4, 3, 3), beta=0.5, seed=2))
     assert weights[0].shape == (42, 4)  # 42 points span 42 of the 785 dimensions
     generator, step = np.random.default_rng(0), 1e-6
@@ -56,7 +57,7 @@ def test_gradients_against_finite_differences_in_the_basis_of_the_inputs():
 
 def test_the_basis_keeps_outputs_norms_and_angles():
     data = load("mnist-789-42")
-    objective = Objective(data, 1e-2)
+    objective = Objective(Problem(data, 1e-2))
     network = DenseNetwork.random((784, 5, 3), seed=0)
     weights = objective.encode(network)
     back = objective.decode(weights)
@@ -73,17 +74,17 @@ def test_batches_seeds_and_streams_give_the_same():
 
     data = small("classification")
     networks = [DenseNetwork.random((6, 5, 3), seed=seed) for seed in range(3)]
-    whole = Objective(data, 0.1)
+    whole = Objective(Problem(data, 0.1))
     alone = [whole(whole.encode(network)) for network in networks]
     values, gradients = whole(
         [np.stack(w) for w in zip(*(whole.encode(network) for network in networks))]
     )
     np.testing.assert_allclose(values, [value for value, _ in alone], rtol=1e-12)
     np.testing.assert_allclose(gradients[0][1], alone[1][1][0], atol=1e-12)
-    pieces = Objective(data, 0.1, batch_size=7)
+    pieces = Objective(Problem(data, 0.1), batch_size=7)
     assert pieces(pieces.encode(networks[0]))[0] == pytest.approx(alone[0][0], rel=1e-12)
     stream = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train)).batch(7)
-    streamed = Objective(stream, 0.1, cost="crossentropy")
+    streamed = Objective(Problem(stream, 0.1, "crossentropy"))
     value, slopes = streamed(streamed.encode(networks[0]))
     assert value == pytest.approx(alone[0][0], rel=1e-12)
     np.testing.assert_allclose(slopes[0], alone[0][1][0], atol=1e-12)
@@ -95,7 +96,7 @@ def test_a_function_is_a_cost_for_one_and_for_many():
     def cost(z, y):
         return tf.reduce_mean(tf.abs(z)) + 0.0 * tf.reduce_sum(tf.cast(y, z.dtype))
 
-    objective = Objective(small("regression"), 0.0, cost=cost)
+    objective = Objective(Problem(small("regression"), 0.0, cost))
     weights = objective.encode(DenseNetwork.random((6, 5, 3), seed=1))
     value = objective(weights)[0]
     np.testing.assert_allclose(
@@ -106,7 +107,7 @@ def test_a_function_is_a_cost_for_one_and_for_many():
 def test_one_trace_serves_all_widths():
     from keras_l2feat.training.gradient import _compiled_step
 
-    objective = Objective(small("classification"), 0.1)
+    objective = Objective(Problem(small("classification"), 0.1))
     objective(objective.encode(DenseNetwork.random((6, 4, 3))))
     traces = _compiled_step.cache_info().misses
     for width in (2, 5, 9):
@@ -116,6 +117,6 @@ def test_one_trace_serves_all_widths():
 
 def test_bad_arguments_are_named():
     with pytest.raises(InputError, match="'lam' must be at least 0"):
-        Objective(small("regression"), -1.0)
+        Problem(small("regression"), -1.0)
     with pytest.raises(InputError, match="'cost' must be one of"):
-        Objective(small("regression"), 0.1, cost="hinge")
+        Problem(small("regression"), 0.1, "hinge")

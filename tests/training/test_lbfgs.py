@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_l2feat.errors import InputError, Interrupted
-from keras_l2feat.training import first_order, lbfgs
+from keras_l2feat.training import Budget, first_order, lbfgs
 
 
 def rosenbrock(arrays):
@@ -42,15 +42,13 @@ def test_stops_on_iterations_relative_decrease_callback_and_time():
     def slow(arrays):
         return 1.0 + 1e-9 * float(arrays[0] @ arrays[0]), [2e-9 * arrays[0]]
 
-    assert (
-        lbfgs.minimize(rosenbrock, START, max_iterations=3, quiet=True).reason == "max_iterations"
-    )
+    assert lbfgs.minimize(rosenbrock, START, Budget(3), quiet=True).reason == "max_iterations"
     assert (
         lbfgs.minimize(rosenbrock, START, callback=lambda i, v, a: i == 2, quiet=True).reason
         == "callback"
     )
-    assert lbfgs.minimize(rosenbrock, START, seconds=0.0, quiet=True).iterations == 1
-    rough = lbfgs.minimize(rosenbrock, START, tolerance=10.0, window=5, quiet=True)
+    assert lbfgs.minimize(rosenbrock, START, Budget(seconds=0.0), quiet=True).iterations == 1
+    rough = lbfgs.minimize(rosenbrock, START, Budget(tolerance=10.0, window=5), quiet=True)
     assert (rough.reason, rough.iterations) == ("converged", 5)
     assert lbfgs.minimize(slow, [np.ones(2)], quiet=True).value >= 1.0
 
@@ -60,7 +58,7 @@ def test_steps_where_the_value_is_not_finite_are_shortened():
         (x,) = arrays[0]
         return (x - np.log(x) if x > 0 else np.nan), [np.array([1 - 1 / x])]
 
-    result = lbfgs.minimize(logarithm, [np.array([1e-3])], tolerance=0, quiet=True)
+    result = lbfgs.minimize(logarithm, [np.array([1e-3])], Budget(tolerance=0), quiet=True)
     assert result.arrays[0][0] == pytest.approx(1.0, abs=1e-4)
 
 
@@ -93,14 +91,14 @@ def test_bad_arguments_are_named():
     with pytest.raises(InputError, match="'start' must be a point with a finite value"):
         lbfgs.minimize(lambda a: (np.nan, a), [np.ones(1)], quiet=True)
     with pytest.raises(InputError, match="'tolerance' must be at least 0"):
-        lbfgs.minimize(rosenbrock, START, tolerance=-1, quiet=True)
+        Budget(tolerance=-1)
 
 
 def test_adam_then_descent_ends_no_higher_than_adam():
     result = first_order.minimize(
         lambda a: (float(np.sum(a[0] ** 2 * [1, 30])), [2 * a[0] * [1, 30]]),
         [np.array([1.0, 1.0])],
-        max_iterations=300,
+        Budget(300),
         adam_share=0.3,
         quiet=True,
     )
@@ -117,9 +115,10 @@ def quartic(arrays):
 
 def test_each_run_is_what_it_would_be_alone():
     starts = [[np.full(3, value)] for value in (0.0, 5.0, -20.0)]
-    together = lbfgs.minimize_many(quartic, starts, max_iterations=30, tolerance=1e-3)
+    budget = Budget(30, 1e-3)
+    together = lbfgs.minimize_many(quartic, starts, budget)
     for start, result in zip(starts, together):
-        alone = lbfgs.minimize(quartic, start, max_iterations=30, tolerance=1e-3, quiet=True)
+        alone = lbfgs.minimize(quartic, start, budget, quiet=True)
         np.testing.assert_array_equal(result.arrays[0], alone.arrays[0])
         assert (result.iterations, result.reason) == (alone.iterations, alone.reason)
 
@@ -146,7 +145,7 @@ def test_an_interrupt_ends_many_runs_and_passes_for_no_result():
 def test_adam_and_descent_are_interrupted_likewise(share):
     with pytest.raises(Interrupted) as stopped:
         first_order.minimize(
-            interrupted(rosenbrock, 9), START, max_iterations=20, adam_share=share, quiet=True
+            interrupted(rosenbrock, 9), START, Budget(20), adam_share=share, quiet=True
         )
     result = stopped.value.best
     assert result.reason == "interrupted"

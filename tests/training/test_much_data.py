@@ -22,7 +22,7 @@ def batch(index):  # made as it is asked for, never kept
 
 data = tf.data.Dataset.range(int(sys.argv[1])).map(batch)
 network = DenseNetwork.random((784, 16, 2))
-options = {"dtype": "float32", "max_iterations": 2, "quiet": True}
+options = {"dtype": "float32", "iterations": 2, "quiet": True}
 training.fit(network, data, lam=1e-3, cost="crossentropy", **options)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
@@ -36,7 +36,7 @@ from keras_l2feat.network import DenseNetwork
 x = np.random.default_rng(0).standard_normal((int(sys.argv[1]), 784), dtype="float32")
 data = Dataset("much", x, (x[:, 0] > 0).astype("int64"), classes=2)
 network = DenseNetwork.random((784, 16, 2))
-options = {"dtype": "float32", "max_iterations": 2, "quiet": True}
+options = {"dtype": "float32", "iterations": 2, "quiet": True}
 training.fit(network, data, lam=1e-3, batch_size=2000, **options)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

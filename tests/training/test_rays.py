@@ -3,6 +3,7 @@ import pytest
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.training.rays import rays, snap
 
 
@@ -49,10 +50,9 @@ def test_unaligned_neurons_stay():
 
 
 def test_aligned_neurons_stay_aligned_under_gradient_descent():
-    from keras_l2feat import data
     from keras_l2feat.training.gradient import Objective
 
-    objective = Objective(data.load("teacher:inputs=6,outputs=3,n=40"), 1e-3)
+    objective = Objective(Problem("teacher:inputs=6,outputs=3,n=40", 1e-3))
     network = snap(planted(1e-3), 1e-2)[0]
     weights = objective.encode(network)
     for _ in range(50):

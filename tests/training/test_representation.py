@@ -8,6 +8,7 @@ from keras_l2feat import data, objectives, training
 from keras_l2feat.errors import InputError
 from keras_l2feat.models import mlp
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.training import representation
 from keras_l2feat.training.representation_objective import FORMS, RepresentationObjective
 
@@ -31,7 +32,7 @@ def test_variables_and_weights_are_two_names_of_one_network(digits, form, beta, 
     network = DenseNetwork.random((784, 6, 60, 3), beta=beta, activation=activation, seed=1)
     network = seen_by_the_data(network, digits.x_train)
     objective = RepresentationObjective(
-        digits, LAM, form=form, ridge=0.3, beta=beta, activation=activation
+        Problem(digits, LAM, activation=activation, beta=beta), form=form, ridge=0.3
     )
     arrays = objective.encode(network)
     for ours, theirs in zip(objective.decode(arrays).weights, network.weights):
@@ -42,12 +43,12 @@ def test_variables_and_weights_are_two_names_of_one_network(digits, form, beta, 
 
 def test_the_tikhonov_form_is_the_objective_of_its_name(digits):
     network = DenseNetwork.random((784, 6, 5, 3), seed=1)
-    objective = RepresentationObjective(digits, LAM, form="tikhonov", ridge=1e-2)
+    objective = RepresentationObjective(Problem(digits, LAM), form="tikhonov", ridge=1e-2)
     expected = objectives.representation(network, digits, lam=LAM, ridge=1e-2, relative=True)
     assert objective(objective.encode(network))[0] == pytest.approx(
         float(expected.total), rel=1e-10
     )
-    close = RepresentationObjective(digits, LAM, form="tikhonov", ridge=1e-10)
+    close = RepresentationObjective(Problem(digits, LAM), form="tikhonov", ridge=1e-10)
     np.testing.assert_allclose(
         close.decode(close.encode(network))(digits.x_train), network(digits.x_train), atol=1e-5
     )
@@ -55,7 +56,7 @@ def test_the_tikhonov_form_is_the_objective_of_its_name(digits):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_against_finite_differences(digits, form):
-    objective = RepresentationObjective(digits, LAM, form=form, ridge=0.3)
+    objective = RepresentationObjective(Problem(digits, LAM), form=form, ridge=0.3)
     arrays = objective.encode(DenseNetwork.random((784, 6, 5, 3), seed=1))
     generator = np.random.default_rng(
         0
@@ -73,12 +74,10 @@ def test_gradients_against_finite_differences(digits, form):
 def test_from_a_random_start_it_reaches_what_weights_reach(digits):
     """One start each here; benchmarks/z_space.py has the widths of the paper and ten starts."""
     start = DenseNetwork.random((784, 20, 20, 3), seed=0)
-    weights = training.fit(start, digits, lam=LAM, max_iterations=1500, quiet=True)
+    weights = training.fit(start, digits, lam=LAM, iterations=1500, quiet=True)
     for form, slack in (("coordinates", 2e-3), ("tikhonov", 5e-3)):
         other = DenseNetwork.random((784, 20, 20, 3), seed=5)
-        fitted = representation.fit(
-            other, digits, lam=LAM, form=form, max_iterations=1500, quiet=True
-        )
+        fitted = representation.fit(other, digits, lam=LAM, form=form, iterations=1500, quiet=True)
         assert fitted.loss <= weights.loss * (1 + slack)
         assert fitted.loss == pytest.approx(
             float(objectives.weight_space(fitted.network, digits, lam=LAM).total)
@@ -94,25 +93,23 @@ def test_the_papers_projected_descent_and_keras_optimizers_lower_the_loss(digits
     before = float(objectives.weight_space(start, digits, lam=LAM).total)
     for method in ("projected-descent", "adam"):
         fitted = representation.fit(
-            start, digits, lam=LAM, method=method, max_iterations=60, quiet=True
+            start, digits, lam=LAM, method=method, iterations=60, quiet=True
         )
         assert fitted.loss < 0.8 * before
         assert fitted.iterations == 60
     values = representation.fit(
-        start, digits, lam=LAM, method="projected-descent", max_iterations=20, quiet=True
+        start, digits, lam=LAM, method="projected-descent", iterations=20, quiet=True
     ).history["loss"]
     assert values == sorted(values, reverse=True)
 
 
 def test_the_same_call_gives_the_same_result_and_models_train_in_place(digits):
     start = DenseNetwork.random((784, 5, 3), seed=0)
-    runs = [
-        representation.fit(start, digits, lam=LAM, max_iterations=15, quiet=True) for _ in range(2)
-    ]
+    runs = [representation.fit(start, digits, lam=LAM, iterations=15, quiet=True) for _ in range(2)]
     assert runs[0].loss == runs[1].loss
     np.testing.assert_array_equal(runs[0].network.weights[0], runs[1].network.weights[0])
     model = mlp(784, (5,), 3, lam=LAM, dtype="float64")
-    fitted = representation.fit(model, "mnist-789-42", max_iterations=15, quiet=True)
+    fitted = representation.fit(model, "mnist-789-42", iterations=15, quiet=True)
     assert fitted.network is model
     assert float(objectives.weight_space(model, digits, lam=LAM).total) == pytest.approx(
         fitted.loss, rel=1e-10

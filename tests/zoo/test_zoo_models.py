@@ -9,6 +9,7 @@ import pytest
 
 from keras_l2feat import data, files, zoo
 from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.objectives import Problem
 from keras_l2feat.zoo import cards, registry
 from keras_l2feat.zoo.families import FAMILIES
 from keras_l2feat.zoo.measure import metrics, probe
@@ -73,7 +74,7 @@ def test_the_bipartite_family_has_the_least_norm():
     for n in (4, 6, 8):
         model = zoo.load(f"bipartite-{n}-plateau")
         assert model.layers[0].units == n * n // 4
-        found = metrics(model, f"bipartite:n={n}", 0.0)
+        found = metrics(model, Problem(f"bipartite:n={n}", 0.0))
         assert found["train_cost"] < 1e-9
         assert found["squared_norm"] == pytest.approx(n * n, rel=1e-5)
 
@@ -154,7 +155,7 @@ def test_figures_against_keras_own():
     model.compile(
         "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
-    found = metrics(model, digits, 1e-3)
+    found = metrics(model, Problem(digits, 1e-3))
     loss, accuracy = model.evaluate(digits.x_train, digits.y_train, batch_size=1000, verbose=0)
     assert found["train_loss"] == pytest.approx(
         loss, rel=1e-5

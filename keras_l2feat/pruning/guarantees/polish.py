@@ -149,7 +149,7 @@ def _room(keep_loss, keep_accuracy):
 def _train(model, data, lam, iterations, *, quiet=True):
     from keras_l2feat.training import fit
 
-    return fit(model, data, lam=lam, max_iterations=iterations, quiet=quiet)
+    return fit(model, data, lam=lam, iterations=iterations, quiet=quiet)
 
 
 def _accuracy(record):

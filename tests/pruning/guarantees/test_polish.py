@@ -19,12 +19,12 @@ def trained():
     """Few digits, strong L2: a handful of rays are enough."""
     points = data.load("mnist-789-42")
     model = models.mlp(784, (10, 8), 3, lam=1e-2)
-    training.fit(model, points, max_iterations=150, quiet=True)
+    training.fit(model, points, iterations=150, quiet=True)
     return model, points
 
 
 def loss_of(model, points):
-    return training.fit(model, points, max_iterations=1, quiet=True).history["loss"][0]
+    return training.fit(model, points, iterations=1, quiet=True).history["loss"][0]
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_a_network_that_ends_in_softmax_keeps_its_loss_and_its_accuracy(trained)
         [keras.Input((784,)), scaled, dense(20, "relu", name="hidden"), dense(3, "softmax")]
     )
     model.compile("adam", "sparse_categorical_crossentropy")
-    training.fit(model, points, lam=1e-2, max_iterations=100, quiet=True)
+    training.fit(model, points, lam=1e-2, iterations=100, quiet=True)
     before = model.evaluate(points.x_train, points.y_train, batch_size=1000, verbose=0)
     pruned, certificate = prune(model, "bounded", points, polish=True, keep_loss="5%")
     records = certificate.facts["polish"]
