@@ -104,13 +104,16 @@ def growth(
 def _grown(network, certificate, gap, width_limit):
     """The network with the neurons that the certificate names, itself where every layer is wide
     enough."""
-    for found in certificate.layers:
+    for found in reversed(certificate.layers):  # a layer's directions fit what is still below it
         room = width_limit - found.width
         useful = np.flatnonzero(found.scores > 1 + gap)[: max(room, 0)]
         if len(useful):
             norms = np.linalg.norm(network.weights[found.layer - 1], axis=0)
             size = SIZE * (norms.mean() or 1.0)
+            # neurons that have just joined the layer above take nothing yet
+            more = network.widths[found.layer + 1] - found.outgoing.shape[1]
+            outgoing = np.pad(found.outgoing[useful], ((0, 0), (0, more)))
             network = network.with_neurons(
-                found.layer, size * found.directions[:, useful], size * found.outgoing[useful]
+                found.layer, size * found.directions[:, useful], size * outgoing
             )
     return network

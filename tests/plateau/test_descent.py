@@ -4,7 +4,14 @@ import pytest
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
 from keras_l2feat.objectives import Problem
-from keras_l2feat.plateau import certify, descent, growth, independent_trials, plateau_starts
+from keras_l2feat.plateau import (
+    certify,
+    descent,
+    from_below,
+    growth,
+    independent_trials,
+    plateau_starts,
+)
 from keras_l2feat.theory import constructions
 from keras_l2feat.training import Budget
 
@@ -61,6 +68,18 @@ def test_one_hot_outputs_need_one_neuron_a_class():
     )
     (start,) = plateau_starts([t.width for t in trials], [t.loss for t in trials], epsilons=(1e-3,))
     assert start.width == 3
+
+
+def test_both_layers_may_grow_at_once():
+    network = DIGITS.random((2, 3), seed=3)
+    certificate = certify(network, DIGITS, count=2, starts=3, steps=2)
+    assert all(layer.gap > 0 for layer in certificate.layers)
+    grown = from_below._grown(network, certificate, 0.0, 4)
+    assert grown.hidden == (4, 4)
+    kept = [grown.weights[0][:, :2], np.delete(grown.weights[1][:, :3], [2, 3], axis=0)]
+    for weight, before in zip(kept, network.weights):
+        np.testing.assert_array_equal(weight, before)
+    assert not grown.weights[1][2:4, 3].any()  # new neurons below, read by the new one above
 
 
 def test_bad_arguments_are_named():
