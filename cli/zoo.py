@@ -77,19 +77,16 @@ def info(name, json_path):
 @quiet_option
 def download(names, output, quiet):
     """Get the files of models, checked by size and SHA-256, and print where they are."""
-    import shutil
-
     from keras_l2feat import files
-    from keras_l2feat.zoo.fetch import fetch
+    from keras_l2feat.zoo.fetch import fetch, fetch_into
     from keras_l2feat.zoo.registry import entry
 
     for one in [entry(name) for name in names]:
-        path = fetch(one, quiet=quiet)
-        if output is not None:
-            target = files.output_folder(output) / one.file
-            with files.separately(), files.atomic_path(target) as temporary:
-                shutil.copyfile(path, temporary)
-            path = target
+        if output is None:
+            path = fetch(one, quiet=quiet)
+        else:
+            path = files.output_folder(output) / one.file
+            fetch_into(one, path, quiet=quiet)
         if not quiet:
             click.echo(path)
 

@@ -14,6 +14,7 @@ Settings, read at each call:
 
 import os
 import re
+import shutil
 import time
 import urllib.parse
 from pathlib import Path
@@ -23,7 +24,7 @@ from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.version import __version__
 from keras_l2feat.zoo.registry import FOLDER, Entry
 
-__all__ = ["Limits", "address", "cache_folder", "fetch"]
+__all__ = ["Limits", "address", "cache_folder", "fetch", "fetch_into"]
 
 CHUNK = 1 << 16
 
@@ -99,6 +100,16 @@ def fetch(entry: Entry, *, quiet=True) -> Path:
             f"no mirror. Set it to one (made with 'l2feat zoo publish DIR'), or {by_hand}."
         )
     return _through_pooch(entry, url, path, quiet)
+
+
+def fetch_into(entry: Entry, target, *, quiet=True) -> None:
+    """`fetch` the file of `entry` and copy it to the path `target`, whatever becomes of other
+    outputs; what is written has the right SHA-256."""
+    source = fetch(entry, quiet=quiet)
+    with files.separately(), files.atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+        if not _is_right(temporary, entry):
+            raise CheckFailed(f"{str(source)!r} changed while it was copied. Nothing was kept.")
 
 
 def _is_right(path, entry) -> bool:

@@ -1,13 +1,10 @@
 """A mirror of the zoo as a folder of plain files, which any web server or object store can
 serve."""
 
-import shutil
-
 from keras_l2feat import files, progress
-from keras_l2feat.errors import CheckFailed
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
-from keras_l2feat.zoo.fetch import fetch
+from keras_l2feat.zoo.fetch import fetch_into
 from keras_l2feat.zoo.gallery import write_gallery
 
 __all__ = ["publish"]
@@ -34,13 +31,10 @@ def publish(folder, *, names=None, quiet=True) -> list:
     folder = files.output_folder(folder)
     chosen = registry.entries() if names is None else [registry.entry(name) for name in names]
     for one in progress.bar(chosen, description="publish", unit="model", quiet=quiet):
-        source, target = fetch(one, quiet=quiet), folder / one.file
-        with files.separately():  # what is there need not be copied again after an interrupt
-            if not (target.is_file() and files.sha256(target) == one.sha256):
-                with files.atomic_path(target) as temporary:
-                    shutil.copyfile(source, temporary)
-                    if files.sha256(temporary) != one.sha256:
-                        raise CheckFailed(f"{str(source)!r} changed while it was copied.")
+        target = folder / one.file  # what is there need not be copied again after an interrupt
+        if not (target.is_file() and files.sha256(target) == one.sha256):
+            fetch_into(one, target, quiet=quiet)
+        with files.separately():
             files.write_text(folder / f"{one.name}.md", card_text(one))
     write_gallery(folder / "index.html", chosen)
     # Last, so that a registry never promises what is not there yet.
