@@ -17,14 +17,14 @@ import math
 import sys
 import zipfile
 from collections import namedtuple
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-LIMIT = 24  # roundoffs by which an entry may differ: storing, balancing and adding up explain 16
+LIMIT = 16  # roundoffs by which an entry may differ: merging, storing and balancing explain 11
 AMPLIFIED = 256  # roundoffs by which merged units may move a sum, of what it adds up afterwards
 SETTINGS = "name", "batch_shape", "activation", "use_bias"  # what a function depends on
 SNAP = 4  # roundoffs from ±1 within which a factor is ±1
@@ -85,14 +85,12 @@ class Row:
     entries: dict
     constant: float = 0.0
     error: float = 0.0  # roundoffs that it is off by
-    near: bool = False  # the constant is no more than roundings
 
     def settled(self, fixed):
         """The same where some pruned channels are known to be constants."""
         rest = {c: f for c, f in self.entries.items() if c not in fixed}
         known = sum(f * fixed[c] for c, f in self.entries.items() if c in fixed)
-        near = self.near and rest == self.entries
-        return replace(self, entries=rest, constant=self.constant + known, near=near)
+        return Row(rest, self.constant + known, self.error)
 
 
 def product(layer, rows, height):
@@ -134,9 +132,8 @@ class Check:
     def same(self, layer):
         """Each channel is the pruned one of its number."""
         for p, row in enumerate(self.rows):
-            single = row.entries == {p: 1.0} and (row.near or not row.constant)
-            steady = not row.entries and row.constant == self.fixed.get(p)
-            if self.width != len(self.rows) or not (single or steady):
+            same = row.constant == (0.0 if row.entries == {p: 1.0} else self.fixed.get(p))
+            if self.width != len(self.rows) or not same or row.entries not in ({}, {p: 1.0}):
                 raise Unequal(f"layer {layer.name!r}, unit {p}: it is not the same")
 
     def compute(self, layer, other):
@@ -158,13 +155,14 @@ class Check:
         theirs = [Row({q: 1.0}).settled(self.fixed) for q in range(self.width)]
         theirs = product(other, theirs, height)
         found, lost = {}, []
+        told = self.maps.get("constants", {}).get(layer.name, [])
+        self.constants = {p: [*constants, 0.0] for p, *constants in told}
         sources = {p: choices for p, *choices in self.maps["sources"].get(layer.name, [])}
         for p in units:
             found[p] = self.row(ours, theirs, p, {kept[p]: scale[p]} if p in kept else {})
             if p in kept:
-                if not found[p] or not found[p].near:
+                if not found[p] or found[p].constant:
                     raise Unequal(f"layer {layer.name!r}, unit {p}: its weights are off")
-                found[p] = replace(found[p], constant=0.0, near=False)
             for choice in sources.get(p, []):
                 near = {q: f for q, f, *home in choice if home in ([], [layer.name]) and q in kept}
                 if not found[p] and 0 < len(near) == len(choice):
@@ -186,13 +184,16 @@ class Check:
             rest = rest + theirs[0][:, column] * -factor
             terms = terms + theirs[1][:, column] * abs(factor)
         least = min(rest.exponent, terms.exponent)
-        tiny = self.tiny * max(1, *map(abs, map(Fraction, factors.values())), 0)
-        tiny = int(tiny / Fraction(2) ** least)  # what storing tiny numbers explains is nothing
+        small = self.tiny * max(1, *map(abs, map(Fraction, factors.values())), 0)
+        tiny = int(small / Fraction(2) ** least)  # what storing tiny numbers explains is nothing
         parts = zip(rest.aligned(least), terms.aligned(least))
-        *off, away = (abs(r) / t / self.unit if abs(r) > tiny else 0.0 for r, t in parts)
-        error, near = max(off), bool(factors) and away <= LIMIT
-        constant = float(rest[-1:].floats()[0])
-        return Row(factors, constant, max(error, away * near), near) if error <= LIMIT else None
+        error = max(abs(r) / t / self.unit if abs(r) > tiny else 0.0 for r, t in [*parts][:-1])
+        constant, size = (float(part[-1:].floats()[0]) for part in (rest, terms))
+        for goal in self.constants.get(p, [0.0]):  # a constant is as told, up to roundings
+            away = abs(constant - goal) / size / self.unit if abs(constant - goal) > small else 0.0
+            if away <= LIMIT:
+                return Row(factors, goal, max(error, away)) if error <= LIMIT else None
+        return Row(factors, constant, error) if error <= LIMIT else None
 
     def expressed(self, ours, theirs, p, told):
         """The row of a unit that is gone: with the factors that were told, else with those of least
@@ -211,7 +212,7 @@ class Check:
         them may add them up to nothing."""
         for q in lost:
             row = self.expressed(ours, ours, p, {q: 0.0})
-            if row and row.near:
+            if row and not row.constant:
                 return Row({width + q: row.entries[q]}, error=row.error)
         lost.append(p)
         return Row({width + p: 1.0})
@@ -243,8 +244,7 @@ class Check:
             away = abs(abs(factor) - 1) / self.unit
             factor, away = (math.copysign(1.0, factor), away) if away <= SNAP else (factor, 0.0)
             commuting = POSITIVE if factor > 0 else ODD if factor == -1 else ()
-            passes = (factor == 1 or name in commuting) and not more
-            passes = passes and (row.near or not row.constant)
+            passes = (factor == 1 or name in commuting) and not more and not row.constant
             own = Row({self.width + p: 1.0})
             rows.append(Row({column: factor}, error=row.error + away) if passes else own)
         self.rows = rows

@@ -23,24 +23,31 @@ class Maps:
             be a combination, with factors to try. Units of which nothing is listed are constant, or
             nobody's.
         scale: unit that is kept → what it was multiplied by, where that is not 1.
+        constants: unit that is gone → list of constants to try, that are added to what stands for
+            it.
     """
 
     removed: dict = field(default_factory=dict)
     sources: dict = field(default_factory=dict)
     scale: dict = field(default_factory=dict)
+    constants: dict = field(default_factory=dict)
 
     def to_json(self) -> dict:
         """Plain data; within a layer, a source of the same layer is its index alone."""
-        sources, scale = {}, {}
+        sources: dict = {}
         for (layer, index), choices in self.sources.items():
             named = [
                 [[q, f] if home == layer else [q, f, home] for (home, q), f in units.items()]
                 for units in choices
             ]
             sources.setdefault(layer, []).append([index, *named])
-        for (layer, index), value in self.scale.items():
-            scale.setdefault(layer, []).append([index, value])
-        return {"format": FORMAT, "removed": self.removed, "sources": sources, "scale": scale}
+        return {
+            "format": FORMAT,
+            "removed": self.removed,
+            "sources": sources,
+            "scale": _by_layer({unit: [value] for unit, value in self.scale.items()}),
+            "constants": _by_layer(self.constants),
+        }
 
     @classmethod
     def from_json(cls, value) -> "Maps":
@@ -68,6 +75,19 @@ class Maps:
                 for layer, rows in value["scale"].items()
                 for index, factor in rows
             }
+            constants = {
+                (str(layer), int(index)): [float(value) for value in told]
+                for layer, rows in value.get("constants", {}).items()
+                for index, *told in rows
+            }
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"Not the maps of a certificate: {error}.") from error
-        return cls(removed, sources, scale)
+        return cls(removed, sources, scale, constants)
+
+
+def _by_layer(values):
+    """layer → list of [index, value, …]."""
+    found: dict = {}
+    for (layer, index), told in values.items():
+        found.setdefault(layer, []).append([index, *told])
+    return found

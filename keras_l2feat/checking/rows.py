@@ -5,7 +5,7 @@ Columns 0 … width - 1 are the pruned model's channels of the same tensor. Colu
 original's own channel p: what the pruned model has lost, and what nothing else may need.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,8 +27,9 @@ class Rows:
         mixed: channel → (columns, factors), of rows with several entries.
         fixed: (width,) float64, the value of a pruned channel that is a constant, else NaN; no row
             has an entry there.
+        terms: float64, the absolute values that the constant was added up from: its rounding is
+            measured by them.
         spare: another true choice of rows, for readers that were told so.
-        near: (channels,) bool: the constant is no more than roundings, and may be taken for 0.
         alike: all columns are one value (a channel spread over all).
     """
 
@@ -39,15 +40,15 @@ class Rows:
     error: np.ndarray
     mixed: dict = field(default_factory=dict)
     fixed: np.ndarray = None
+    terms: np.ndarray = None
     spare: "Rows | None" = None
-    near: np.ndarray = None
     alike: bool = False
 
     def __post_init__(self):
         if self.fixed is None:
             self.fixed = np.full(self.width, np.nan)
-        if self.near is None:
-            self.near = np.zeros(len(self.column), dtype=bool)
+        if self.terms is None:
+            self.terms = np.abs(self.constant)
 
     @classmethod
     def of_kept(cls, kept, scale) -> "Rows":
@@ -84,6 +85,10 @@ class Rows:
         """(channels,) bool: constants."""
         return self.column == CONSTANT
 
+    def copy(self) -> "Rows":
+        """The same, to be filled in."""
+        return self.where(np.ones(self.count, dtype=bool))
+
     def where(self, holds, other=None) -> "Rows":
         """These rows where `holds`; elsewhere those of `other`, by default each channel is its
         own."""
@@ -105,7 +110,7 @@ class Rows:
             chosen("error", 0.0),
             mixed,
             self.fixed,
-            near=chosen("near", False),
+            terms=chosen("terms", 0.0),
             alike=self.alike and other is None,
         )
 
@@ -117,29 +122,25 @@ class Rows:
         inside = (self.column >= 0) & (self.column < self.width)
         hit = inside & known[np.where(inside, self.column, 0)]
         value = fixed[np.where(hit, self.column, 0)]
-        constant = self.constant + np.where(hit, self.factor * np.where(hit, value, 0.0), 0.0)
+        added = np.where(hit, self.factor * np.where(hit, value, 0.0), 0.0)
+        constant, terms = self.constant + added, self.terms + np.abs(added)
         column, factor = np.where(hit, CONSTANT, self.column), np.where(hit, 0.0, self.factor)
         mixed = {}
         for p, (columns, factors) in self.mixed.items():
             there = (columns < self.width) & known[np.minimum(columns, self.width - 1)]
             constant[p] += factors[there] @ fixed[columns[there]]
+            terms[p] += np.abs(factors[there]) @ np.abs(fixed[columns[there]])
             mixed[p] = columns[~there], factors[~there]
         spare = None if self.spare is None else self.spare.settled(fixed)
-        near = self.near & ~hit
         return Rows(
-            self.width, column, factor, constant, self.error, mixed, fixed, spare, near, self.alike
+            self.width, column, factor, constant, self.error, mixed, fixed, terms, spare, self.alike
         )
 
-    @property
-    def clean(self) -> "Rows":
-        """The same without constants that are no more than roundings."""
-        if not self.near.any():
-            return self
-        return replace(
-            self,
-            constant=np.where(self.near, 0.0, self.constant),
-            near=np.zeros(self.count, dtype=bool),
-        )
+    def put(self, which, column, factor=0.0, constant=0.0, terms=0.0, error=0.0) -> None:
+        """Set rows of one entry, or of none."""
+        self.column[which], self.factor[which] = column, factor
+        self.constant[which], self.terms[which] = constant, terms
+        self.error[which] = error
 
     @property
     def theirs(self) -> "Rows":

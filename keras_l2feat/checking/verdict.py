@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_l2feat.checking.box import bounds
-from keras_l2feat.checking.simulation import LIMIT, Claim, Simulation
+from keras_l2feat.checking.simulation import UnitMaps, Simulation
 from keras_l2feat.checking.skeleton import differences
+from keras_l2feat.checking.tolerance import LIMIT
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.interpret import interpret
 
@@ -100,10 +101,10 @@ def check(graph, pruned, maps, *, exact=False, input_range=None) -> Verdict:
     Returns: a `Verdict`. [docs/certificate.md]
     """
     try:
-        claim = _claim(graph, maps)
+        numbered = _numbered(graph, maps)
     except InputError as error:
         return Verdict(False, exact, "", faults=[(graph.model.name, 0, str(error))])
-    found = differences(graph, pruned, claim.kept)
+    found = differences(graph, pruned, numbered.kept)
     if found:
         return Verdict(False, exact, "", faults=[(layer, 0, reason) for layer, reason in found])
     if not _finite(graph, pruned):
@@ -112,21 +113,21 @@ def check(graph, pruned, maps, *, exact=False, input_range=None) -> Verdict:
     try:
         # A bound or a factor that float64 does not hold proves nothing.
         with np.errstate(over="raise", invalid="raise"):
-            return _verdict(graph, _simulated(graph, pruned, claim, exact, input_range))
+            return _verdict(graph, _simulated(graph, pruned, numbered, exact, input_range))
     except FloatingPointError:
         reason = "numbers of the certificate are beyond what float64 holds"
         return Verdict(False, exact, "", faults=[(graph.model.name, 0, reason)])
 
 
-def _simulated(graph, pruned, claim, exact, input_range):
-    simulation = Simulation(graph, pruned, claim, exact=exact)
+def _simulated(graph, pruned, numbered, exact, input_range):
+    simulation = Simulation(graph, pruned, numbered, exact=exact)
     if input_range is not None:
-        simulation.boxes = bounds(graph, *input_range, LIMIT * simulation.unit)
+        simulation.boxes = bounds(graph, *input_range, LIMIT * simulation.tolerance.unit)
     wrong = [
         tensor
         for op in graph.ops
         for tensor, other in [(op.out, simulation.other(op).out)]
-        if int(claim.kept[tensor.units].sum()) != len(other.units)
+        if int(numbered.kept[tensor.units].sum()) != len(other.units)
     ]
     if wrong:
         op = graph.ops[wrong[0].number]
@@ -142,6 +143,7 @@ def _simulated(graph, pruned, claim, exact, input_range):
 
 
 def _verdict(graph, simulation):
+    tolerance = simulation.tolerance
     changes = [
         LayerChange(c.layer, float(c.error.max(initial=0)), int(c.error.argmax()), c.amplified)
         for c in simulation.changes
@@ -149,10 +151,10 @@ def _verdict(graph, simulation):
     ]
     blamed = [graph.owners[unit] for unit in sorted(simulation.blamed)]
     accepted = not simulation.faults and all(c.units <= LIMIT for c in changes)
-    return Verdict(accepted, simulation.exact, simulation.dtype, changes, simulation.faults, blamed)
+    return Verdict(accepted, tolerance.exact, tolerance.dtype, changes, simulation.faults, blamed)
 
 
-def _claim(graph, maps):
+def _numbered(graph, maps):
     kept = np.ones(len(graph.pinned), dtype=bool)
     scale = np.ones(len(graph.pinned))
     for layer, indices in maps.removed.items():
@@ -166,7 +168,8 @@ def _claim(graph, maps):
     for (layer, index), choices in maps.sources.items():
         units = [{graph.unit(*q): f for q, f in choice.items()} for choice in choices]
         sources.setdefault(graph.unit(layer, index), []).extend(units)
-    return Claim(kept, scale, sources)
+    constants = {graph.unit(*unit): told for unit, told in maps.constants.items()}
+    return UnitMaps(kept, scale, sources, constants)
 
 
 def _finite(*graphs):

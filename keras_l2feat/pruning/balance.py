@@ -28,16 +28,11 @@ def squared_norm(graph) -> float:
     return sum(float(square.sum()) for *_, square in _squares(graph).values())
 
 
-def balance_units(graph, *, binary=False) -> np.ndarray:
+def balance_units(graph) -> np.ndarray:
     """Rescale, in place, every unit between whose weights only positively homogeneous operations
     lie.
 
     Units that cannot be rescaled, or whose weights vanish on a side, stay as they are.
-
-    Args:
-        graph: the channel graph of the model.
-        binary: by the nearest powers of two, which round no weight; norms are then equal up to a
-            factor of two.
 
     Returns: (units,) float64, what each was multiplied by.
     """
@@ -50,8 +45,6 @@ def balance_units(graph, *, binary=False) -> np.ndarray:
         scale[free] *= step
         if np.abs(np.log(step)).max(initial=0.0) < SETTLED:
             break
-    if binary:
-        scale = 2.0 ** np.round(np.log2(scale))
     for (layer, index), (write, read, _) in squares.items():
         weight = _wide(graph.weight(layer, index)).copy()
         factor = np.ones([1] * weight.ndim)

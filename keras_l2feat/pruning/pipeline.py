@@ -22,7 +22,7 @@ from keras_l2feat.pruning.trace import trace
 
 __all__ = ["GUARANTEES", "named_inputs", "prune"]
 
-TRIALS = 5  # results made in turn, each without what the check of the one before could not follow
+TRIALS = 4  # plans made in turn, each without what the check of the one before could not follow
 
 # Each level runs those before it; a planner is called as planner(graph, inputs=..., data=...,
 # seed=..., quiet=..., **options), with `inputs` the data as arrays, one a model input, or `None`.
@@ -118,10 +118,9 @@ def prune(
         options.get("relative_tolerance"),
         bool(options.get("polish")),
     )
-    binary = False
     for _ in range(TRIALS):
         steps, current, scale = _pruned(
-            graph, _planners(plans, guarantee, options), options, binary=binary, **settings
+            graph, _planners(plans, guarantee, options), options, **settings
         )
         pruned = model if current is graph else current.model
         if not certificate:
@@ -140,11 +139,7 @@ def prune(
             facts=_facts(graph, model, pruned, data, named, claim, done),
             plans=done,
         )
-        if not report.reason:
-            break
-        if claim.proved and scale is not None and not binary:
-            binary = True  # what was folded can amplify even the roundings of balancing
-        elif plans is not None or not _held(graph, report.verdict):
+        if not report.reason or plans is not None or not _held(graph, report.verdict):
             break
     if report.reason:
         error = CheckFailed(report.reason)
@@ -163,7 +158,7 @@ def _held(graph, verdict):
     return bool(fresh)
 
 
-def _pruned(graph, planners, options, *, balance, binary, data, test, named, seed, quiet):
+def _pruned(graph, planners, options, *, balance, data, test, named, seed, quiet):
     """What the planners lead to: `(graph, plan)` of each step, the last graph, and what its units
     were multiplied by in the end (`None`: by nothing)."""
     current, steps = graph, []
@@ -189,7 +184,7 @@ def _pruned(graph, planners, options, *, balance, binary, data, test, named, see
         steps.append((current, Plan("bounded", facts=facts)))
     scale = None
     if balance and any(plan.removed for _, plan in steps):
-        scale = balance_units(current, binary=binary)
+        scale = balance_units(current)
     return steps, current, scale
 
 

@@ -21,16 +21,15 @@ def trace(steps, last, scale=None) -> Maps:
     """
     first = steps[0][0] if steps else last
     alive = {layer: np.arange(len(units)) for layer, units in first.writers.items()}
-    sources = {}
+    choices = {}  # unit → list of {unit, or BIAS for a constant: factor}
     for graph, plan in steps:
-        names = _names(graph, alive)
+        names = {**_names(graph, alive), BIAS: BIAS}
         gone = {graph.unit(removal.layer, removal.unit) for removal in plan.removed}
-        for unit in gone:
-            sources[names[unit]] = []
+        choices |= {names[unit]: [] for unit in gone}
         for unit, choice in _choices(graph, plan, gone):
             named = {names[q]: factor for q, factor in choice.items()}
-            if all(set(named) != set(other) for other in sources[names[unit]]):
-                sources[names[unit]].append(named)
+            if named not in choices[names[unit]]:
+                choices[names[unit]].append(named)
         for layer, units in graph.writers.items():
             kept = [unit not in gone for unit in units.tolist()]
             alive[layer] = alive[layer][kept]
@@ -39,12 +38,19 @@ def trace(steps, last, scale=None) -> Maps:
         for layer, units in first.writers.items()
         if len(alive[layer]) < len(units)
     }
-    resolved = {unit: found for unit in sources if (found := _resolved(unit, sources))}
+    sources, constants = {}, {}
+    for unit in choices:
+        for option in _resolved(unit, choices):
+            constant = option.pop(BIAS, 0.0)
+            if option and all(set(option) != set(other) for other in sources.get(unit, ())):
+                sources.setdefault(unit, []).append(option)
+            if constant and constant not in constants.get(unit, ()):
+                constants.setdefault(unit, []).append(constant)
     scales = {}
     if scale is not None:
         names = _names(last, alive)
         scales = {names[u]: float(scale[u]) for u in np.flatnonzero(scale != 1) if u in names}
-    return Maps(removed, resolved, scales)
+    return Maps(removed, sources, scales, constants)
 
 
 def _names(graph, alive):
@@ -58,31 +64,34 @@ def _names(graph, alive):
 
 def _choices(graph, plan, gone):
     """(unit, {unit that stands for it: factor}) as its readers were told, several where they
-    differ."""
+    differ; what a unit `BIAS` is multiplied by is a constant."""
     for name, moves in plan.transfers.items():
         units = graph.readers[name].units
         told = {}
         for source, target, factor in moves:
-            if source != BIAS and target != BIAS and int(units[source]) in gone:
-                told.setdefault(source, {})[int(units[target])] = factor
+            if source != BIAS and int(units[source]) in gone:
+                place = BIAS if target == BIAS else int(units[target])
+                told.setdefault(source, {})[place] = factor
         for source, choice in told.items():
             yield int(units[source]), choice
     for removal in plan.removed:
-        if removal.into:
-            named = {graph.unit(layer, index): factor for layer, index, factor in removal.into}
+        named = {graph.unit(layer, index): factor for layer, index, factor in removal.into}
+        if removal.constant:
+            named[BIAS] = removal.constant
+        if named:
             yield graph.unit(removal.layer, removal.unit), named
 
 
-def _resolved(unit, sources):
+def _resolved(unit, choices):
     """The choices of a unit, fewest units first; what went later is replaced by what stands for
     it."""
     found = []
-    for choice in sources[unit]:
+    for choice in choices[unit]:
         option = {}
         for other, factor in choice.items():
-            further = _resolved(other, sources)[:1] if other in sources else [{other: 1.0}]
+            further = _resolved(other, choices)[:1] if other in choices else [{other: 1.0}]
             for q, f in (further[0] if further else {}).items():
                 option[q] = option.get(q, 0.0) + factor * f
         if option:
             found.append(option)
-    return sorted(found, key=len)
+    return sorted(found, key=lambda option: len(option.keys() - {BIAS}))

@@ -14,9 +14,6 @@ from keras_l2feat.pruning.expand import expand, expandable
 
 GRAPHS = 300
 QUICK = 10
-# Redundancy is found here that the checker cannot follow, so units stay: combinations of linear
-# units that cancel (171), and choices of rows behind a LeakyReLU and max pooling (224).
-NOT_FOLLOWED = (171, 224)
 
 
 def normalized(x, generator):
@@ -185,6 +182,7 @@ def check(seed):
     pruned, certificate = prune(wide)
     assert {layer["name"]: layer["units_after"] for layer in certificate.layers} == least, seed
     assert certificate.verified, seed
+    assert certificate.verdict.worst is None or certificate.verdict.worst.units <= 16, seed
     assert certificate.max_rel_deviation <= 1e-5, seed
     inputs = random_inputs(
         read(model), 8, seed
@@ -203,22 +201,10 @@ def test_planted_redundancy_is_found_in_random_graphs():
 def test_planted_redundancy_is_found_in_many_random_graphs(part):
     count = (GRAPHS - QUICK) // 5
     for seed in range(QUICK + part * count, QUICK + (part + 1) * count):
-        if seed not in NOT_FOLLOWED:
-            check(seed)
+        check(seed)
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the checker cannot follow it yet")
-@pytest.mark.parametrize("seed", NOT_FOLLOWED)
-def test_all_that_is_found_is_followed_by_the_checker(seed):
+@pytest.mark.parametrize("seed", [171, 224])
+def test_constants_that_are_roundings_do_not_hide_what_is_redundant(seed):
+    """Of linear units whose difference is added up (171), and in front of a border (224)."""
     check(seed)
-
-
-@pytest.mark.parametrize("seed", NOT_FOLLOWED)
-def test_what_the_checker_cannot_follow_stays_and_the_function_with_it(seed):
-    _, small = build(seed)
-    wide = plant(small, np.random.default_rng(seed))
-    pruned, certificate = prune(wide)
-    assert certificate.verified
-    inputs = random_inputs(read(wide), 8, seed)
-    np.testing.assert_allclose(outputs(pruned, inputs), outputs(wide, inputs), rtol=0, atol=1e-4)

@@ -199,7 +199,11 @@ class Values(Semantics):
         the same for all that read it."""
         if tensor.number not in self._read:
             read = self._reading(forms, tensor.units)
-            self._read[tensor.number] = self._centred(read)
+            read = self._centred(read)
+            # what rounding explains is not folded into biases, where it would count for more
+            none = np.abs(read.constants) <= self.slack(1) * read.terms
+            constants = np.where(none, 0.0, read.constants)
+            self._read[tensor.number] = replace(read, constants=constants)
         return self._read[tensor.number]
 
     def _reading(self, forms, units):

@@ -1,0 +1,122 @@
+"""W M: what a kernel computes, in terms of what the pruned model has, and of what the original has
+beside that; in either arithmetic, some outputs at a time."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+
+from keras_l2feat.checking.numbers import Dyadic, exactly, magnitude, stacked
+from keras_l2feat.checking.tolerance import FLOAT64
+
+__all__ = ["Outputs", "Product"]
+
+BLOCK = 1 << 21  # entries worked on at a time
+
+
+class Outputs(NamedTuple):
+    """Rows of W M: values and the sizes of their terms (taps, columns, n), constants and the sizes
+    of theirs (n,); `slack`: what rounding in the check may have added, relative to sizes."""
+
+    value: object
+    size: object
+    constant: object
+    terms: object
+    slack: float
+
+
+class Product:
+    """W M for a kernel W (taps, inputs, outputs), a bias, and rows M.
+
+    Attributes:
+        lost: original channels that have columns of their own; count: of all columns.
+    """
+
+    def __init__(self, tolerance, x, kernel, bias, folds, lost, border):
+        self.tolerance, self.kernel, self.bias = tolerance, kernel, bias
+        self.constant, self.folds = x.constant, folds
+        self.lost, self.border = lost, border
+        self.count = x.width + len(lost)
+        self.trivial = x.plain and not x.still.any() and not len(lost)
+        row, column, factor = x.entries()
+        beyond = x.width + np.searchsorted(lost + x.width, column)
+        column = np.where(column < x.width, column, beyond)
+        order = np.argsort(column, kind="stable")
+        self.entries = row, column, factor = row[order], column[order], factor[order]
+        most = int(np.bincount(column, minlength=1).max()) if len(column) else 0
+        self.slack = 0.0 if tolerance.exact else (most + 2) * FLOAT64
+        self.matrix = scipy.sparse.csr_matrix((factor, (column, row)), (self.count, x.count))
+
+    @classmethod
+    def pair(cls, tolerance, x, ours, theirs, folds):
+        """The products of both models, `(kernel, bias)` each, in the same columns."""
+        column = np.concatenate([x.entries()[1], [0]])
+        lost = np.unique(column[column >= x.width]) - x.width
+        other = x.theirs
+        border = not folds and bool(x.constant.any() or other.constant.any())
+        return (
+            cls(tolerance, x, *ours, folds, lost, border),
+            cls(tolerance, other, *theirs, folds, lost, border),
+        )
+
+    def blocks(self, which):
+        """Parts of some outputs that are worked on at a time."""
+        step = max(1, BLOCK // max(1, self.kernel.shape[0] * (self.count + self.border)))
+        return (which[a : a + step] for a in range(0, len(which), step))
+
+    def constants(self):
+        """The outputs that read nothing but constants: their values, else NaN."""
+        read = np.zeros(self.kernel.shape[1], dtype=bool)
+        read[self.entries[0]] = True
+        moves = self.kernel[:, read].any(axis=(0, 1))
+        if not self.constant.any():
+            return np.where(moves, np.nan, self.bias)
+        steady = self.bias + np.einsum("tio,i->o", self.kernel, self.constant)
+        if self.border:
+            moves |= np.einsum("tio,i->to", np.abs(self.kernel), np.abs(self.constant)).any(axis=0)
+        return np.where(moves, np.nan, steady)
+
+    def of(self, which) -> Outputs:
+        """Some outputs."""
+        numbers = self.tolerance.numbers
+        part, bias = numbers(self.kernel[:, :, which]), numbers(self.bias[which])
+        if self.trivial:
+            value, size = part, magnitude(part)
+        elif self.tolerance.exact:
+            value, size = self._integers(part), self._integers(part, absolute=True)
+        else:
+            value = np.stack([self.matrix @ tap for tap in part])
+            size = np.stack([abs(self.matrix) @ np.abs(tap) for tap in part])
+        offset, terms, slack = bias, magnitude(bias), self.slack
+        inward = around = numbers(np.zeros((len(self.kernel), 1, len(which))))
+        if self.constant.any():
+            at = np.flatnonzero(self.constant)
+            constant = numbers(self.constant[at].reshape(1, -1, 1))
+            inward = part[:, at] * constant
+            around = magnitude(part[:, at]) * magnitude(constant)
+            if not self.tolerance.exact:
+                slack = max(slack, inward.shape[0] * inward.shape[1] * FLOAT64)
+            if self.folds:
+                offset = offset + inward.sum(axis=(0, 1))
+                terms = terms + around.sum(axis=(0, 1))
+        if self.border:
+            value = stacked([value, _row(inward.sum(axis=1))], 1)
+            size = stacked([size, _row(around.sum(axis=1))], 1)
+        return Outputs(value, size, offset, terms, slack)
+
+    def _integers(self, part, absolute=False):
+        row, column, factor = self.entries
+        factor = exactly(factor.reshape(1, -1, 1))
+        part = part[:, row]
+        weighted = magnitude(part) * magnitude(factor) if absolute else part * factor
+        taps, _, outputs = weighted.shape
+        total = np.zeros((taps, self.count, outputs), dtype=object)
+        if len(column):
+            first = np.flatnonzero(np.r_[True, np.diff(column) > 0])
+            total[:, column[first]] = np.add.reduceat(weighted.values, first, axis=1)
+        return Dyadic(total, weighted.exponent)
+
+
+def _row(array):
+    shape = array.shape
+    return array.reshape(shape[0], 1, shape[1])

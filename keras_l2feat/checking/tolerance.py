@@ -1,0 +1,54 @@
+"""By how much roundings may move a weight, a factor or a constant: all tolerances of the checker,
+and how differences are measured by them.
+
+An entry of a kernel is stored once by each step (`exact`, `domain`) and once by balancing, u each;
+sums and products before are in float64. Units that were merged are one up to 8 u in each entry
+(`pruning.values.aligned.tolerance`). Together these stay below LIMIT, and hardly ever reach 2 u. An
+entry of one model that was moved by 64 u shows as 32 u of the sum of both.
+"""
+
+import numpy as np
+
+from keras_l2feat.checking.numbers import exactly, floats, magnitude, ratio, roundoff, smallest
+
+__all__ = ["AMPLIFIED", "FLOAT64", "LIMIT", "Tolerance"]
+
+LIMIT = 16.0  # roundoffs by which a weight may differ
+# Roundoffs by which what was merged may move a sum, as a part of what that sum adds up afterwards.
+AMPLIFIED = 256.0
+SNAP = 4.0  # roundoffs from ±1 within which a factor is ±1
+FLOAT64 = 2.0**-53
+
+
+class Tolerance:
+    """Differences in roundoffs of what weights are stored in.
+
+    Args:
+        dtypes: of the weights; the coarsest counts.
+        exact: count in integers instead of float64.
+
+    Attributes:
+        dtype, unit: what roundoffs are of, and how large one is.
+        numbers: turns a float array into one to count with.
+    """
+
+    def __init__(self, dtypes, exact=False):
+        self.dtype = max(set(dtypes) or {"float32"}, key=roundoff)
+        self.unit, self.exact = roundoff(self.dtype), exact
+        self.numbers = exactly if exact else np.asarray
+        self._smallest = smallest(self.dtype)
+
+    def off(self, remainder, terms, slack=0.0, scale=1.0):
+        """|remainder| over u · terms, what storing tiny numbers explains taken off: roundoffs.
+
+        slack: rounding of the check itself, relative to the terms.
+        """
+        tiny = self._smallest * np.maximum(np.abs(scale), 1.0)
+        parts = ratio(magnitude(remainder), terms) / self.unit
+        still = floats(magnitude(remainder)) <= 2 * tiny
+        return np.where(still, 0.0, np.maximum(parts - slack / self.unit, 0.0))
+
+    def snapped(self, factor):
+        """±1 where a factor is that up to roundings."""
+        near = np.abs(np.abs(factor) - 1) <= SNAP * self.unit
+        return np.where(near, np.sign(factor), factor)
