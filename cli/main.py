@@ -5,6 +5,8 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
 
@@ -54,29 +56,31 @@ class LazyGroup(click.Group):
     `rows` maps a command's name to `(module, help line)`, `package` is where the modules are.
     """
 
-    def __init__(self, *args, rows=None, package="keras_l2feat.cli", **kwargs):
+    def __init__(
+        self, *args, rows: dict | None = None, package: str = "keras_l2feat.cli", **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.rows = rows or {}
         self.package = package
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.rows)
 
-    def get_command(self, ctx, name):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.rows:
             return None
         return importlib.import_module(f"{self.package}.{self.rows[name][0]}").command
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
         with files.together(paths.inputs(ctx)):  # all outputs of a command appear, or none
             return super().invoke(ctx)
 
-    def resolve_command(self, ctx, args):
+    def resolve_command(self, ctx: click.Context, args: Sequence[str]) -> tuple:
         if args and args[0] not in self.rows:
             ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(sorted(self.rows))}.")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx, formatter):
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, row[1]) for name, row in sorted(self.rows.items())])
 
@@ -120,7 +124,7 @@ def _import(name) -> None:
         sys.path.pop()
 
 
-def main(args=None):
+def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one line on stderr, not in a traceback."""
     hush_tensorflow()
     args = sys.argv[1:] if args is None else args

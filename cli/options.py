@@ -3,6 +3,8 @@
 import json
 import math
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -32,7 +34,9 @@ __all__ = [
 class Number(click.FloatRange):
     """A finite number in a range."""
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         value = super().convert(value, param, ctx)
         if not math.isfinite(value):
             self.fail(f"{value} is not a finite number.", param, ctx)
@@ -67,7 +71,7 @@ lam_option = click.option(
 )
 
 
-def output_option(help, *, required=False):
+def output_option(help: str, *, required: bool = False) -> Callable:
     """`-o, --output OUT.keras`: where a model goes."""
     return click.option(
         *("-o", "--output"),
@@ -78,7 +82,7 @@ def output_option(help, *, required=False):
     )
 
 
-def folder_option(help, *, required=False, default=None):
+def folder_option(help: str, *, required: bool = False, default: str | None = None) -> Callable:
     """`-o, --output DIR`: where files go."""
     return click.option(
         *("-o", "--output"),
@@ -109,8 +113,9 @@ scale_option = click.option(
 
 
 def data_option(
-    required=False, text="Data set: a name such as mnist-1k, or the path of an .npz file."
-):
+    required: bool = False,
+    text: str = "Data set: a name such as mnist-1k, or the path of an .npz file.",
+) -> Callable:
     """`--data NAME|FILE.npz`, handed on as text, with `scale_option`; see `load_data`."""
     named = click.option(
         "--data", type=InputFile(), metavar="NAME|FILE.npz", required=required, help=text
@@ -123,7 +128,9 @@ class Widths(click.ParamType):
 
     name = "widths"
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         try:
@@ -138,7 +145,7 @@ class Widths(click.ParamType):
         return widths
 
 
-def load_data(name):
+def load_data(name: str | None) -> Any:
     """The data set behind `--data` and `--scale`, or `None` where none was given.
 
     What a model is fed decides what a result means, so it is printed (not with `--quiet`).
@@ -157,7 +164,7 @@ def load_data(name):
     return loaded
 
 
-def load_source(source: str):
+def load_source(source: str) -> Any:
     """The model that SOURCE names: `zoo:NAME`, or the path of a `.keras` file."""
     if source.startswith("zoo:"):
         from keras_l2feat import zoo
@@ -168,7 +175,7 @@ def load_source(source: str):
     return load_model(source)
 
 
-def load_trained(source: str, data, lam):
+def load_trained(source: str, data: Any, lam: float | None) -> tuple:
     """The dense network that SOURCE names, in array form, and the problem on the `data.Dataset`
     `data` that it was trained on: λ is `lam`, or by default the one the model carries.
 
@@ -187,7 +194,7 @@ def load_trained(source: str, data, lam):
     return network, problem
 
 
-def write_json_result(value, path) -> None:
+def write_json_result(value: object, path: str | None) -> None:
     """Write `value` where `--json` says: a file, `-` for stdout, nowhere for `None`."""
     if path is None:
         return

@@ -6,6 +6,7 @@ they were given, in the context of the call.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +19,7 @@ GIVEN = f"{__name__}.given"  # {True: inputs, False: outputs}, each {name of the
 INPUTS = f"{__name__}.inputs"
 
 
-def inputs(context) -> list:
+def inputs(context: click.Context) -> list:
     """The paths that the call reads; the list grows while its arguments are read."""
     return context.meta.setdefault(INPUTS, [])
 
@@ -52,7 +53,7 @@ class InputFile(_Named):
     name = "path"
     read = True
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         file = value if os.path.exists(value) else value.split(".npz:")[0] + ".npz"
         if os.path.exists(file):  # a data set may carry options, FILE.npz:scale=1/255
             self._note(file, param, ctx)
@@ -69,11 +70,11 @@ class OutputFile(_Named):
 
     name = "path"
 
-    def __init__(self, *suffixes, stdout=False):
+    def __init__(self, *suffixes, stdout: bool = False) -> None:
         self.suffixes = suffixes
         self.stdout = stdout
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if self.stdout and value == "-":
             return value
         if self.suffixes and not value.endswith(self.suffixes):
@@ -91,7 +92,7 @@ class OutputFolder(_Named):
 
     name = "path"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if isinstance(value, Path):
             return value
         if os.path.exists(value) and not os.path.isdir(value):
@@ -108,7 +109,7 @@ def _same(path, other) -> bool:
     return files.same_file(path, other)
 
 
-def shown(parameter) -> str:
+def shown(parameter: click.Parameter) -> str:
     """`Option '--output'` or `Argument SOURCE`."""
     if isinstance(parameter, click.Option):
         return f"Option {parameter.opts[-1]!r}"

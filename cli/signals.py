@@ -17,7 +17,7 @@ class Signals:
         received: number of the first one that came, `None` for none.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received = None
         self._before = {}
 

@@ -9,8 +9,10 @@ it.
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import bad_argument
 
@@ -103,7 +105,7 @@ def slopes(activation: str) -> tuple[float, float]:
     return -float(below), float(above)
 
 
-def append_bias(a, beta: float) -> np.ndarray:
+def append_bias(a: ArrayLike, beta: float) -> np.ndarray:
     """[A, β·1] in float64: `a` (N, n) with a last column of β, or `a` itself where β = 0."""
     a = np.asarray(a, dtype=np.float64)
     return np.concatenate([a, np.full((len(a), 1), beta)], axis=1) if beta > 0 else a
@@ -147,7 +149,7 @@ _BY_NAME = {
 }
 
 
-def scaling(activation) -> Scaling:
+def scaling(activation: Any) -> Scaling:
     """The class of an activation.
 
     Args:

@@ -1,11 +1,13 @@
 """What this package needs of Keras, checked at first use of the parts that need it."""
 
+from types import ModuleType
+
 from keras_l2feat.errors import InputError
 
 __all__ = ["require_keras", "require_tensorflow"]
 
 
-def require_keras():
+def require_keras() -> ModuleType:
     """Keras 3, or an error that says which Keras came and how to switch. Returns the `keras`
     module."""
     try:
@@ -22,7 +24,7 @@ def require_keras():
     return keras
 
 
-def require_tensorflow():
+def require_tensorflow() -> ModuleType:
     """Keras 3 on TensorFlow, for whatever trains or uses the TensorFlow kernels. Returns the
     `keras` module.
 

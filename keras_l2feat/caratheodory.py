@@ -14,9 +14,13 @@ many atoms as their span has dimensions. Three kinds of atoms, one elimination:
 Sources: [Jacot et al. 2022, Prop. 7, 8]; basic solutions of min Σ μ_i, Σ μ_i a_i = Σ a_i, μ ≥ 0.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_l2feat.network import DenseNetwork
 
 __all__ = ["Reduction", "basic_solution", "reduce_layer", "reduce_network"]
 
@@ -37,7 +41,9 @@ class Reduction(NamedTuple):
     span: int  # dimension of the atoms' span
 
 
-def basic_solution(atoms, costs, tolerance=RANK_TOLERANCE):
+def basic_solution(
+    atoms: np.ndarray, costs: ArrayLike, tolerance: float = RANK_TOLERANCE
+) -> tuple[np.ndarray, int]:
     """Weights μ ≥ 0 with `atoms @ μ = atoms @ 1`, `costs @ μ <= sum(costs)`, and at most
     rank(atoms) of them not zero.
 
@@ -163,7 +169,15 @@ def _compressed(matrix):
     return np.linalg.qr(matrix, mode="r") if len(matrix) > matrix.shape[1] else matrix
 
 
-def reduce_layer(s, w, v, *, z=None, kinds=("outputs", "features"), seed=0):
+def reduce_layer(
+    s: np.ndarray,
+    w: np.ndarray,
+    v: np.ndarray,
+    *,
+    z: np.ndarray | None = None,
+    kinds: Sequence[str] = ("outputs", "features"),
+    seed: int = 0,
+) -> Reduction | None:
     """The smallest equivalent of a hidden layer on its data: same `s @ v`, no larger norm.
 
     Args:
@@ -221,7 +235,13 @@ def _balanced_cost(w, v):
     return 2 * float(np.sum(np.sqrt(w * np.einsum("ij,ij->i", v, v))))
 
 
-def reduce_network(network, x, *, kinds=("outputs", "features"), seed=0):
+def reduce_network(
+    network: DenseNetwork,
+    x: ArrayLike,
+    *,
+    kinds: Sequence[str] = ("outputs", "features"),
+    seed: int = 0,
+) -> tuple[DenseNetwork, list[Reduction | None]]:
     """A `DenseNetwork` with the same outputs on `x` (N, n_0), balanced, of no larger norm, of the
     fewest neurons found.
 

@@ -1,9 +1,12 @@
 """The data term C of the loss, by name: `"crossentropy"`, `"squared"`, or any callable
 `(z, y) -> scalar`."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.types import Cost
 
 __all__ = ["COSTS", "cost_function", "cost_of_task", "cost_with_gradient"]
 
@@ -27,7 +30,7 @@ def _squared(z, y):
 COSTS = {"crossentropy": _crossentropy, "squared": _squared}
 
 
-def cost_function(cost):
+def cost_function(cost: Cost) -> Callable:
     """The TensorFlow function `(z, y) -> scalar` behind a name.
 
     `"crossentropy"`: mean over the N points of the cross-entropy from logits z `(N, k)`, integer
@@ -63,7 +66,7 @@ def _squared_with_gradient(z, y):
 _WITH_GRADIENT = {"crossentropy": _crossentropy_with_gradient, "squared": _squared_with_gradient}
 
 
-def cost_with_gradient(cost):
+def cost_with_gradient(cost: Cost) -> Callable:
     """The same costs in NumPy: `(z, y) -> (value, ∂C/∂z)`, float64, z and the gradient of shape
     `(N, k)`.
 

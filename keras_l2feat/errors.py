@@ -1,6 +1,8 @@
 """The ways an operation can end on purpose before it is done."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 __all__ = ["CheckFailed", "InputError", "Interrupted", "bad_argument", "keeping"]
 
@@ -26,13 +28,13 @@ class Interrupted(KeyboardInterrupt):
             keeping.
     """
 
-    def __init__(self, message="", best=None):
+    def __init__(self, message: str = "", best: Any = None) -> None:
         super().__init__(message)
         self.best = best
 
 
 @contextlib.contextmanager
-def keeping(best, message=""):
+def keeping(best: Any, message: str = "") -> Iterator[None]:
     """Turn a `KeyboardInterrupt` inside into `Interrupted` with `best`, whose `reason` becomes
     "interrupted"."""
     try:

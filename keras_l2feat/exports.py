@@ -16,6 +16,7 @@ import numpy as np
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 from keras_l2feat.files import atomic_path, check_output
 from keras_l2feat.pruning.evaluate import arranged, input_shapes
+from keras_l2feat.types import Model
 
 __all__ = ["FORMATS", "export"]
 
@@ -25,7 +26,9 @@ SAMPLES = 8
 TOLERANCE = 1e-4
 
 
-def export(model, path, format, *, samples=None, seed=0) -> dict:
+def export(
+    model: Model, path: str | Path, format: str, *, samples: int | None = None, seed: int = 0
+) -> dict:
     """Write a model in another format, and compare the two on the same inputs.
 
     Args:

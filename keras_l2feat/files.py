@@ -10,10 +10,13 @@ import secrets
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.loading import load_model
+from keras_l2feat.types import Model
 
 __all__ = [
     "atomic_path",
@@ -39,11 +42,11 @@ OURS = f".l2feat-{zlib.crc32(platform.node().encode()):08x}-"
 LONGEST_SUFFIX = 20
 STREAMS = {("dev", "stdin"), ("dev", "stdout"), ("dev", "stderr"), ("dev", "fd")}
 
-_transaction = contextvars.ContextVar("transaction", default=None)
+_transaction: Any = contextvars.ContextVar("transaction", default=None)
 
 
 @contextlib.contextmanager
-def together(inputs=()):
+def together(inputs: Iterable[str | Path] = ()) -> Iterator[None]:
     """All files that are written inside appear at the end, or none does.
 
     Inside another `together` this one is a part of it.
@@ -60,7 +63,7 @@ def together(inputs=()):
 
 
 @contextlib.contextmanager
-def separately():
+def separately() -> Iterator[None]:
     """What is written inside appears at its end, whatever becomes of the `together` around it."""
     around = _transaction.get()
     with _started(_Transaction(() if around is None else around.inputs)):
@@ -68,7 +71,7 @@ def separately():
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the suffix of `path`, where a file or a folder is to be made; on
     success it is moved onto `path`, on failure removed.
 
@@ -95,7 +98,7 @@ def atomic_path(path):
             raise
 
 
-def check_output(path) -> None:
+def check_output(path: str | Path) -> None:
     """Refuse a path that `atomic_path` could not write, before the work for its content is done.
 
     Raises:
@@ -117,7 +120,7 @@ def check_output(path) -> None:
             raise InputError(f"Cannot write {str(path)!r}: permission denied.")
 
 
-def current(path) -> Path:
+def current(path: str | Path) -> Path:
     """Where the content of `path` is: in a temporary file, if it was written in the `together`
     around."""
     transaction = _transaction.get()
@@ -130,7 +133,7 @@ def offline() -> bool:
     return os.environ.get("KERAS_L2FEAT_OFFLINE", "") not in {"", "0"}
 
 
-def output_folder(path) -> Path:
+def output_folder(path: str | Path) -> Path:
     """The folder `path`, made if need be; it goes again, if it is empty, where the `together`
     around fails."""
     path = Path(path)
@@ -144,18 +147,18 @@ def output_folder(path) -> Path:
     return path
 
 
-def write_text(path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path, value) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """Write `value` as indented JSON to `path`, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def sha256(path) -> str:
+def sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
@@ -164,7 +167,7 @@ def sha256(path) -> str:
     return digest.hexdigest()
 
 
-def save_model(model, path) -> None:
+def save_model(model: Model, path: str | Path) -> None:
     """Save a Keras model as a `.keras` file at `path`, whole or not at all."""
     if Path(path).suffix != ".keras":
         raise InputError(f"Cannot write {str(path)!r}: the name of a model file ends in '.keras'.")
@@ -172,7 +175,7 @@ def save_model(model, path) -> None:
         model.save(temporary)
 
 
-def is_stream(path) -> bool:
+def is_stream(path: str | Path) -> bool:
     """Whether `path` is a device or a pipe, into which one writes; a file, there or not, is
     replaced."""
     path = Path(path).absolute()
@@ -181,7 +184,7 @@ def is_stream(path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def same_file(path, other) -> bool:
+def same_file(path: str | Path, other: str | Path) -> bool:
     """Whether two paths, of files that are there or not, lead to the same place."""
     try:
         return os.path.samefile(path, other)

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 
 __all__ = ["around_import", "register", "register_with_keras"]
 
@@ -32,7 +33,7 @@ class _Finder:
         return spec
 
 
-def around_import(name: str, context) -> None:
+def around_import(name: str, context: Callable) -> None:
     """Have the import of module `name` run inside `context()`, a context manager; nothing happens
     where it is imported already."""
     if name not in sys.modules:

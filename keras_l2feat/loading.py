@@ -15,6 +15,7 @@ from pathlib import Path
 
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.imports import register
+from keras_l2feat.types import Model
 
 __all__ = ["load_model"]
 
@@ -40,7 +41,13 @@ OTHER_KINDS = {
 OTHER_KINDS[".pth"] = OTHER_KINDS[".pt"]
 
 
-def load_model(path, custom_objects=None, *, compile=True, sha256=None):
+def load_model(
+    path: str | Path,
+    custom_objects: dict | None = None,
+    *,
+    compile: bool = True,
+    sha256: str | None = None,
+) -> Model:
     """Load a Keras 3 model from an untrusted `.keras` file, without running any code it may carry.
 
     Args:

@@ -9,13 +9,16 @@ row does not exist.
 """
 
 import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import ACTIVATIONS, append_bias
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.types import Model
+from keras_l2feat.types import Arrays, Model
 
 __all__ = ["DenseNetwork"]
 
@@ -73,19 +76,19 @@ class DenseNetwork:
         """Σ_l ‖W_l‖_F², bias rows included."""
         return float(sum(np.vdot(weight, weight) for weight in self.weights))
 
-    def with_weights(self, weights) -> "DenseNetwork":
+    def with_weights(self, weights: Iterable[np.ndarray]) -> "DenseNetwork":
         """The same σ and β on other weights."""
         return replace(self, weights=tuple(weights))
 
-    def activate(self, z):
+    def activate(self, z: np.ndarray) -> np.ndarray:
         """σ(z), elementwise, any shape."""
         return ACTIVATIONS[self.activation].values(z)
 
-    def augment(self, a):
+    def augment(self, a: ArrayLike) -> np.ndarray:
         """`[a, β·1]` of shape `(N, n + 1)`; `a` itself when β = 0."""
         return append_bias(a, self.beta)
 
-    def forward(self, x, *, augmented=False):
+    def forward(self, x: ArrayLike, *, augmented: bool = False) -> tuple[Arrays, Arrays]:
         """All representations on data `x` of shape `(N, n_0)`, or on A_0 itself where `augmented`.
 
         Returns: lists `Z = [Z_1 … Z_L]`, each `(N, n_l)`, and `A = [A_0 … A_{L-1}]`, each
@@ -98,11 +101,11 @@ class DenseNetwork:
             a.append(self.augment(self.activate(z[-1])))
         return z, a[:-1]
 
-    def __call__(self, x):
+    def __call__(self, x: ArrayLike) -> np.ndarray:
         """The outputs Z_L on `x`, `(N, n_L)` float64."""
         return self.forward(x)[0][-1]
 
-    def gradients(self, x, output_gradient):
+    def gradients(self, x: ArrayLike, output_gradient: Callable) -> tuple[float, Arrays]:
         """Back-propagation: the gradient of a function of the outputs with respect to each `W_l`.
 
         Args:
@@ -115,7 +118,9 @@ class DenseNetwork:
         value, a, upstream = self.backward(x, output_gradient)
         return value, [below.T @ above for below, above in zip(a, upstream)]
 
-    def backward(self, x, output_gradient, *, augmented=False):
+    def backward(
+        self, x: ArrayLike, output_gradient: Callable, *, augmented: bool = False
+    ) -> tuple[float, Arrays, Arrays]:
         """Back-propagation to the representations: arguments as for `gradients`; `x` is A_0 where
         `augmented`.
 
@@ -130,7 +135,9 @@ class DenseNetwork:
             gradients.insert(0, below * ACTIVATIONS[self.activation].slope(z[layer - 1]))
         return value, a, gradients
 
-    def with_neurons(self, layer: int, incoming, outgoing) -> "DenseNetwork":
+    def with_neurons(
+        self, layer: int, incoming: np.ndarray, outgoing: np.ndarray
+    ) -> "DenseNetwork":
         """The network with K more neurons in hidden layer `layer`, after those it has.
 
         Args:
@@ -143,7 +150,15 @@ class DenseNetwork:
         return self.with_weights(weights)
 
     @classmethod
-    def random(cls, widths, *, activation="relu", beta=1.0, scale=None, seed=0) -> "DenseNetwork":
+    def random(
+        cls,
+        widths: Sequence[int],
+        *,
+        activation: str = "relu",
+        beta: float = 1.0,
+        scale: float | None = None,
+        seed: Any = 0,
+    ) -> "DenseNetwork":
         """Gaussian weights of standard deviation `scale` (default `sqrt(2 / rows)`, as He et al.),
         bias rows 0."""
         generator = np.random.default_rng(seed)

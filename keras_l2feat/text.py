@@ -2,6 +2,7 @@
 its own, without control characters."""
 
 import textwrap
+from collections.abc import Collection, Iterable, Sequence
 
 __all__ = ["WIDTH", "columns", "printable"]
 
@@ -10,7 +11,7 @@ NAME = 26  # columns of a name in a table; a longer one loses its middle
 MOST_FOLDED = 16  # a column is not folded to less
 
 
-def printable(text) -> str:
+def printable(text: object) -> str:
     """`text` with everything that is no visible character or space as an escape, `\\n` or
     `\\x1b`.
 
@@ -21,15 +22,15 @@ def printable(text) -> str:
     )
 
 
-def columns(rows, left=None) -> list:
+def columns(rows: Iterable[Sequence], left: Collection[int] | None = None) -> list:
     """Rows of text cells as lines with aligned columns; those of `left` to the left, by default all
     but 1 and 2.
 
     Names in the first column lose their middle where they are long, and the last column is folded
     where a line would be longer than `WIDTH`.
     """
-    left = {0, *range(3, len(rows[0]))} if left is None else left
     rows = [[_short(row[0]), *map(printable, row[1:])] for row in rows]
+    left = set(range(3, len(rows[0]))) | {0} if left is None else left
     widths = [max(map(len, column)) for column in zip(*rows)]
     last = len(widths) - 1
     room = max(WIDTH - sum(widths[:-1]) - 2 * last, MOST_FOLDED)

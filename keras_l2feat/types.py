@@ -11,12 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Arrays", "Cost", "Data", "Layer", "Model", "Sigma", "Tensor", "ValueAndGradient"]
+__all__ = [
+    "Arrays",
+    "Cost",
+    "Data",
+    "Layer",
+    "Model",
+    "Ridge",
+    "Seed",
+    "Sigma",
+    "Tensor",
+    "ValueAndGradient",
+]
 
 Model = Any  # a keras.Model
 Layer = Any  # a keras.layers.Layer
 Tensor = Any  # a tensor of the backend, or an array
 Arrays = list[np.ndarray]
+Ridge = Any  # a number, or a tensor of no or of the leading dimensions
+Seed = int | np.random.Generator  # what `numpy.random.default_rng` takes
 # "crossentropy", "squared", or a function (z, y) -> scalar tensor
 Cost = str | Callable[[Any, Any], Any]
 # a name of `activations.ACTIVATIONS`, or a function of a tensor

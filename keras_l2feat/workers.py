@@ -4,13 +4,15 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 __all__ = ["unordered"]
 
 WATCH = 1.0  # seconds between two looks at whether the parent is still there
 
 
-def unordered(function, items, jobs):
+def unordered(function: Callable, items: Sequence, jobs: int) -> Iterator[tuple[int, Any]]:
     """Yield `(index, function(item))` for a list of items, as they are finished.
 
     Args:

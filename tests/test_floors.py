@@ -19,9 +19,8 @@ FLOORS = (  # lowest first
         "files",
         "costs",
         "activations",
-        "caratheodory",
     ),
-    *("network", "data"),
+    *("network", "data", "caratheodory"),
     *(
         "kernels",
         "layers",

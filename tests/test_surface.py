@@ -116,7 +116,10 @@ def test_the_package_is_typed():
     assert (Path(keras_l2feat.__file__).parent / "py.typed").exists()
 
 
-TYPED = ("callbacks", "data", "layers", "models", "objectives", "regularizers", "training")
+TYPED = (
+    *("callbacks", "data", "experiments", "kernels", "layers", "models", "objectives", "plateau"),
+    *("plots", "regularizers", "report", "theory", "training", "zoo", "cli"),
+)
 
 
 def public_functions(path):
@@ -138,7 +141,8 @@ def public_functions(path):
 @pytest.mark.parametrize("folder", TYPED)
 def test_every_public_signature_is_typed(folder):
     untyped = []
-    for path in (ROOT / "keras_l2feat" / folder).rglob("*.py"):
+    own = ROOT / folder if folder in ("zoo", "cli") else ROOT / "keras_l2feat" / folder
+    for path in [*own.rglob("*.py"), *(ROOT / "keras_l2feat").glob("*.py")]:
         for name, function in public_functions(path):
             given = function.args
             named = [*given.posonlyargs, *given.args, *given.kwonlyargs]

@@ -8,6 +8,9 @@
 Importing this package, listing and looking up import neither Keras nor TensorFlow.
 """
 
+import builtins
+from pathlib import Path
+
 from keras_l2feat.zoo import fetch as _fetch
 from keras_l2feat.zoo.families import (
     bipartite,
@@ -33,12 +36,12 @@ __all__ += [
 ]
 
 
-def list(family=None):
+def list(family: str | None = None) -> "builtins.list[str]":
     """The names of all models, or of those of one family."""
     return [one.name for one in entries(family)]
 
 
-def download(name, *, quiet=True):
+def download(name: str, *, quiet: bool = True) -> Path:
     """The path of a model's file, fetched if it is not here yet, of the size and SHA-256 that the
     registry says.
 

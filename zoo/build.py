@@ -2,6 +2,7 @@
 plateau → figures."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_l2feat import data as datasets
@@ -14,12 +15,13 @@ from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
 from keras_l2feat.zoo.models import save
 from keras_l2feat.zoo.recipe import ROLES, recipe
+from keras_l2feat.zoo.registry import Entry
 from keras_l2feat.zoo.steps import ALIGNED, Making, take
 
 __all__ = ["build", "check", "ship"]
 
 
-def build(name, folder, *, quiet=False) -> list:
+def build(name: str, folder: str | Path, *, quiet: bool = False) -> list:
     """Follow a recipe and save both models with cards and rows into `folder`.
 
     Args:
@@ -66,7 +68,7 @@ def build(name, folder, *, quiet=False) -> list:
     return built
 
 
-def check(built, shipped=None) -> list[str]:
+def check(built: Sequence[Entry], shipped: dict[str, Entry] | None = None) -> list[str]:
     """What differs between built models and the shipped figures by more than the recipe's
     tolerances, one line each.
 
@@ -90,7 +92,7 @@ def check(built, shipped=None) -> list[str]:
     return differences
 
 
-def ship(built, folder) -> None:
+def ship(built: Sequence[Entry], folder: str | Path) -> None:
     """Put models built in `folder` into the package itself: weights, cards and registry rows. For
     maintainers.
 

@@ -1,6 +1,7 @@
 """The card of a model, as Markdown: made from its registry row alone, never edited by hand."""
 
 import numbers
+from typing import Any
 
 from keras_l2feat.zoo.registry import Entry
 
@@ -96,7 +97,7 @@ def card_text(entry: Entry) -> str:
     return "\n".join(lines)
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """A fact as people read it: six digits of a number, lists with commas, tables as
     `key: value`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Number | list | tuple | dict):
@@ -108,11 +109,12 @@ def shown(value) -> str:
     return f"{value:d}" if isinstance(value, int) else f"{value:.6g}"
 
 
-def fact(facts, key):
+def fact(facts: dict, key: str) -> Any:
     """The fact at a dotted key such as "metrics.train_loss", `None` where there is none."""
+    found: Any = facts
     for part in key.split("."):
-        facts = facts.get(part) if isinstance(facts, dict) else None
-    return facts
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def _file(entry) -> dict:

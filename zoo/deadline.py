@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from typing import Any
 
 import requests.adapters
 
@@ -20,7 +21,7 @@ class Deadline:
     belongs to all connections together. What was reading one of them then finds its end.
     """
 
-    def __init__(self, session, seconds):
+    def __init__(self, session: Any, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self._sockets, self._lock = [], threading.Lock()
         self._timer = threading.Timer(seconds, self._shut_down)
@@ -47,7 +48,7 @@ class Deadline:
     def passed(self) -> bool:
         return time.monotonic() >= self._end
 
-    def watch(self, connection) -> None:
+    def watch(self, connection: Any) -> None:
         """Have a connected socket shut down when time is up.
 
         Raises:

@@ -58,7 +58,7 @@ def address(entry: Entry) -> str | None:
     return f"{mirror}/{entry.file}" if mirror else None
 
 
-def fetch(entry: Entry, *, quiet=True) -> Path:
+def fetch(entry: Entry, *, quiet: bool = True) -> Path:
     """The path of the model file of `entry`, of the right size and SHA-256.
 
     Args:
@@ -152,7 +152,8 @@ def _download(url, target, size, shown) -> None:
     elif scheme in {"http", "https"}:
         _over_http(url, {}, target, size, shown)
     elif scheme == "hf":
-        _over_http(*_hub_address(url), target, size, shown)
+        address, headers = _hub_address(url)
+        _over_http(address, headers, target, size, shown)
     else:
         raise InputError(
             f"Cannot fetch {url!r}: an address with https://, file:// or hf:// is expected."

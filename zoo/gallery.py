@@ -3,14 +3,17 @@ side by side in one plane, and their cards; it requests nothing."""
 
 import itertools
 import math
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
 from keras_l2feat import files
 from keras_l2feat.zoo.cards import FIELDS, fact, shown
 from keras_l2feat.zoo.models import load_entry
+from keras_l2feat.zoo.registry import Entry
 
 __all__ = ["gallery_page", "write_gallery"]
 
@@ -27,12 +30,12 @@ COLUMNS = (  # heading, where the fact lies, whether it is a number
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 320, 180, 52, 10, 14, 34  # of the curve, in SVG units
 
 
-def write_gallery(path, entries) -> None:
+def write_gallery(path: str | Path, entries: Sequence[Entry]) -> None:
     """Write `gallery_page` to a file, whole or not at all."""
     files.write_text(path, gallery_page(entries))
 
 
-def gallery_page(entries) -> str:
+def gallery_page(entries: Sequence[Entry]) -> str:
     """The page of these models. Their files are fetched, for the pictures of their rays.
 
     Args:

@@ -15,7 +15,7 @@ __all__ = ["metrics", "outputs", "probe"]
 BATCH = 1000
 
 
-def outputs(model, x):
+def outputs(model: Model, x: np.ndarray) -> np.ndarray:
     """The outputs of a model with one input and one output on `x`, as float64 `(N, n_L)`."""
     import keras
 
@@ -65,7 +65,7 @@ def metrics(model: Model, problem: Problem) -> dict:
     }
 
 
-def probe(model):
+def probe(model: Model) -> np.ndarray:
     """The outputs `(4, n_L)` on four fixed inputs, a ramp from 0 to 1: what a loaded model must
     give again."""
     shape = (4, *model.input_shape[1:])

@@ -8,6 +8,7 @@ from keras_l2feat.archive import check_config
 from keras_l2feat.backend import require_keras
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.imports import register
+from keras_l2feat.types import Model
 from keras_l2feat.version import __version__
 from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.fetch import fetch
@@ -16,7 +17,7 @@ from keras_l2feat.zoo.registry import Entry, entry
 __all__ = ["architecture", "load", "load_entry", "save"]
 
 
-def load(name, *, weights="zoo", quiet=True):
+def load(name: str, *, weights: str = "zoo", quiet: bool = True) -> Model:
     """A model of the zoo by name.
 
     Args:
@@ -42,12 +43,12 @@ def load(name, *, weights="zoo", quiet=True):
     return architecture(one) if weights is None else load_entry(one, quiet=quiet)
 
 
-def load_entry(one: Entry, *, quiet=True):
+def load_entry(one: Entry, *, quiet: bool = True) -> Model:
     """The model of an entry; what is loaded has the SHA-256 that the entry says."""
     return files.load_model(fetch(one, quiet=quiet), sha256=one.sha256)
 
 
-def architecture(one: Entry):
+def architecture(one: Entry) -> Model:
     """The model of an entry without its weights: new initial ones, nothing is downloaded."""
     if "architecture" not in one.facts:
         raise bad_argument(
@@ -62,7 +63,9 @@ def architecture(one: Entry):
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 
-def save(model, card: dict, path, *, name=None, version="1") -> Entry:
+def save(
+    model: Model, card: dict, path: str | Path, *, name: str | None = None, version: str = "1"
+) -> Entry:
     """Save a model with its card and its registry row, in the form in which the zoo publishes its
     own.
 

@@ -1,6 +1,9 @@
 """A mirror of the zoo as a folder of plain files, which any web server or object store can
 serve."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from keras_l2feat import files, progress
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
@@ -10,7 +13,7 @@ from keras_l2feat.zoo.gallery import write_gallery
 __all__ = ["publish"]
 
 
-def publish(folder, *, names=None, quiet=True) -> list:
+def publish(folder: str | Path, *, names: Sequence[str] | None = None, quiet: bool = True) -> list:
     """Write a complete mirror: models, cards, `registry.json` and the gallery page `index.html`.
 
     Whoever sets `KERAS_L2FEAT_ZOO_URL` to the address of the folder gets its models from there.

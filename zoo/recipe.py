@@ -16,6 +16,7 @@ What a recipe holds, beside the fields with defaults below:
 
 import dataclasses
 import hashlib
+from typing import Any
 
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
@@ -52,7 +53,7 @@ class Recipe:
     certificate: bool = True  # whether the insertion certificate is computed
     optimum: str | None = None  # what theory says of it
 
-    def problem(self, data: Dataset):
+    def problem(self, data: Dataset) -> Any:
         """What training minimizes: an `objectives.Problem`."""
         from keras_l2feat.objectives import Problem
 
@@ -69,7 +70,7 @@ def recipes() -> list[str]:
     return sorted(path.stem for path in (FOLDER / "recipes").glob("*.yaml"))
 
 
-def recipe(name) -> Recipe:
+def recipe(name: str) -> Recipe:
     """The recipe of that name, or that makes the model of that name.
 
     Raises:

@@ -83,7 +83,7 @@ class Entry:
         return dataclasses.asdict(self)
 
 
-def entry(name) -> Entry:
+def entry(name: str) -> Entry:
     """The entry of a model.
 
     Raises:
@@ -98,7 +98,7 @@ def entry(name) -> Entry:
     return known[name]
 
 
-def entries(family=None) -> list[Entry]:
+def entries(family: str | None = None) -> list[Entry]:
     """All entries in registry order, or those of one family."""
     return [one for one in _known().values() if family is None or one.family == family]
 
@@ -108,7 +108,16 @@ def rows() -> list[dict]:
     return [one.as_row() for one in entries()]
 
 
-def register(name, *, file=None, url=None, sha256, size, version="1", **facts) -> Entry:
+def register(
+    name: str,
+    *,
+    file: str | None = None,
+    url: str | None = None,
+    sha256: str,
+    size: int,
+    version: str = "1",
+    **facts,
+) -> Entry:
     """Make a model of one's own known to `zoo.load` and the other functions, for this process.
 
     Args:
@@ -136,7 +145,7 @@ def register(name, *, file=None, url=None, sha256, size, version="1", **facts) -
     return one
 
 
-def read(path) -> list[Entry]:
+def read(path: str | Path) -> list[Entry]:
     """The entries of a registry file; unknown or broken content is an `InputError`."""
     try:
         table = json.loads(Path(path).read_text(encoding="utf-8"))

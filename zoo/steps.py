@@ -7,6 +7,7 @@ The first step creates the model, in float64; training steps follow.
 import dataclasses
 import inspect
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -275,7 +276,7 @@ def silence(making, *, share):
             graph.layers[slot.layer].weights[slot.index].assign(np.moveaxis(weight, 0, slot.axis))
 
 
-STEPS = {
+STEPS: dict[str, Callable] = {
     "mlp": mlp,
     "conv": conv,
     "fit": fit,

@@ -37,7 +37,7 @@ class Check:
     passed: bool | None
 
 
-def verify(name, *, quiet=True) -> list[Check]:
+def verify(name: str, *, quiet: bool = True) -> list[Check]:
     """Check a model against its card.
 
     Args:

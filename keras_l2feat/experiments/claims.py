@@ -1,5 +1,6 @@
 """What a paper claims next to what was computed, and whether they agree."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,13 @@ class Claims:
     rows: list = field(default_factory=list)
 
     def check(
-        self, what: str, claimed: float, computed: float, *, relation="=", tolerance=1e-4
+        self,
+        what: str,
+        claimed: float,
+        computed: float,
+        *,
+        relation: str = "=",
+        tolerance: float = 1e-4,
     ) -> bool:
         """Add a row: `computed relation claimed`, up to `tolerance` relative to `claimed` (absolute
         if that is 0)."""
@@ -64,7 +71,7 @@ class Claims:
         return "\n".join(lines)
 
 
-def write_csv(rows, path) -> None:
+def write_csv(rows: Sequence[dict], path: str | Path) -> None:
     """Write a list of dicts as CSV, whole or not at all."""
     with atomic_path(Path(path)) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)

@@ -1,6 +1,8 @@
 """The landscape with weight decay: which activation regions hold a global minimum, and who finds
 one."""
 
+from pathlib import Path
+
 import numpy as np
 
 from keras_l2feat import progress
@@ -35,7 +37,7 @@ STEPS = 8000
 SUCCESS = 0.01  # a run is global when the certificate leaves it at most 1 % to gain
 
 
-def run(out, *, seed=0, quiet=False) -> str:
+def run(out: Path, *, seed: int = 0, quiet: bool = False) -> str:
     """Count activation regions with a global and with a spurious minimum, and train from small and
     large weights."""
     regions = _regions(seed, quiet)

@@ -5,6 +5,7 @@ import functools
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from keras_l2feat.version import __version__
 __all__ = ["figure", "write_record"]
 
 
-def figure(name: str, *options, summary: str = ""):
+def figure(name: str, *options, summary: str = "") -> Callable:
     """Turn `run(out, *, seed, quiet, **options) -> str` into the click command
     `l2feat reproduce NAME`.
 
@@ -62,7 +63,9 @@ def figure(name: str, *options, summary: str = ""):
     return decorate
 
 
-def write_record(out, text: str, *, seed: int, seconds: float, program: str = "l2feat") -> None:
+def write_record(
+    out: str | Path, text: str, *, seed: int, seconds: float, program: str = "l2feat"
+) -> None:
     """Write `OUT/README.md`: `text`, then how it was made, by `program` with the arguments of this
     process."""
     call = shlex.join([*program.split(), *sys.argv[1:]])

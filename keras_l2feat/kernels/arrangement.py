@@ -7,9 +7,11 @@ considered).
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import InputError
 
@@ -40,7 +42,7 @@ def face_numbers(n: int, rank: int) -> int:
     )
 
 
-def row_space(a):
+def row_space(a: ArrayLike) -> np.ndarray:
     """An orthonormal basis of the span of the rows of `a` (N, d), as columns (d, r); r = 0 for zero
     points."""
     a = np.asarray(a, dtype=np.float64)
@@ -55,7 +57,7 @@ def row_space(a):
     return right[:rank].T
 
 
-def cells(a):
+def cells(a: ArrayLike) -> np.ndarray:
     """Every sign vector that some w gives the points, none of them on a kink.
 
     Every cell has an extreme ray (once the directions that no point sees are gone), and around a
@@ -159,7 +161,7 @@ class Faces:
     signs: np.ndarray
 
 
-def faces(a):
+def faces(a: ArrayLike) -> Iterator[Faces]:
     """The faces of every dimension of the arrangement of `a` (N, d), within its row space: r, r−1,
     …, 1.
 

@@ -11,11 +11,14 @@ It equals `representation_cost(z, a, ridge)`. [Jacot et al. 2022, §3.2]
 import tensorflow as tf
 
 from keras_l2feat.kernels.ridge import as_matrices, rank_tolerance, read_ridge, total
+from keras_l2feat.types import Ridge, Tensor
 
 __all__ = ["covariance_cost", "covariance_inverse"]
 
 
-def covariance_cost(k, s, ridge=0.0, *, relative=False):
+def covariance_cost(
+    k: Tensor, s: Tensor, ridge: Ridge = 0.0, *, relative: bool = False
+) -> tf.Tensor:
     """tr[K (S + ρI)⁻¹], one number per pair of matrices.
 
     Differentiable in `k`, `s` and a tensor `ridge` to any order by closed forms.
@@ -39,7 +42,7 @@ def covariance_cost(k, s, ridge=0.0, *, relative=False):
     return total(k * covariance_inverse(s, ridge, relative=relative))
 
 
-def covariance_inverse(s, ridge=0.0, *, relative=False):
+def covariance_inverse(s: Tensor, ridge: Ridge = 0.0, *, relative: bool = False) -> tf.Tensor:
     """P = (S + ρI)⁻¹ from one Cholesky factorization, or S⁺ from eigenvalues for the Python number
     0.
 

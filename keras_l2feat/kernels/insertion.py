@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import slopes
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels import arrangement
+from keras_l2feat.types import Tensor
 
 __all__ = [
     "Enumeration",
@@ -39,7 +41,16 @@ SAME = 0.999  # directions of a larger cosine (2.6 degrees) count as one
 ENUMERATED = 5_000_000  # numbers up to which the maximum is enumerated: about a second
 
 
-def insertion_ascent(g, a, starts, *, positive=1.0, negative=0.0, steps=STEPS, smoothing=1.0):
+def insertion_ascent(
+    g: Tensor,
+    a: Tensor,
+    starts: Tensor,
+    *,
+    positive: float = 1.0,
+    negative: float = 0.0,
+    steps: int | Tensor = STEPS,
+    smoothing: float = 1.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Ascend s(w) = ‖gᵀ σ(a w)‖ on the unit sphere from many starts at once.
 
     Projected ascent with momentum; each start keeps its own step length and accepts no step that
@@ -153,23 +164,23 @@ class InsertionMaximum:
         return float(self.scores[0])
 
 
-def enumerable(a, limit: int = ENUMERATED) -> bool:
+def enumerable(a: ArrayLike, limit: int = ENUMERATED) -> bool:
     """Whether the maximum over the arrangement of `a` (N, n) is enumerated rather than searched."""
     rank = arrangement.row_space(a).shape[1] if min(np.shape(a)) <= 16 else 17
     return rank <= 16 and arrangement.face_numbers(len(a), rank) <= limit
 
 
 def insertion_maximum(
-    g,
-    a,
+    g: ArrayLike,
+    a: ArrayLike,
     *,
-    activation="relu",
-    live=None,
-    count=1,
-    starts=STARTS,
-    steps=STEPS,
-    method="auto",
-    seed=0,
+    activation: str = "relu",
+    live: np.ndarray | None = None,
+    count: int = 1,
+    starts: int = STARTS,
+    steps: int = STEPS,
+    method: str = "auto",
+    seed: int = 0,
 ) -> InsertionMaximum:
     """The neurons of largest insertion score s(w) = ‖gᵀ σ(a w)‖, ‖w‖ = 1.
 
@@ -264,7 +275,7 @@ class Enumeration:
         InputError: σ is not homogeneous, or there are too many faces.
     """
 
-    def __init__(self, a, activation="relu"):
+    def __init__(self, a: ArrayLike, activation: str = "relu") -> None:
         self.a = np.asarray(a, dtype=np.float64)
         negative, positive = slopes(activation)
         self._blocks = []
@@ -275,11 +286,11 @@ class Enumeration:
         self._slack = arrangement.ANGLE * np.linalg.norm(self.a, axis=1)
 
     @property
-    def cells(self):
+    def cells(self) -> np.ndarray:
         """The sign vectors (P, N) of the arrangement's cells."""
         return self._blocks[0][2] if self._blocks else np.zeros((0, len(self.a)), dtype=np.int8)
 
-    def maximum(self, g, *, count=1, above=np.inf) -> InsertionMaximum:
+    def maximum(self, g: ArrayLike, *, count: int = 1, above: float = np.inf) -> InsertionMaximum:
         """The best neurons for `g` (N, k): the maximum first, then maxima over other faces.
 
         Args:

@@ -4,6 +4,8 @@ networks.
 Legend as in `ridge`: Z (..., N, k), A (..., N, n), W (..., n, k), ρ the ridge.
 """
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 from keras_l2feat.errors import bad_argument
@@ -15,6 +17,7 @@ from keras_l2feat.kernels.ridge import (
     read_ridge,
     ridge_solution,
 )
+from keras_l2feat.types import Ridge, Tensor
 
 __all__ = [
     "column_coordinates",
@@ -25,7 +28,9 @@ __all__ = [
 ]
 
 
-def least_norm_weights(z, a, ridge=0.0, *, relative=False):
+def least_norm_weights(
+    z: Tensor, a: Tensor, ridge: Ridge = 0.0, *, relative: bool = False
+) -> tf.Tensor:
     """W = argmin ‖W‖² + ‖Z − A W‖²/ρ, the weights behind the representation cost; A⁺Z for ρ = 0.
 
     Differentiable in `z`, `a` and a tensor `ridge` to any order by closed forms. With ρ > 0: by one
@@ -56,7 +61,7 @@ def least_norm_weights(z, a, ridge=0.0, *, relative=False):
     return ridge_solution(z, a, ridge)[1]
 
 
-def project(z, a, ridge=0.0, *, relative=False):
+def project(z: Tensor, a: Tensor, ridge: Ridge = 0.0, *, relative: bool = False) -> tf.Tensor:
     """A A⁺Z, the part of each column of `z` that lies in col(A); with a ridge the shrunken A (AᵀA +
     ρI)⁻¹Aᵀ Z.
 
@@ -70,7 +75,7 @@ def project(z, a, ridge=0.0, *, relative=False):
     return tf.matmul(a, least_norm_weights(z, a, ridge, relative=relative))
 
 
-def coordinate_weights(v, a, ridge, *, relative=False):
+def coordinate_weights(v: Tensor, a: Tensor, ridge: Ridge, *, relative: bool = False) -> tf.Tensor:
     """W = R⁻¹V, where RᵀR = AᵀA + ρI is a Cholesky factorization: weights from coordinates of Z in
     col(A).
 
@@ -88,7 +93,7 @@ def coordinate_weights(v, a, ridge, *, relative=False):
     return tf.linalg.triangular_solve(_gram_root(a, ridge, relative), v, adjoint=True)
 
 
-def column_coordinates(w, a, ridge, *, relative=False):
+def column_coordinates(w: Tensor, a: Tensor, ridge: Ridge, *, relative: bool = False) -> tf.Tensor:
     """V = RW, the inverse of `coordinate_weights`; shapes and arguments alike."""
     return tf.matmul(_gram_root(a, ridge, relative), w, transpose_a=True)
 
@@ -105,8 +110,14 @@ def _gram_root(a, ridge, relative):
 
 
 def weights_from_representations(
-    x, representations, activation, *, beta=1.0, ridge=0.0, relative=False
-):
+    x: Tensor,
+    representations: Sequence[Tensor],
+    activation: Callable,
+    *,
+    beta: float = 1.0,
+    ridge: Ridge = 0.0,
+    relative: bool = False,
+) -> list[tf.Tensor]:
     """The weights that produce given representations, layer by layer: W_l = A_{l-1}⁺ Z_l.
 
     What lies outside col(A_{l-1}) cannot be produced. Each layer is projected before the next is

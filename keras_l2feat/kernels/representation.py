@@ -22,11 +22,14 @@ from keras_l2feat.kernels.ridge import (
     total,
     unbroadcast,
 )
+from keras_l2feat.types import Ridge, Tensor
 
 __all__ = ["append_bias", "representation_cost"]
 
 
-def representation_cost(z, a, ridge=0.0, *, relative=False):
+def representation_cost(
+    z: Tensor, a: Tensor, ridge: Ridge = 0.0, *, relative: bool = False
+) -> tf.Tensor:
     """The least squared norm of weights that map `a` to `z`, up to the ridge: f_ρ(Z, A), one number
     per matrix.
 
@@ -64,7 +67,7 @@ def representation_cost(z, a, ridge=0.0, *, relative=False):
     return _exact_cost(z, a) if ridge is None else _ridge_cost(z, a, ridge)
 
 
-def append_bias(a, beta):
+def append_bias(a: Tensor, beta: float) -> tf.Tensor:
     """[A, β·1]: `a` (..., N, n) with a last column of constants `beta`, or `a` itself if `beta` is
     0."""
     if beta == 0:

@@ -14,8 +14,10 @@ another right side. With C = 0: M = (A Aᵀ + ρI)⁻¹ Z and W = AᵀM = argmin
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.types import Ridge, Tensor
 
 __all__ = [
     "as_matrices",
@@ -30,7 +32,7 @@ __all__ = [
 SMALLEST_RIDGE = 1e-30  # what an all-zero A gets, so that its cost is large and finite
 
 
-def ridge_solution(z, a, ridge):
+def ridge_solution(z: Tensor, a: Tensor, ridge: Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """M = (A Aᵀ + ρI)⁻¹ Z and W = AᵀM, from one Cholesky factorization of the smaller Gram matrix.
 
     Differentiable in `z`, `a` and `ridge` to any order: no decomposition is differentiated.
@@ -81,14 +83,14 @@ def _gram_factor(a, ridge):
     )
 
 
-def by_features(a) -> bool:
+def by_features(a: Tensor) -> bool:
     """Is AᵀA the smaller Gram matrix? An unknown number of points (a batch) counts as large; both
     forms are valid."""
     points, features = a.shape[-2:]
     return points is None or (features is not None and features < points)
 
 
-def mean_square(a):
+def mean_square(a: Tensor) -> tf.Tensor:
     """‖A‖²/N, the mean eigenvalue of A Aᵀ or mean squared norm of a point: what a relative ridge
     multiplies.
 
@@ -98,13 +100,13 @@ def mean_square(a):
     return total(tf.square(a)) / tf.cast(tf.shape(a)[-2], a.dtype)
 
 
-def rank_tolerance(a):
+def rank_tolerance(a: Tensor) -> tf.Tensor:
     """max(N, n)·eps: singular values below this fraction of the largest are rounding
     [`numpy.linalg.matrix_rank`]."""
     return tf.cast(tf.reduce_max(tf.shape(a)[-2:]), a.dtype) * np.finfo(a.dtype.as_numpy_dtype).eps
 
 
-def read_ridge(ridge, dtype, unit=None):
+def read_ridge(ridge: Ridge, dtype: tf.DType, unit: Tensor | None = None) -> tf.Tensor | None:
     """The absolute ridge ρ as a tensor, or `None` where the Python number 0 asks for the exact
     limit.
 
@@ -128,7 +130,7 @@ def read_ridge(ridge, dtype, unit=None):
     return ridge if unit is None else tf.maximum(ridge * unit, SMALLEST_RIDGE)
 
 
-def as_matrices(z, a):
+def as_matrices(z: ArrayLike, a: ArrayLike) -> tuple[tf.Tensor, tf.Tensor]:
     """`z` (..., N, k) and `a` (..., N, n) as tensors that go together.
 
     Raises:
@@ -149,7 +151,7 @@ def as_matrices(z, a):
     return z, a
 
 
-def total(x):
+def total(x: Tensor) -> tf.Tensor:
     """The sum over the last two dimensions."""
     return tf.reduce_sum(x, axis=[-2, -1])
 

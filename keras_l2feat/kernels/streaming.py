@@ -40,7 +40,7 @@ class StreamedCost(NamedTuple):
     gradients: tf.data.Dataset
 
 
-def accumulate_gram(batches) -> Gram:
+def accumulate_gram(batches: tf.data.Dataset) -> Gram:
     """AᵀA, AᵀZ and N over a `tf.data.Dataset` of pairs `(z (B, k), a (B, n))`, summed in float64.
 
     Raises:
@@ -69,7 +69,9 @@ def accumulate_gram(batches) -> Gram:
     return gram
 
 
-def streamed_representation_cost(batches, ridge, *, relative=False) -> StreamedCost:
+def streamed_representation_cost(
+    batches: tf.data.Dataset, ridge: float, *, relative: bool = False
+) -> StreamedCost:
     """`representation_cost` of a data set that is read in batches, with its weights and gradients.
 
     Args:

@@ -67,14 +67,14 @@ def covariance(
     require_homogeneous(activation)
     if network is not None:
         subject = covariances_of(representations_of(network, data), activation, beta)
-    x, y, cost = read_data(data, cost, tf.convert_to_tensor(subject.output).dtype)
+    x, y, term = read_data(data, cost, tf.convert_to_tensor(subject.output).dtype)
     first = append_bias(x, beta)
     below = [tf.matmul(first, first, transpose_b=True), *subject.after]
     above = [*subject.before, tf.matmul(subject.output, subject.output, transpose_b=True)]
     norms = [
         covariance_cost(k, s, ridge, relative=relative) for k, s in zip(above, below, strict=True)
     ]
-    return Loss.of(cost(subject.output, y), norms, lam)
+    return Loss.of(term(subject.output, y), norms, lam)
 
 
 def covariances_of(
@@ -82,9 +82,9 @@ def covariances_of(
 ) -> Covariances:
     """The covariances of representations Z_1 … Z_L, `(N, n_l)` each, with σ by name or as a
     function."""
-    activation = activation_function(activation)
+    sigma = activation_function(activation)
     *hidden, output = [tf.convert_to_tensor(z) for z in representations]
-    activated = [append_bias(activation(z), beta) for z in hidden]
+    activated = [append_bias(sigma(z), beta) for z in hidden]
     return Covariances(
         tuple(tf.matmul(z, z, transpose_b=True) for z in hidden),
         tuple(tf.matmul(a, a, transpose_b=True) for a in activated),

@@ -6,6 +6,7 @@ so which of the two its outputs are has to be known before anything is trained o
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,8 +30,8 @@ class DataTerm:
             final softmax out; `None` where no cost of Z_L is the same.
     """
 
-    outputs: object
-    chain: object
+    outputs: Any
+    chain: Any
 
 
 def data_term(model: Model, data: Data, cost: Cost | None = None) -> DataTerm:

@@ -119,12 +119,12 @@ def forces(
         return _free_forces(subject, data, lam, ridge, activation, beta, cost)
     if not ridge > 0:
         raise bad_argument("ridge", "positive for a network", ridge)
-    x, y, cost = read_data(data, cost, tf.float64)
+    x, y, term = read_data(data, cost, tf.float64)
     z, a = network.forward(x.numpy())
     output = tf.constant(z[-1])
     with tf.GradientTape() as tape:
         tape.watch(output)
-        value = cost(output, y)
+        value = term(output, y)
     output_gradient = tape.gradient(value, output).numpy()
     attraction, repulsion = [], []
     opposite = output_gradient / lam  # what the attraction has to balance

@@ -42,7 +42,7 @@ class Loss(NamedTuple):
         return cls(cost + lam * tf.add_n(norms), cost, tuple(norms))
 
 
-def activation_function(name: str) -> Callable:
+def activation_function(name: Sigma) -> Callable:
     """The TensorFlow function of an activation: a name of `activations.ACTIVATIONS`, or a
     function as it is.
 
@@ -74,7 +74,7 @@ def require_homogeneous(activation: Sigma) -> None:
 
 
 def read_network(
-    subject: Any, data: Data, activation: Sigma, beta: float | None, cost: Cost
+    subject: Any, data: Data, activation: Sigma | None, beta: float | None, cost: Cost | None
 ) -> tuple:
     """`(network, activation, beta, cost)`: a Keras model or a `DenseNetwork` brings its own σ and
     β, a model its data term too; arrays take the given.
@@ -95,7 +95,7 @@ def read_network(
     return subject, subject.activation, subject.beta, cost
 
 
-def read_data(data: Data, cost: Cost, dtype: str) -> tuple:
+def read_data(data: Data, cost: Cost | None, dtype: Any) -> tuple:
     """`(x, y, cost)`: training inputs as a `dtype` tensor (N, n_0), targets, and the data term's
     function.
 

@@ -44,7 +44,7 @@ class Problem:
     ('crossentropy', (784, 5, 5, 3))
     """
 
-    data: Data
+    data: Any  # `Data` as given, a `Dataset` (or a stream) from here on
     lam: float
     cost: Any = None  # a `Cost` from here on
     activation: str = "relu"

@@ -50,14 +50,14 @@ def representation(
         representations = [tf.convert_to_tensor(z) for z in subject]
     else:
         representations = representations_of(network, data)
-    x, y, cost = read_data(data, cost, representations[0].dtype)
-    activation = activation_function(activation)
+    x, y, term = read_data(data, cost, representations[0].dtype)
+    sigma = activation_function(activation)
     norms = []
     a = append_bias(x, beta)
     for z in representations:
         norms.append(layer_cost(z, a, ridge, relative))
-        a = append_bias(activation(z), beta)
-    return Loss.of(cost(representations[-1], y), norms, lam)
+        a = append_bias(sigma(z), beta)
+    return Loss.of(term(representations[-1], y), norms, lam)
 
 
 def layer_cost(z: Tensor, a: Tensor, ridge: float, relative: bool) -> Tensor:

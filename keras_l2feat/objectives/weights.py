@@ -1,5 +1,6 @@
 """The loss of the weights, C(Z_L) + λ Σ_l ‖W_l‖² [Jacot et al. 2022, eq. 2.1]."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -45,12 +46,12 @@ def weight_space(
     weights = [
         tf.convert_to_tensor(weight) for weight in (subject if network is None else network.weights)
     ]
-    x, y, cost = read_data(data, cost, weights[0].dtype)
+    x, y, term = read_data(data, cost, weights[0].dtype)
     output = forward(weights, x, activation_function(activation), beta)[-1]
-    return Loss.of(cost(output, y), [tf.reduce_sum(tf.square(weight)) for weight in weights], lam)
+    return Loss.of(term(output, y), [tf.reduce_sum(tf.square(weight)) for weight in weights], lam)
 
 
-def forward(weights: Arrays, x: ArrayLike, activation: Sigma, beta: float) -> list:
+def forward(weights: Arrays, x: ArrayLike, activation: Callable, beta: float) -> list:
     """The pre-activations Z_1 … Z_L of tensors W_1 … W_L on inputs `x` (N, n_0); σ is a
     function."""
     a = append_bias(x, beta)

@@ -4,14 +4,17 @@ Loss never increases with width, as dead neurons can be padded [Jacot et al. 202
 least loss found at some width bounds the loss at every greater one.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.files import atomic_path
+from keras_l2feat.plateau.trial import Trial
 
 __all__ = ["EPSILONS", "Start", "curve", "plateau_starts", "running_minimum", "table", "write_csv"]
 
@@ -42,7 +45,7 @@ class Start:
         return asdict(self)
 
 
-def table(trials) -> pd.DataFrame:
+def table(trials: Iterable[Trial]) -> pd.DataFrame:
     """The trials as the rows of `curve.csv`, sorted by method, λ, width and seed."""
     frame = pd.DataFrame([trial.row() for trial in trials])
     layers = [column for column in frame if column.startswith("width_")]
@@ -51,13 +54,13 @@ def table(trials) -> pd.DataFrame:
     )
 
 
-def write_csv(frame, path) -> None:
+def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a table to `path`, whole or not at all; the same table gives the same bytes."""
     with atomic_path(Path(path)) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.10g")
 
 
-def running_minimum(widths, losses):
+def running_minimum(widths: ArrayLike, losses: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """The least loss up to each width.
 
     Args: widths, losses: `(k,)`, several losses a width allowed.
@@ -69,7 +72,14 @@ def running_minimum(widths, losses):
     return least.index.to_numpy(), least.to_numpy()
 
 
-def plateau_starts(widths, losses, *, epsilons=EPSILONS, bootstrap=BOOTSTRAP, seed=0) -> list:
+def plateau_starts(
+    widths: ArrayLike,
+    losses: ArrayLike,
+    *,
+    epsilons: Sequence[float] = EPSILONS,
+    bootstrap: int = BOOTSTRAP,
+    seed: int = 0,
+) -> list:
     """Where the plateau starts at each ε, with a bootstrap over the trials of each width.
 
     Args:
@@ -107,7 +117,7 @@ def _start(widths, losses, epsilons):
     return [distinct[np.argmax(least <= (1 + epsilon) * least[-1])] for epsilon in epsilons]
 
 
-def curve(frame) -> pd.DataFrame:
+def curve(frame: pd.DataFrame) -> pd.DataFrame:
     """The running minimum of each method and λ of a `table`: columns method, lam, width, loss,
     test_loss.
 

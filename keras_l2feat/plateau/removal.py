@@ -8,7 +8,12 @@ the closest pair is the special case of two neurons. Each neuron is judged by th
 network without it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from keras_l2feat.training.gradient import Objective
+from keras_l2feat.types import Arrays
 
 __all__ = ["remove"]
 
@@ -17,7 +22,7 @@ RIDGES = (1e-6, 1e-3, 1e-1)
 SHARE = 0.1  # of a layer that leaves in one round, before neurons are judged again
 
 
-def remove(objective, weights, widths):
+def remove(objective: Objective, weights: Arrays, widths: Sequence[int]) -> Arrays:
     """Shrink the hidden layers to `widths`, the cheapest neurons first.
 
     Args:

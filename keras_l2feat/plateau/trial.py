@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Trial:
     test_accuracy: float = math.nan
     seconds: float = math.nan
     certificate: dict | None = field(default=None, repr=False)
-    network: DenseNetwork | None = field(default=None, repr=False, compare=False)
+    network: Any = field(default=None, repr=False, compare=False)
 
     @property
     def width(self) -> int:

@@ -1,5 +1,6 @@
 """What becomes of accuracy, or of outputs, as a network gets smaller."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_l2feat.files import write_text
@@ -8,7 +9,7 @@ from keras_l2feat.plots.style import canvas, save
 __all__ = ["write_tradeoff"]
 
 
-def write_tradeoff(curve, path) -> None:
+def write_tradeoff(curve: Sequence[dict], path: str | Path) -> None:
     """Write a trade-off as a table or a picture.
 
     Args:

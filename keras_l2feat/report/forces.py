@@ -1,12 +1,14 @@
 """The forces of one network on one data set: numbers, table and picture."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from keras_l2feat.files import atomic_path
-from keras_l2feat.objectives import forces
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem, forces
 from keras_l2feat.plots.forces import draw_forces, force_table
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.training.rays import ray_labels
@@ -32,7 +34,14 @@ class Picture:
     table: pd.DataFrame
 
 
-def measure(network, problem, *, ridge=1e-4, angle=1e-2, planes=None) -> Picture:
+def measure(
+    network: DenseNetwork,
+    problem: Problem,
+    *,
+    ridge: float = 1e-4,
+    angle: float = 1e-2,
+    planes: dict | None = None,
+) -> Picture:
     """The forces in a `DenseNetwork` on the training points of a problem.
 
     Args:
@@ -74,7 +83,7 @@ def measure(network, problem, *, ridge=1e-4, angle=1e-2, planes=None) -> Picture
     return Picture(summary, force_table(found, classes, labels, planes))
 
 
-def write(picture, out, title=None) -> None:
+def write(picture: Picture, out: Path, title: str | None = None) -> None:
     """Write `forces.png`, `forces.svg` and `forces.csv` into the folder `out`."""
     with canvas(len(picture.summary["layers"]), 2, width=4.6, height=4.4, squeeze=False) as (
         figure,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
+from networkx import Graph
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import bad_argument
 
@@ -66,7 +68,7 @@ class Recognition:
     factor: np.ndarray | None = None
 
 
-def edge_matrix(graph):
+def edge_matrix(graph: Graph) -> np.ndarray:
     """E, float64 `(k, n)`: one row per edge, 1 at its two vertices, in the order of `graph.nodes`
     and `graph.edges`.
 
@@ -82,7 +84,7 @@ def edge_matrix(graph):
     return edges
 
 
-def graph_matrix(graph):
+def graph_matrix(graph: Graph) -> np.ndarray:
     """A = EᵀE, float64 `(n, n)`: of CP-rank exactly the number of edges, if the graph has no
     triangle.
 
@@ -97,7 +99,7 @@ def graph_matrix(graph):
     return edges.T @ edges
 
 
-def bipartite_matrix(n: int):
+def bipartite_matrix(n: int) -> np.ndarray:
     """Y_N = [[N/2·I, 1], [1, N/2·I]], float64 `(N, N)`: that of the complete bipartite graph,
     CP-rank N²/4."""
     if n < 2 or n % 2:
@@ -105,7 +107,7 @@ def bipartite_matrix(n: int):
     return graph_matrix(nx.complete_bipartite_graph(n // 2, n // 2))
 
 
-def recognize(matrix, *, restarts=20, seed=0) -> Recognition:
+def recognize(matrix: ArrayLike, *, restarts: int = 20, seed: int = 0) -> Recognition:
     """Whether a symmetric matrix is completely positive, as far as can be told.
 
     No: an entry or eigenvalue is negative; no triangle and an indefinite comparison matrix; or
@@ -152,7 +154,9 @@ def recognize(matrix, *, restarts=20, seed=0) -> Recognition:
     )
 
 
-def factorize(matrix, columns=None, *, restarts=20, seed=0) -> Factorization:
+def factorize(
+    matrix: ArrayLike, columns: int | None = None, *, restarts: int = 20, seed: int = 0
+) -> Factorization:
     """A nonnegative factor of so many columns, searched.
 
     No maintained solver exists. Each try turns a square root of A by alternating projections,
@@ -163,32 +167,35 @@ def factorize(matrix, columns=None, *, restarts=20, seed=0) -> Factorization:
         matrix: `(n, n)`, symmetric.
         columns: k; by default n, 2 n and n (n + 1) / 2 in turn: the last always suffices, the first
             is quicker.
-        restarts: tries; the first success ends the search.
+        restarts: the greatest number of tries, at least 1; the first success ends the search.
         seed: of the random turns.
 
     Returns: the best `Factorization` met.
     """
     a = _symmetric(matrix)
     n = len(a)
-    if columns is not None and columns < 1:
-        raise bad_argument("columns", "at least 1", columns)
+    for name, value in {"columns": columns, "restarts": restarts}.items():
+        if value is not None and value < 1:
+            raise bad_argument(name, "at least 1", value)
     widths = (n, 2 * n, n * (n + 1) // 2) if columns is None else (columns,)
     generator = np.random.default_rng(seed)
     values, vectors = np.linalg.eigh(a)
     square_root = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1]
-    best = None
+    best = Factorization(square_root, np.inf)
     for trial in range(restarts):
         k = widths[trial % len(widths)]
         root = np.pad(square_root[:, :k], ((0, 0), (0, max(0, k - n))))
         result = _refine(a, _turn_nonnegative(root, generator))
-        if best is None or result.residual < best.residual:
+        if result.residual < best.residual:
             best = result
         if best.found:
             break
     return best
 
 
-def smallest_factorization(matrix, *, restarts=20, seed=0) -> Factorization | None:
+def smallest_factorization(
+    matrix: ArrayLike, *, restarts: int = 20, seed: int = 0
+) -> Factorization | None:
     """A factor of as few columns as the search finds, going up from the lower bound of
     `cp_rank_bounds`; None if none.
 
@@ -203,7 +210,7 @@ def smallest_factorization(matrix, *, restarts=20, seed=0) -> Factorization | No
     return None
 
 
-def cp_rank_bounds(matrix) -> tuple:
+def cp_rank_bounds(matrix: ArrayLike) -> tuple:
     """Bounds `(lower, upper)` on the CP-rank of a matrix, valid if it is completely positive.
 
     Without triangles the CP-rank is known: per component the number of edges, or the rank if it is

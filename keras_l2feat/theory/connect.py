@@ -7,10 +7,11 @@ can also keep the norm, by turning (w, v) from one place into the other, (cos θ
 the regularized loss is constant as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import scaling
 from keras_l2feat.errors import bad_argument
@@ -49,7 +50,7 @@ class Path:
         """The networks where pieces meet, both ends included."""
         return [piece(0.0) for piece in self.pieces] + [self.pieces[-1](1.0)]
 
-    def sample(self, per_piece=11):
+    def sample(self, per_piece: int = 11) -> Iterator[tuple[float, DenseNetwork]]:
         """Yields `(t, network)`, t from 0 to the number of pieces; meeting points come once."""
         for index, piece in enumerate(self.pieces):
             for s in np.linspace(0, 1, per_piece)[index > 0 :]:
@@ -82,11 +83,21 @@ class Connection:
     @property
     def best(self) -> str:
         """The name of the path with the lowest barrier."""
-        return min(self.barriers, key=self.barriers.get)
+        return min(self.barriers, key=self.barriers.__getitem__)
 
 
 def connect(
-    a, b, x, y, *, cost="squared", lam=0.0, per_piece=11, tolerance=1e-6, seed=0, quiet=True
+    a: DenseNetwork,
+    b: DenseNetwork,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    cost: str = "squared",
+    lam: float = 0.0,
+    per_piece: int = 11,
+    tolerance: float = 1e-6,
+    seed: int = 0,
+    quiet: bool = True,
 ) -> Connection:
     """Connect two networks of equal widths in every way there is.
 
@@ -137,7 +148,7 @@ def straight(a: DenseNetwork, b: DenseNetwork) -> Path:
     return Path((_line(a, b),))
 
 
-def pad(network: DenseNetwork, widths) -> DenseNetwork:
+def pad(network: DenseNetwork, widths: Sequence[int]) -> DenseNetwork:
     """The same function with zero neurons appended, up to hidden widths `widths`."""
     widths = tuple(widths)
     if len(widths) != len(network.hidden) or any(w < n for w, n in zip(widths, network.hidden)):
@@ -148,7 +159,7 @@ def pad(network: DenseNetwork, widths) -> DenseNetwork:
 
 
 def connect_permutations(
-    a: DenseNetwork, b: DenseNetwork, *, keep="norm", tolerance=1e-9, seed=0
+    a: DenseNetwork, b: DenseNetwork, *, keep: str = "norm", tolerance: float = 1e-9, seed: int = 0
 ) -> Path:
     """A path from `a` to `b`, permutations of one another, with one extra neuron per hidden layer.
 
@@ -189,7 +200,7 @@ def connect_permutations(
     return Path(tuple(pieces))
 
 
-def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep="norm") -> Path:
+def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep: str = "norm") -> Path:
     """A path between any two networks of one depth, through one that holds both side by side.
 
     Width: the sum of both. Outputs along the middle piece are (1 − t) Z_a + t Z_b, so a convex cost
@@ -223,7 +234,18 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep="norm") -> P
     return Path(tuple(_line(*pair) for pair in zip(stops, stops[1:])))  # noqa: RUF007
 
 
-def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, iterations=300, quiet=True) -> Path:
+def bend(
+    a: DenseNetwork,
+    b: DenseNetwork,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    cost: str = "squared",
+    lam: float = 0.0,
+    points: int = 9,
+    iterations: int = 300,
+    quiet: bool = True,
+) -> Path:
     """The quadratic Bézier curve from a to b with the least mean loss along it.
 
     Its one free point starts in the middle and is optimized by L-BFGS [Garipov et al. 2018]; the
@@ -255,7 +277,15 @@ def bend(a, b, x, y, *, cost="squared", lam=0.0, points=9, iterations=300, quiet
     return Path((lambda t: at(t, found.arrays),))
 
 
-def profile(path: Path, x, y, *, cost="squared", lam=0.0, per_piece=11):
+def profile(
+    path: Path,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    cost: str = "squared",
+    lam: float = 0.0,
+    per_piece: int = 11,
+) -> tuple[np.ndarray, ...]:
     """What happens along a path.
 
     Returns: float64 arrays `t`, `loss` (with the λ term), `squared_norm` and `deviation` (largest
@@ -270,7 +300,7 @@ def profile(path: Path, x, y, *, cost="squared", lam=0.0, per_piece=11):
     return tuple(np.array(column) for column in zip(*rows))
 
 
-def barrier(losses) -> float:
+def barrier(losses: Sequence[float]) -> float:
     """How far a path rises above its higher end, at least 0."""
     return float(max(losses) - max(losses[0], losses[-1]))
 

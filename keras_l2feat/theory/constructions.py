@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat import data
 from keras_l2feat.caratheodory import reduce_network
@@ -59,17 +60,24 @@ class Construction:
         `imbalance` (largest |log ‖w‖/‖v‖|), and `rank`, the bounds of `ranks.rank_bounds` for its
         first hidden layer (relu only)."""
         z = self.network.forward(self.x)[0]
-        facts = {
+        facts: dict = {
             "residual": float(np.abs(z[-1] - self.y).max()),
             "squared_norm": self.network.squared_norm,
-            "imbalance": imbalance(self.network.weights) if self.network.beta == 0 else None,
+            "imbalance": imbalance(list(self.network.weights)) if self.network.beta == 0 else None,
         }
         if self.network.activation == "relu":
             facts["rank"] = ranks.rank_bounds(z[0], name="hidden 1")
         return facts
 
 
-def square_root(y, *, factor=None, name="square-root", cost=None, seed=0) -> Construction:
+def square_root(
+    y: ArrayLike,
+    *,
+    factor: np.ndarray | None = None,
+    name: str = "square-root",
+    cost: float | None = None,
+    seed: int = 0,
+) -> Construction:
     """X = I and Y with completely positive (Y Yᵀ)^{1/2} = B Bᵀ: W_1 = B, W_2 = Bᵀ U for the polar
     factor U of Y.
 
@@ -177,7 +185,7 @@ def one_dim(n: int = 10, seed: int = 0) -> Construction:
         toy.x_train.astype(np.float64),
         toy.y_train.astype(np.float64),
         network,
-        found.lower_bound,
+        found.cost,
         network.hidden[0],
         False,
         "Jacot et al. 2022, Prop. 15",

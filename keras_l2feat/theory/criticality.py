@@ -1,10 +1,14 @@
 """Loss, gradient and Hessian of small networks on plain float64 arrays, and Newton's way to a
 critical point."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.types import Arrays
 
 __all__ = ["critical_point", "flatten", "gradient", "hessian", "loss_and_gradient", "unflatten"]
 
@@ -13,7 +17,9 @@ __all__ = ["critical_point", "flatten", "gradient", "hessian", "loss_and_gradien
 STEP = np.finfo(np.float64).eps ** (1 / 3)
 
 
-def loss_and_gradient(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
+def loss_and_gradient(
+    network: DenseNetwork, x: ArrayLike, y: ArrayLike, *, cost: str = "squared", lam: float = 0.0
+) -> tuple[float, Arrays]:
     """`C(Z_L) + lam Σ_l ‖W_l‖²` and its gradient.
 
     Args:
@@ -30,12 +36,16 @@ def loss_and_gradient(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
     return value + lam * network.squared_norm, gradients
 
 
-def gradient(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
+def gradient(
+    network: DenseNetwork, x: ArrayLike, y: ArrayLike, *, cost: str = "squared", lam: float = 0.0
+) -> np.ndarray:
     """The gradient of the loss as one vector `(P,)`, in the order of `flatten`."""
     return flatten(loss_and_gradient(network, x, y, cost=cost, lam=lam)[1])
 
 
-def hessian(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
+def hessian(
+    network: DenseNetwork, x: ArrayLike, y: ArrayLike, *, cost: str = "squared", lam: float = 0.0
+) -> np.ndarray:
     """The Hessian of the loss, `(P, P)` float64, symmetric, by central differences of the exact
     gradient.
 
@@ -46,7 +56,7 @@ def hessian(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
     columns = []
     for index in range(len(point)):
         shift = np.zeros_like(point)
-        shift[index] = STEP * max(1.0, abs(point[index]))
+        shift[index] = STEP * max(1.0, abs(float(point[index])))
         above = gradient(unflatten(point + shift, network), x, y, cost=cost, lam=lam)
         below = gradient(unflatten(point - shift, network), x, y, cost=cost, lam=lam)
         columns.append((above - below) / (2 * shift[index]))
@@ -55,12 +65,19 @@ def hessian(network: DenseNetwork, x, y, *, cost="squared", lam=0.0):
 
 
 def critical_point(
-    network: DenseNetwork, x, y, *, cost="squared", lam=0.0, steps=50, tolerance=1e-13
+    network: DenseNetwork,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    cost: str = "squared",
+    lam: float = 0.0,
+    steps: int = 50,
+    tolerance: float = 1e-13,
 ) -> DenseNetwork:
     """The critical point of the loss near `network`: Newton steps with the pseudo-inverse, each
     kept only while the gradient shrinks. It may be a minimum or a saddle; the caller looks at the
     norm of `gradient` there."""
-    options = {"cost": cost, "lam": lam}
+    options: dict = {"cost": cost, "lam": lam}
     point = flatten(network.weights)
     slope = gradient(network, x, y, **options)
     for _ in range(steps):
@@ -81,12 +98,12 @@ def critical_point(
     return unflatten(point, network)
 
 
-def flatten(weights):
+def flatten(weights: Sequence[np.ndarray]) -> np.ndarray:
     """One vector `(P,)` from a list of weight matrices."""
     return np.concatenate([np.ravel(weight) for weight in weights])
 
 
-def unflatten(vector, like: DenseNetwork) -> DenseNetwork:
+def unflatten(vector: np.ndarray, like: DenseNetwork) -> DenseNetwork:
     """The network shaped as `like` whose weights are the entries of `vector`."""
     pieces = np.split(vector, np.cumsum([weight.size for weight in like.weights])[:-1])
     return like.with_weights(

@@ -14,11 +14,15 @@ kept:
   are zero. The squared norm is kept too, so the regularized loss and its critical points.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import scaling
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.types import Seed
 
 __all__ = ["SHARINGS", "expand_layer", "flat_directions", "random_owners", "widen"]
 
@@ -26,7 +30,12 @@ SHARINGS = ("fractions", "free", "balanced")
 
 
 def widen(
-    network: DenseNetwork, widths, *, sharing="balanced", zero_types=0, seed=0
+    network: DenseNetwork,
+    widths: Sequence[int],
+    *,
+    sharing: str = "balanced",
+    zero_types: int = 0,
+    seed: Seed = 0,
 ) -> DenseNetwork:
     """An equivalent network of hidden widths `widths`, drawn at random.
 
@@ -55,7 +64,7 @@ def widen(
     return network
 
 
-def random_owners(r: int, m: int, *, zero_types=0, seed=0):
+def random_owners(r: int, m: int, *, zero_types: int = 0, seed: Seed = 0) -> np.ndarray:
     """A random way to hand m places to r neurons, each at least once, and `zero_types` places to
     zero-type groups.
 
@@ -72,8 +81,14 @@ def random_owners(r: int, m: int, *, zero_types=0, seed=0):
 
 
 def expand_layer(
-    network: DenseNetwork, layer: int, owners, *, sharing="balanced", shares=None, seed=0
-):
+    network: DenseNetwork,
+    layer: int,
+    owners: ArrayLike,
+    *,
+    sharing: str = "balanced",
+    shares: ArrayLike | None = None,
+    seed: Seed = 0,
+) -> DenseNetwork:
     """An equivalent network whose hidden layer `layer` (0 is the first) has the places that
     `owners` hands out.
 
@@ -130,7 +145,9 @@ def expand_layer(
     return network.with_weights(weights)
 
 
-def flat_directions(wide: DenseNetwork, layer: int, owners, *, sharing="fractions"):
+def flat_directions(
+    wide: DenseNetwork, layer: int, owners: ArrayLike, *, sharing: str = "fractions"
+) -> np.ndarray:
     """Directions in which an expanded network may move, to first order, within its kind of
     equivalent networks.
 

@@ -1,5 +1,7 @@
 """The permutation of hidden neurons that brings one network nearest to another."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -11,7 +13,7 @@ __all__ = ["distance", "match", "permute"]
 SWEEPS = 100  # layers in turn, until none changes; more than a handful is rare
 
 
-def permute(network: DenseNetwork, permutations) -> DenseNetwork:
+def permute(network: DenseNetwork, permutations: Sequence[np.ndarray]) -> DenseNetwork:
     """The same function with its hidden neurons in another order.
 
     Args:
@@ -31,7 +33,9 @@ def permute(network: DenseNetwork, permutations) -> DenseNetwork:
     return network.with_weights(weights)
 
 
-def match(network: DenseNetwork, target: DenseNetwork, *, restarts=10, seed=0) -> list:
+def match(
+    network: DenseNetwork, target: DenseNetwork, *, restarts: int = 10, seed: int = 0
+) -> list:
     """The orders of `network`'s hidden neurons that bring its weights nearest to `target`'s.
 
     One layer at a time, the others fixed, the best order is a linear assignment problem; sweeps go

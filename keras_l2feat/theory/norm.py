@@ -9,9 +9,11 @@ global. For L = 2 the multipliers prove how good the answer is: scaled until no 
 section 4]
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from keras_l2feat import progress
@@ -59,20 +61,20 @@ class FunctionNorm:
 
 
 def representation_cost(
-    x,
-    y,
+    x: ArrayLike,
+    y: ArrayLike,
     depth: int = 2,
-    hidden=None,
+    hidden: int | Sequence[int] | None = None,
     *,
-    activation="relu",
-    beta=0.0,
-    trials=5,
-    starts=(),
-    method="constrained",
-    tolerance=1e-8,
-    bound=True,
-    seed=0,
-    quiet=True,
+    activation: str = "relu",
+    beta: float = 0.0,
+    trials: int = 5,
+    starts: Sequence[DenseNetwork] = (),
+    method: str = "constrained",
+    tolerance: float = 1e-8,
+    bound: bool = True,
+    seed: int = 0,
+    quiet: bool = True,
 ) -> FunctionNorm:
     """The least Σ‖W_l‖² of networks of given widths that fit `y` on `x` exactly.
 
@@ -144,7 +146,16 @@ def representation_cost(
     return FunctionNorm(**{**found.__dict__, "lower_bound": below, "enumerated": enumerated})
 
 
-def lower_bound(x, y, multipliers, *, activation="relu", beta=0.0, live=None, seed=0):
+def lower_bound(
+    x: ArrayLike,
+    y: ArrayLike,
+    multipliers: np.ndarray,
+    *,
+    activation: str = "relu",
+    beta: float = 0.0,
+    live: np.ndarray | None = None,
+    seed: int = 0,
+) -> tuple[float, bool]:
     """A lower bound on R(X, Y) at L = 2 and every width, from any multipliers M `(N, k)`.
 
     The dual is max_t −t ⟨M, Y⟩ − t² β²/4 ‖Mᵀ1‖² over t ≥ 0 with t · max_w ‖Mᵀσ(A w)‖ ≤ 2, w of norm
@@ -213,7 +224,16 @@ def _multipliers(network, x):
     return np.linalg.lstsq(a.T, -2 * network.weights[-1], rcond=1e-10)[0]
 
 
-def cost_curve(x, y, widths, *, trials=5, seed=0, quiet=True, **options) -> dict:
+def cost_curve(
+    x: ArrayLike,
+    y: ArrayLike,
+    widths: Sequence[int],
+    *,
+    trials: int = 5,
+    seed: int = 0,
+    quiet: bool = True,
+    **options,
+) -> dict:
     """R against the width of one hidden layer, from the widest down: each width starts at random
     and from narrowing the one above by merging the two neurons that lose least. A running minimum,
     as R never rises with width (Prop. 6).

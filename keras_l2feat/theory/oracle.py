@@ -10,6 +10,7 @@ gap. Where the patterns can be enumerated, pricing and bound are exact.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import slopes as slopes_of
 from keras_l2feat.costs import cost_with_gradient
@@ -61,8 +62,8 @@ class Optimum:
 
 
 def global_optimum(
-    x,
-    y,
+    x: ArrayLike,
+    y: ArrayLike,
     lam: float,
     *,
     cost: str = "squared",
@@ -101,11 +102,12 @@ def global_optimum(
     a = DenseNetwork((np.zeros((x.shape[1] + (beta > 0), 0)),), beta=beta).augment(x)
     value_and_gradient = cost_with_gradient(cost)
     outputs = int(np.max(y)) + 1 if cost == "crossentropy" else int(np.size(y) // len(x))
-    enumerated = method == "enumerate" or (method == "auto" and enumerable(a))
-    enumeration = Enumeration(a, activation) if enumerated else None
+    enumeration = None
+    if method == "enumerate" or (method == "auto" and enumerable(a)):
+        enumeration = Enumeration(a, activation)
 
     def price(g, live, round_) -> InsertionMaximum:
-        if enumerated:
+        if enumeration is not None:
             return enumeration.maximum(g, count=ENTERING, above=2 * lam)
         return insertion_maximum(
             g,
@@ -121,10 +123,11 @@ def global_optimum(
         return value_and_gradient(network(x), y)[0] + lam * network.squared_norm
 
     signs, outgoing = np.zeros((0, len(a)), dtype=np.int8), np.zeros((0, outputs))
-    if enumerated and outputs == 1 and len(enumeration.cells) <= AT_ONCE:
+    if enumeration is not None and outputs == 1 and len(enumeration.cells) <= AT_ONCE:
         signs = np.repeat(enumeration.cells, 2, axis=0)
         outgoing = np.tile([[1.0], [-1.0]], (len(enumeration.cells), 1))
-    best, bound, rounds = (np.inf, None), -np.inf, 0
+    empty = DenseNetwork.random((x.shape[1], 0, outputs), activation=activation, beta=beta)
+    best, bound, rounds = (np.inf, empty), -np.inf, 0
     while True:
         solution = solve_columns(
             a, y, signs, outgoing, lam, cost=cost, beta=beta, slopes=slopes_of(activation)
@@ -155,7 +158,7 @@ def global_optimum(
         signs, outgoing = signs[used], outgoing[used]
     sparse = tidy(best[1], loss, slack=tolerance / 10)
     best = loss(sparse), sparse
-    return Optimum(best[0], bound, best[1], enumerated, rounds, len(signs))
+    return Optimum(best[0], bound, best[1], enumeration is not None, rounds, len(signs))
 
 
 def _columns(a, g, directions, activation):

@@ -4,6 +4,7 @@ so?"""
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.arrangement import ANGLE, cell_count, cells, faces, row_space
@@ -28,7 +29,7 @@ def pattern_count(n: int, d: int) -> int:
     return cell_count(n, d)
 
 
-def patterns(x):
+def patterns(x: ArrayLike) -> np.ndarray:
     """Every activation pattern of a neuron without bias on `x` (N, d), enumerated, in whatever
     position.
 
@@ -42,7 +43,7 @@ def patterns(x):
     return cells(x) > 0
 
 
-def sampled_patterns(x, count: int, seed: int = 0):
+def sampled_patterns(x: ArrayLike, count: int, seed: int = 0) -> np.ndarray:
     """Patterns of `count` Gaussian neurons on `x` (N, d): (count, N) bool, wide cones more often
     than narrow ones."""
     x = np.asarray(x, dtype=np.float64)
@@ -64,7 +65,7 @@ class Cones:
     generators: list
 
     @classmethod
-    def of(cls, x) -> "Cones":
+    def of(cls, x: ArrayLike) -> "Cones":
         """The cones of all cells of points `x` (N, d)."""
         x = np.asarray(x, dtype=np.float64)
         space = row_space(x)

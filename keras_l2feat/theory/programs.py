@@ -16,12 +16,15 @@ to 4, and a lower bound beyond. [cf. Sahiner et al. 2021]
 """
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.theory.patterns import Cones
 
 __all__ = ["ColumnSolution", "import_extra", "solve_columns", "solve_matrices"]
 
@@ -29,7 +32,7 @@ __all__ = ["ColumnSolution", "import_extra", "solve_columns", "solve_matrices"]
 ACCURACY = 1e-9
 
 
-def import_extra(name: str):
+def import_extra(name: str) -> ModuleType:
     """Import `clarabel` or `cvxpy`, which come with the extra `conic`."""
     import importlib
 
@@ -63,7 +66,15 @@ class ColumnSolution:
 
 
 def solve_columns(
-    a, y, signs, outgoing, lam, *, cost="squared", beta=0.0, slopes=(0.0, 1.0)
+    a: ArrayLike,
+    y: ArrayLike,
+    signs: ArrayLike,
+    outgoing: ArrayLike,
+    lam: float,
+    *,
+    cost: str = "squared",
+    beta: float = 0.0,
+    slopes: tuple[float, float] = (0.0, 1.0),
 ) -> ColumnSolution:
     """min C(Σ_c D_c A u_c v_cᵀ + β 1 bᵀ) + 2λ Σ_c ‖u_c‖ + λ‖b‖² over u_c in the cone of its cell.
 
@@ -213,7 +224,16 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
     )
 
 
-def solve_matrices(a, y, cones, lam, *, cost="squared", beta=0.0, slopes=(0.0, 1.0)) -> float:
+def solve_matrices(
+    a: ArrayLike,
+    y: ArrayLike,
+    cones: Cones,
+    lam: float,
+    *,
+    cost: str = "squared",
+    beta: float = 0.0,
+    slopes: tuple[float, float] = (0.0, 1.0),
+) -> float:
     """The least loss over all neurons in given cells and all outgoing weights, by semi-definite
     programming.
 

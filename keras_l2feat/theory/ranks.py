@@ -5,9 +5,11 @@ From below the ranks of K and K^σ and what the CP-rank of K^σ is at least; fro
 rays, the reduction of Carathéodory, and N(N + 1). [Jacot et al. 2022, Lemma 10 and Prop. 7, 8]
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import ACTIVATIONS, scaling
 from keras_l2feat.caratheodory import basic_solution, covariance_atoms
@@ -70,7 +72,13 @@ class RankBounds:
         return {**asdict(self), "lower": self.lower, "upper": self.upper}
 
 
-def rank_report(network: DenseNetwork, x, *, tolerance=TOLERANCE, names=None) -> list:
+def rank_report(
+    network: DenseNetwork,
+    x: ArrayLike,
+    *,
+    tolerance: float = TOLERANCE,
+    names: Sequence[str] | None = None,
+) -> list:
     """`RankBounds` of every hidden layer of a network on data `x` `(N, n_0)`.
 
     Args:
@@ -87,7 +95,9 @@ def rank_report(network: DenseNetwork, x, *, tolerance=TOLERANCE, names=None) ->
     ]
 
 
-def rank_bounds(z, *, activation="relu", tolerance=TOLERANCE, name="layer") -> RankBounds:
+def rank_bounds(
+    z: ArrayLike, *, activation: str = "relu", tolerance: float = TOLERANCE, name: str = "layer"
+) -> RankBounds:
     """Bounds on Rank_σ(K, K^σ) from a layer's pre-activations.
 
     Args:

@@ -10,6 +10,7 @@ initialization", 2025]
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.network import DenseNetwork
@@ -39,7 +40,7 @@ class Region:
     heads: np.ndarray
 
     @property
-    def columns(self):
+    def columns(self) -> np.ndarray:
         """The distinct (pattern, sign) pairs, (C, N + 1): neurons that share one only count through
         their sum."""
         return np.unique(np.concatenate([self.signs, self.heads[:, None]], axis=1), axis=0)
@@ -63,7 +64,7 @@ class RegionMinimum:
     kind: str
 
 
-def region_of(network: DenseNetwork, x) -> Region:
+def region_of(network: DenseNetwork, x: ArrayLike) -> Region:
     """The region of a two-layer network with one output on data `x` (N, n_0); a point on a kink
     counts as inactive."""
     z = network.forward(x)[0][0]
@@ -73,7 +74,7 @@ def region_of(network: DenseNetwork, x) -> Region:
     )
 
 
-def random_region(x, neurons: int, generator) -> Region:
+def random_region(x: np.ndarray, neurons: int, generator: np.random.Generator) -> Region:
     """The region of Gaussian neurons and random signs on `x` (N, d)."""
     signs = np.where(generator.standard_normal((neurons, x.shape[1])) @ x.T > 0, 1, -1).astype(
         np.int8
@@ -82,7 +83,7 @@ def random_region(x, neurons: int, generator) -> Region:
 
 
 def region_minimum(
-    x, y, region: Region, lam: float, optimum: float, cost: str = "squared"
+    x: ArrayLike, y: ArrayLike, region: Region, lam: float, optimum: float, cost: str = "squared"
 ) -> RegionMinimum:
     """The minimum of a region, and what it is in the whole landscape.
 

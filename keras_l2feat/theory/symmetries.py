@@ -8,12 +8,14 @@ one affine subspace of equivalent networks. [Simsek et al. 2021]
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from keras_l2feat.errors import bad_argument
+
+Count = int | Sequence[int]  # of neurons, of one hidden layer or of each
 
 __all__ = [
     "count_critical",
@@ -46,7 +48,7 @@ def zero_groupings(u: int) -> int:
     return row[0]
 
 
-def count_minima(r, m) -> int:
+def count_minima(r: Count, m: Count) -> int:
     """T(r, m): affine subspaces of width-m networks that equal one irreducible network of width r.
 
     Args:
@@ -62,7 +64,7 @@ def count_minima(r, m) -> int:
     return math.prod(_minima(a, b) for a, b in _layers(r, m))
 
 
-def count_critical(r, m) -> int:
+def count_critical(r: Count, m: Count) -> int:
     """G(r, m): affine subspaces of width-m critical points that replication makes of one critical
     point of width r.
 
@@ -72,7 +74,7 @@ def count_critical(r, m) -> int:
     return math.prod(surjections(a, b) for a, b in _layers(r, m))
 
 
-def critical_to_minima(r, m) -> Fraction:
+def critical_to_minima(r: Count, m: Count) -> Fraction:
     """Critical subspaces over minima subspaces at width m, if each narrower width has one
     irreducible critical point.
 

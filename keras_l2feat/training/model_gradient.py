@@ -1,5 +1,7 @@
 """Value and gradient of the regularized loss of any Keras model, for full-batch optimizers."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.backend import require_tensorflow
@@ -30,6 +32,7 @@ class ModelObjective:
         import tensorflow as tf
 
         self._model, self._variables = model, model.trainable_variables
+        self._batches: Any = data
         if isinstance(data, Dataset):
             inputs = data.inputs(model)
             size = batch_size or len(inputs)
@@ -37,8 +40,6 @@ class ModelObjective:
                 (tf.constant(inputs[i : i + size]), tf.constant(data.y_train[i : i + size]))
                 for i in range(0, len(inputs), size)
             ]
-        else:
-            self._batches = data
         loss = cost_function(cost)
 
         @tf.function(reduce_retracing=True)

@@ -125,7 +125,7 @@ def fit(
         fitted.reason = result.reason
         if result.reason == "interrupted":
             break
-    network = network.with_weights(balance(network.weights, network.activation))
+    network = network.with_weights(balance(list(network.weights), network.activation))
     weights = Objective(problem)
     fitted.loss = float(weights(weights.encode(network))[0])
     fitted.seconds = time.monotonic() - began

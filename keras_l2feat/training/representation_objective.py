@@ -123,10 +123,10 @@ class RepresentationObjective:
 
         arrays = [np.asarray(array, np.float64) for array in arrays]
         s, rho = self._s[:, None], self._rho
-        if self.form == "coordinates":
-            first, solve = arrays[0] / np.sqrt(s**2 + rho), coordinate_weights
-        else:
-            first, solve = s / (s**2 + rho) * (self._u.T @ arrays[0]), least_norm_weights
+        coordinates = self.form == "coordinates"
+        solve = coordinate_weights if coordinates else least_norm_weights
+        scale = 1 / np.sqrt(s**2 + rho) if coordinates else s / (s**2 + rho)
+        first = scale * (arrays[0] if coordinates else self._u.T @ arrays[0])
         network = DenseNetwork((self._q @ first,), self.problem.activation, self.problem.beta)
         z = self._u @ (s * first)
         for v in arrays[1:]:
