@@ -102,7 +102,7 @@ def fetch(entry: Entry, *, quiet: bool = True) -> Path:
     return _through_pooch(entry, url, path, quiet)
 
 
-def fetch_into(entry: Entry, target, *, quiet=True) -> None:
+def fetch_into(entry: Entry, target: str | Path, *, quiet: bool = True) -> None:
     """`fetch` the file of `entry` and copy it to the path `target`, whatever becomes of other
     outputs; what is written has the right SHA-256."""
     source = fetch(entry, quiet=quiet)

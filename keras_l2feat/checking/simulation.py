@@ -25,7 +25,7 @@ from keras_l2feat.checking.sizes import Sizes, amplification
 from keras_l2feat.checking.tolerance import AMPLIFIED, LIMIT, Tolerance
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 
-__all__ = ["Change", "UnitMaps", "Simulation"]
+__all__ = ["Change", "Simulation", "UnitMaps"]
 
 
 @dataclass

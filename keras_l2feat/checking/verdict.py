@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_l2feat.checking.box import bounds
-from keras_l2feat.checking.simulation import UnitMaps, Simulation
+from keras_l2feat.checking.simulation import Simulation, UnitMaps
 from keras_l2feat.checking.skeleton import differences
 from keras_l2feat.checking.tolerance import LIMIT
 from keras_l2feat.errors import InputError
