@@ -75,7 +75,7 @@ class _Raw(Semantics):
             self.good[tensor.units[mask]] = False
         return np.zeros(len(op.out.units), dtype=bool)
 
-    source = depthwise = map = sum = product = spread = met
+    source = depthwise = map = normalize = attend = recurrent = sum = product = spread = met
 
     def linear(self, op, raw):
         if op.reader is not None:

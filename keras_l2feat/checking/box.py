@@ -168,6 +168,16 @@ class _Bounds(Semantics):
         x = x if op.constants else _with_zero(x)
         return self.outward((x.low, x.high), (np.abs(x.low), np.abs(x.high)), 1 << 20)
 
+    def normalize(self, op, x):
+        return _anything(op)
+
+    def attend(self, op, query, key, value, *masks):
+        seen = self.passed(op, value)  # a mean, as those of pooling are
+        return Interval(seen.low[op.channel], seen.high[op.channel])
+
+    def recurrent(self, op, x):
+        return _anything(op)
+
     def sum(self, op, *inputs):
         with np.errstate(invalid="ignore"):
             ends = [np.sort([w * x.low, w * x.high], axis=0) for w, x in zip(op.weights, inputs)]
@@ -231,7 +241,7 @@ class _Below(Semantics):
     def boxed(self, op, a):
         return False
 
-    source = depthwise = product = spread = boxed
+    source = depthwise = product = spread = normalize = attend = recurrent = boxed
 
     def linear(self, op, a):
         if op.out.number not in self.boxes.dense:

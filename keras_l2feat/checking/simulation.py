@@ -9,6 +9,8 @@ that no row can be found for is its own, and whoever needs it fails.
     diagonal.py     the same for normalizations and depthwise filters
     pointwise.py    activations: which rows commute with them
     joins.py        sums, products, concatenation, places
+    attention.py    heads of one pattern
+    recurrence.py   states, by induction over time
     sizes.py        how far merged units may move a sum
 """
 
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_l2feat.checking import diagonal, joins, pointwise
+from keras_l2feat.checking import attention, diagonal, joins, pointwise, recurrence
 from keras_l2feat.checking.kernels import Kernels
 from keras_l2feat.checking.products import Product
 from keras_l2feat.checking.rows import Rows
@@ -94,6 +96,10 @@ class Simulation(Semantics):
     def fault(self, op, position, reason):
         """Note what was not respected."""
         self.faults.append((op.layer, int(position), reason))
+
+    def changed(self, layer, error, amplified) -> None:
+        """Note by how much a layer's weights have to be changed."""
+        self.changes.append(Change(layer, np.where(np.isfinite(error), error, 0.0), amplified))
 
     def other(self, op):
         """The same operation of the pruned model."""
@@ -176,7 +182,7 @@ class Simulation(Semantics):
             units = op.inputs[0].units[lost]
             self.blamed.update(units[~self.maps.kept[units]].tolist())
         amplified = self._amplified(op, x, (ours.kernel, theirs.kernel), rows, kept)
-        self.changes.append(Change(op.layer, np.where(np.isfinite(error), error, 0.0), amplified))
+        self.changed(op.layer, error, amplified)
         rows.error = np.where(good, error, 0.0)
         found = rows.where(good)
         gone = np.setdiff1d(np.arange(rows.count), kept)
@@ -216,6 +222,18 @@ class Simulation(Semantics):
 
     def passed(self, op, x):
         return joins.passed(self, op, x)
+
+    def normalize(self, op, x):
+        if not x.plain:
+            self.fault(op, x.altered.argmax(), "all channels count, and one has changed")
+        zero = (x.fixed == 0) & (not op.centered)
+        return self.default(op).settled(np.where(zero, 0.0, np.nan))
+
+    def attend(self, op, query, key, value, *masks):
+        return attention.attended(self, op, query, key, value, masks)
+
+    def recurrent(self, op, x):
+        return recurrence.recurred(self, op, x)
 
     def sum(self, op, *inputs):
         return self.rounded(op, joins.sum_of(self, op, *inputs))

@@ -54,7 +54,7 @@ def balance_units(graph) -> np.ndarray:
                 factor = factor * change[slot.units].reshape(shape)
         if (factor != 1).any():
             np.multiply(weight, factor, out=weight, casting="unsafe")  # in float64, rounded once
-            graph.layers[layer].weights[index].assign(weight)
+            graph.assign(layer, index, weight)
     return scale
 
 

@@ -110,6 +110,16 @@ class _Reach(Semantics):
     def passed(self, op, x):
         return x
 
+    def attend(self, op, query, key, value, *masks):
+        # how far a softmax's weights move is not bounded here
+        return value[0][op.channel], np.full((len(op.channel), value[0].shape[1]), np.inf)
+
+    def normalize(self, op, x):
+        return tuple(np.full_like(part, np.inf) for part in x)
+
+    def recurrent(self, op, x):
+        return tuple(np.full((len(op.out.units), x[0].shape[1]), np.inf) for _ in range(2))
+
     def sum(self, op, *inputs):
         return tuple(sum(abs(w) * v[k] for w, v in zip(op.weights, inputs)) for k in (0, 1))
 

@@ -39,7 +39,7 @@ def rebuild(graph, copies, weights):
     """
     sizes = {}
     for size in graph.sizes.values():
-        sizes.setdefault(size.layer, []).append((size.path, int(copies[size.units].sum())))
+        sizes.setdefault(size.layer, []).append((size.path, size.count(copies)))
 
     def resized(layer):
         name = names.get(id(layer))
@@ -70,7 +70,7 @@ def set_weights(layer, like, arrays) -> None:
     names, wanted = [w.name for w in like.weights], [w.name for w in layer.weights]
     if sorted(names) == sorted(set(wanted)):
         arrays = [arrays[names.index(name)] for name in wanted]
-    layer.set_weights(arrays)
+    layer.set_weights([np.reshape(a, w.shape) for a, w in zip(arrays, layer.weights)])
 
 
 def unbuilt(config):
@@ -189,7 +189,8 @@ def _kept(graph, plan):
 def _weights(graph, plan, name, kept):
     """A layer's new weights, in the dtype that they are stored in."""
     old = [graph.weight(name, index) for index in range(len(graph.layers[name].weights))]
-    new = [plan.weights.get(name, {}).get(index, array) for index, array in enumerate(old)]
+    given = plan.weights.get(name, {})
+    new = [np.reshape(given.get(index, array), array.shape) for index, array in enumerate(old)]
     for reader in (
         r for r in graph.readers.values() if r.layer == name and r.name in plan.transfers
     ):

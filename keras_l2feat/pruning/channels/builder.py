@@ -3,7 +3,7 @@ shows that they go together."""
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import Graph, Reader, Size, Slot, Source, Tensor
+from keras_l2feat.pruning.channels.graph import Attend, Graph, Reader, Size, Slot, Source, Tensor
 
 __all__ = ["Builder"]
 
@@ -19,6 +19,7 @@ class Builder:
         self.layers, self.slots, self.sizes, self.fixed = {}, {}, {}, {}
         self.readers, self.writers, self.barriers = {}, {}, {}
         self.ops, self.owners = [], []
+        self.heads, self.views = [], {}
         self._parent = []
         self._pins, self._rigid = set(), set()
 
@@ -56,7 +57,7 @@ class Builder:
     def slot(self, layer, index, axis, units, role) -> Slot:
         """Note what an axis of a weight belongs to; a second call of a shared layer ties."""
         weight = self.layers[layer].weights[index]
-        axis %= len(weight.shape)
+        axis %= len(self.views.get((layer, index), weight.shape))
         if not _scales(weight):
             self.stiffen(units)
         known = self.slots.get((layer, index, axis))
@@ -66,11 +67,11 @@ class Builder:
             self.tie(known.units, units)
         return known
 
-    def size(self, layer, path, units) -> None:
+    def size(self, layer, path, units, axis=None) -> None:
         """Note an entry of a layer's config that counts units; a second call of a shared layer
         ties."""
-        known = self.sizes.setdefault((layer, path), Size(layer, path, units))
-        self.tie(known.units, units)
+        known = self.sizes.setdefault((layer, path), Size(layer, path, units, axis))
+        self.tie(known.units.flat, units.flat)
 
     def reads(self, name, layer, index, axis, tensor, **options) -> None:
         """Note that a kernel reads a tensor's channels."""
@@ -135,8 +136,13 @@ class Builder:
                 self.barriers.pop(self.owners[op.out.units[0]][0], None)
         root = np.array([self._find(unit) for unit in range(len(self._parent))], dtype=int)
         holders = [op.out for op in self.ops] + [*self.slots.values(), *self.sizes.values()]
+        holders += [op for op in self.ops if isinstance(op, Attend)]
         for holder in holders:
             holder.units = root[holder.units]
+        for heads in self.heads:
+            heads.parts = [root[part] for part in heads.parts]
+        for reader in (r for r in self.readers.values() if r.through is not None):
+            reader.through = root[reader.through]
         pinned = self._flags(self._pins)
         return Graph(
             model=self.model,
@@ -153,6 +159,8 @@ class Builder:
             rigid=self._flags(self._rigid) | pinned,
             inputs=inputs,
             outputs=outputs,
+            heads=self.heads,
+            views=self.views,
         )
 
 

@@ -39,6 +39,15 @@ class Semantics(abc.ABC):
     def passed(self, op: g.Pass, x): ...
 
     @abc.abstractmethod
+    def normalize(self, op: g.Normalize, x): ...
+
+    @abc.abstractmethod
+    def attend(self, op: g.Attend, query, key, value, *masks): ...
+
+    @abc.abstractmethod
+    def recurrent(self, op: g.Recurrent, x): ...
+
+    @abc.abstractmethod
     def sum(self, op: g.Sum, *inputs): ...
 
     @abc.abstractmethod
@@ -58,6 +67,9 @@ METHODS = {
     g.Affine: "affine",
     g.Map: "map",
     g.Pass: "passed",
+    g.Normalize: "normalize",
+    g.Attend: "attend",
+    g.Recurrent: "recurrent",
     g.Sum: "sum",
     g.Product: "product",
     g.Concat: "concat",

@@ -13,10 +13,13 @@ from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register 
     ANY_ARGUMENTS,
     RULES,
     Call,
+    attention,
     channel,
     linear,
     merge,
+    normalization,
     ops,
+    recurrent,
 )
 from keras_l2feat.pruning.channels.symbolic import as_functional, functional
 

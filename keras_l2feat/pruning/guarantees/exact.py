@@ -197,7 +197,7 @@ def _mark_relevant(graph, views):
                 if view.reader.writes is not None
                 else np.ones(1, dtype=bool)
             )
-            view.relevant = view.touched[:, outputs].any(axis=1)
+            view.relevant = view.touched[:, outputs].any(axis=1) & _served(view, live)
             needed = np.zeros(len(view.classes), dtype=bool)
             member = view.classes >= 0
             needed[member] = view.relevant[view.classes[member]]
@@ -208,6 +208,19 @@ def _mark_relevant(graph, views):
                 live[units] = True
                 changed = True
     return live
+
+
+def _served(view, live):
+    """Which classes something alive stands behind, (classes,) bool."""
+    served = np.ones(view.count, dtype=bool)
+    if view.reader.through is not None:
+        behind = live[view.reader.through].any(axis=1)
+        served[view.classes[view.classes >= 0]] = False
+        member = (view.classes >= 0) & behind
+        served[view.classes[member]] = True
+        mixed = behind[view.dependents]
+        served[view.basis] |= (view.mix != 0)[:, mixed].any(axis=1)
+    return served
 
 
 def _choose(graph, views):
@@ -237,7 +250,12 @@ def _choose(graph, views):
             members[own] -= times
             for layer in homes[u]:
                 left[layer] -= 1
-    _restore(views, kept)
+    before = None
+    while before is None or (before != kept).any():
+        before = kept.copy()
+        _restore(views, kept)
+        for heads in graph.heads:
+            kept[:] = heads.whole(kept)
     return kept
 
 
@@ -312,6 +330,7 @@ def _write(graph, views, kept, live):
                 told[unit] = instead, reader
         if not kept.all():
             moves += _fixed(graph, view, kept & ~live)
+        moves = _rescaled(graph, reader, kept, moves)
         if moves:
             plan.transfers[reader.name] = moves
     for u in np.flatnonzero(~kept).tolist():
@@ -364,6 +383,19 @@ def _fixed(graph, view, idle):
         if np.take(kernel, p, axis=reader.slot.axis).any():
             constant = float(view.constants[p]) if reader.bias is not None else 0.0
             moves.append((p, BIAS, constant) if constant else (p, p, 0.0))
+    return moves
+
+
+def _rescaled(graph, reader, kept, moves):
+    """The same moves where the layer divides by something that depends on the size of a head."""
+    for heads in graph.heads:
+        if reader.name in heads.scaled:
+            part, scale = heads.scaled[reader.name]
+            factor = scale(heads.parts[part].shape[1]) / scale(heads.size(kept, part))
+            stay = set(np.flatnonzero(kept[reader.units]).tolist()) - {p for p, *_ in moves}
+            if factor != 1:
+                moves = [(p, q, f * factor) for p, q, f in moves]
+                moves += [(p, p, factor) for p in sorted(stay)]
     return moves
 
 

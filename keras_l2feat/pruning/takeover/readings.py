@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import Affine, Depthwise, Linear, Spread
+from keras_l2feat.pruning.channels.graph import (
+    Affine,
+    Attend,
+    Depthwise,
+    Linear,
+    Product,
+    Recurrent,
+    Spread,
+)
 
 __all__ = ["Reading", "Site", "readings", "sites"]
 
@@ -135,25 +143,36 @@ def readings(graph) -> dict:
     """Reader name → `Reading`, of the readers whose input is what their layer is called on."""
     filtered = {id(op.out) for op in graph.ops if isinstance(op, Depthwise)}
     found = {}
-    for op in graph.ops:
-        if not isinstance(op, Linear) or op.reader not in graph.readers or op.reader in found:
+    read = [(op, name) for op in graph.ops for name in _read_by(op)]
+    for op, name in read:
+        if name not in graph.readers or name in found:
             continue
-        reader = graph.readers[op.reader]
+        reader = graph.readers[name]
         source = graph.ops[op.inputs[0].number]
         if isinstance(source, Spread) and source.tag[0] == "group":  # it sees a part of the input
+            continue
+        if isinstance(source, (Attend, Product)) and source.layer == op.layer:  # inside the layer
             continue
         if id(op.inputs[0]) in filtered and type(graph.layers[reader.layer]).__name__.startswith(
             "Separable"
         ):
             continue
         kernel = graph.layers[reader.layer].weights[reader.slot.index]
+        geometry = getattr(op, "geometry", None)
         patch = None
-        if op.geometry is not None and op.geometry[0] != "transpose":
-            patch = op.geometry[:4]
+        if geometry is not None and geometry[0] != "transpose":
+            patch = geometry[:4]
         taps = 1 if patch is None else int(np.prod(kernel.shape)) // int(np.prod(kernel.shape[-2:]))
         units = np.tile(reader.units, taps)
-        found[op.reader] = Reading(reader, patch, units, _constant(graph, op, reader))
+        found[name] = Reading(reader, patch, units, _constant(graph, op, reader))
     return found
+
+
+def _read_by(op):
+    """The names of the readers of what an operation's layer is called on."""
+    if isinstance(op, Attend):
+        return op.reads
+    return [op.reader] if isinstance(op, (Linear, Recurrent)) else []
 
 
 def _constant(graph, op, reader):

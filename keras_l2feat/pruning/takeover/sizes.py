@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import Depthwise, Linear
+from keras_l2feat.pruning.channels.graph import KERNELS, Attend, Depthwise, Linear
 
 __all__ = ["SIZES", "Sizes"]
 
@@ -22,7 +22,7 @@ class Sizes:
         self.count = len(graph.pinned)
         self.terms = {
             "units": [(len(units), [units]) for units in graph.writers.values()],
-            "flops": [_operation(op) for op in graph.ops if isinstance(op, (Linear, Depthwise))],
+            "flops": [_operation(op) for op in graph.ops if isinstance(op, KERNELS)],
             "parameters": _parameters(graph),
         }
 
@@ -44,8 +44,10 @@ class Sizes:
 
 def _operation(op):
     places = [size or 1 for axis, size in enumerate(op.out.shape) if axis not in (0, op.out.axis)]
-    read = [op.inputs[0].units] if isinstance(op, Linear) and op.reader is not None else []
-    return 2 * op.weights * math.prod(places), [*read, op.out.units]
+    table = isinstance(op, Depthwise) or (isinstance(op, Linear) and op.reader is None)
+    read = [] if table else [op.inputs[0].units]
+    written = op.units.ravel() if isinstance(op, Attend) else op.out.units
+    return 2 * op.weights * math.prod(places), [*read, written]
 
 
 def _parameters(graph):

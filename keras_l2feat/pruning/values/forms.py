@@ -4,6 +4,7 @@ sees them."""
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
 __all__ = ["Forms", "Reading"]
 
@@ -47,6 +48,13 @@ class Forms:
         """The drift of each channel, (channels,)."""
         return np.broadcast_to(self.drift, (self.count,))
 
+    def taken(self, channels):
+        """Some channels, (n,) int, in this order."""
+        parts = (self.matrix[:, channels], self.constant[channels], self.shift[channels])
+        terms = None if self.terms is None else self.terms[:, channels]
+        labels = None if self.labels is None else self.labels[channels]
+        return Forms(self.rows, *parts, terms, labels, self.drifts[channels])
+
     def scaled(self, factor):
         """Every channel times its factor, (channels,)."""
         return Forms(
@@ -84,3 +92,15 @@ class Reading:
         """Without combinations."""
         none = np.zeros(0, dtype=int)
         return cls(atoms, scales, constants, terms, drift, none, none, np.zeros((0, 0)))
+
+    @classmethod
+    def joined(cls, parts):
+        """Readings side by side."""
+        starts = np.cumsum([0, *(len(part.atoms) for part in parts)])
+        columns = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("atoms", "scales", "constants", "terms", "drift")
+        )
+        dependents = np.concatenate([part.dependents + a for part, a in zip(parts, starts)])
+        basis = np.concatenate([part.basis for part in parts])
+        return cls(*columns, dependents, basis, block_diag(*(part.mix for part in parts)))

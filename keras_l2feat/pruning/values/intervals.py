@@ -143,6 +143,16 @@ class Intervals(Semantics):
     def passed(self, op, x):
         return x if op.constants else _with_zero(x)
 
+    def normalize(self, op, x):
+        return _unknown(op)
+
+    def attend(self, op, query, key, value, *masks):
+        seen = value if op.constants else _with_zero(value)  # a mean of them
+        return Box(seen.low[op.channel], seen.high[op.channel])
+
+    def recurrent(self, op, x):
+        return _unknown(op)
+
     def sum(self, op, *inputs):
         ends = [np.sort([w * x.low, w * x.high], axis=0) for w, x in zip(op.weights, inputs)]
         return Box(sum(e[0] for e in ends), sum(e[1] for e in ends))
@@ -315,7 +325,7 @@ class _Below(Semantics):
         """Its box is all that is known."""
         return False
 
-    source = depthwise = product = spread = boxed
+    source = depthwise = product = spread = normalize = attend = recurrent = boxed
 
     def linear(self, op, a):
         if op.out.number not in self.boxes.dense:

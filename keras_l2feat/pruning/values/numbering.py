@@ -24,8 +24,10 @@ from scipy import sparse
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance, unit_roundoff
+from keras_l2feat.pruning.values.attention import attended
 from keras_l2feat.pruning.values.dependence import dependence
 from keras_l2feat.pruning.values.forms import Forms, Reading
+from keras_l2feat.pruning.values.recurrence import recurred
 
 __all__ = ["FEW", "Values", "summed"]
 
@@ -350,6 +352,34 @@ class Values(Semantics):
             terms[place] += forms.spread[way]
         return replace(forms, rows=rows, matrix=matrix, terms=terms, labels=None)
 
+    def mixed(self, x, group, tag, *, constants) -> Forms:
+        """Forms seen through a linear operation that is the same for all channels of a group.
+
+        Args:
+            x: `Forms`; group: (channels,) int.
+            constants: whether the operation leaves constants as they are.
+        """
+        x = self.joint(x)
+        found, place = np.unique(group, return_inverse=True)
+        rows, matrix, terms = x.rows, x.matrix, x.spread
+        constant, shift = x.constant, x.shift
+        if not constants and constant.any():
+            rows = np.concatenate([rows, [ONE]])
+            matrix, terms = np.vstack([matrix, constant]), np.vstack([terms, shift])
+            constant = shift = np.zeros(x.count)
+        wide, spread = np.zeros((2, len(found), len(rows), x.count))
+        where = place, slice(None), np.arange(x.count)
+        wide[where], spread[where] = matrix.T, terms.T
+        return Forms(
+            np.concatenate([self.seen((tag, int(k)), rows) for k in found]),
+            wide.reshape(-1, x.count),
+            constant,
+            shift,
+            spread.reshape(-1, x.count),
+            None,
+            x.drift,
+        )
+
     def added(self, parts) -> Forms:
         """The sum of forms, channel by channel."""
         parts = [self.joint(part) for part in parts]
@@ -473,6 +503,25 @@ class Values(Semantics):
             constant=none,
             shift=none,
         )
+
+    def normalize(self, op, x):
+        x = self.joint(x)
+        if op.centered:  # less the mean, which nothing more is known about
+            mean = np.array([self.atom((op.tag, "mean"), 1.0)])
+            less, one = np.full((1, x.count), -1.0), np.ones((1, x.count))
+            x = replace(
+                x,
+                rows=np.concatenate([x.rows, mean]),
+                matrix=np.concatenate([x.matrix, less]),
+                terms=np.concatenate([x.spread, one]),
+            )
+        return self.mixed(x, op.group, op.tag, constants=False)
+
+    def attend(self, op, query, key, value, *masks):
+        return attended(self, op, query, key, value)
+
+    def recurrent(self, op, x):
+        return recurred(self, op, x)
 
     def sum(self, op, *inputs):
         return self.added([x.scaled(w) for w, x in zip(op.weights, inputs)])

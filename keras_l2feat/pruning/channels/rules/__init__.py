@@ -79,9 +79,9 @@ class Call:
 
         return np.asarray(convert_to_numpy(self.layer.weights[index]), dtype=np.float64)
 
-    def size(self, entry, units) -> None:
+    def size(self, entry, units, axis=None) -> None:
         """Note that an entry of the layer's config counts units."""
-        self.graph.size(self.name, (*self.path, *entry), units)
+        self.graph.size(self.name, (*self.path, *entry), units, axis)
 
     def emit(self, kind, inputs, out, *arguments, **options):
         self.graph.ops.append(kind(list(inputs), out, *arguments, **options))

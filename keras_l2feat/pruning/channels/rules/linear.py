@@ -321,7 +321,7 @@ def _einsum(call):
             weights=math.prod(shape),
         )
         return _activated(call, out, layer.activation)
-    _read_only(
+    read_only(
         call,
         x,
         call.name,
@@ -332,7 +332,7 @@ def _einsum(call):
     return graph.barrier(call.name, None, [], [call.shape])[0]
 
 
-def _read_only(call, x, reader, kernel, inward, bias):
+def read_only(call, x, reader, kernel, inward, bias):
     """A kernel that reads channels and writes something that is left alone."""
     graph = call.graph
     if bias is not None and bias[0] is None:
@@ -363,59 +363,3 @@ def _time_distributed(call):
         return call.barrier("quantized weights, or LoRA is on")
     within = (*call.path, "layer", "config")
     return RULES[kind](replace(call, layer=inner, path=within))
-
-
-@rule("LSTM", "GRU", "SimpleRNN", any_arguments=True)
-def _recurrent(call):
-    layer = call.layer
-    x = call.turned(-1)
-    cell = layer.cell
-    bias = call.index(cell.bias) if cell.use_bias else None
-    row = (0,) if bias is not None and len(cell.bias.shape) == 2 else ()
-    _read_only(call, x, call.name, call.index(cell.kernel), 0, (bias, row, 1.0))
-    return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
-
-
-@rule("Bidirectional", any_arguments=True)
-def _bidirectional(call):
-    x = call.turned(-1)
-    for side in (call.layer.forward_layer, call.layer.backward_layer):
-        if type(side).__name__ not in {"LSTM", "GRU", "SimpleRNN"}:
-            return call.graph.barrier(
-                call.name, f"Bidirectional {type(side).__name__}", call.inputs, call.shapes
-            )
-        cell = side.cell
-        bias = call.index(cell.bias) if cell.use_bias else None
-        row = (0,) if bias is not None and len(cell.bias.shape) == 2 else ()
-        _read_only(
-            call, x, f"{call.name}/{side.name}", call.index(cell.kernel), 0, (bias, row, 1.0)
-        )
-    return call.graph.barrier(call.name, None, call.inputs[1:], call.shapes)
-
-
-@rule("MultiHeadAttention", any_arguments=True)
-def _attention(call):
-    layer, graph = call.layer, call.graph
-    named = [*zip(("query", "value", "key"), call.arguments.args), *call.arguments.kwargs.items()]
-    given = {
-        key: value
-        for key, value in named
-        if hasattr(value, "shape") and hasattr(value, "_keras_history")
-    }
-    order = {
-        id(symbolic): tensor for symbolic, tensor in zip(call.arguments.keras_tensors, call.inputs)
-    }
-    tensors = {key: order[id(value)] for key, value in given.items()}
-    if not {"query", "value"} <= set(tensors):
-        return graph.barrier(
-            call.name, "attention called in an unusual way", call.inputs, call.shapes
-        )
-    tensors.setdefault("key", tensors["value"])
-    if len(call.shapes) == 1:
-        graph.fixed[call.name] = {"output_shape": call.shape[-1]}  # by default that of the query
-    for role in ("query", "key", "value"):
-        dense = getattr(layer, f"_{role}_dense")
-        x = graph.turned(call.name, tensors.pop(role), -1)
-        bias = call.index(dense.bias) if dense.bias is not None else None
-        _read_only(call, x, f"{call.name}/{role}", call.index(dense._kernel), 0, (bias, (), 1.0))
-    return graph.barrier(call.name, None, list(tensors.values()), call.shapes)

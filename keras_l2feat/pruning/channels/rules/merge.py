@@ -181,17 +181,6 @@ def _concatenate(call):
     return call.emit(Map, tensors, out, Scaling.POSITIVE, ("concatenate", axis, sizes))
 
 
-@rule(
-    "LayerNormalization",
-    "RMSNormalization",
-    "GroupNormalization",
-    "UnitNormalization",
-    "SpectralNormalization",
-)
-def _coupling(call):
-    return call.barrier("it couples channels: each counts in what all are divided by")
-
-
 @rule("Normalization")
 def _normalization(call):
     return call.barrier(None)
