@@ -36,6 +36,7 @@ COMMANDS = {
     "prune": ("prune", "Write an equivalent smaller model, with a certificate."),
     "rank": ("rank", "Bound the number of neurons that a trained layer needs."),
     "reproduce": ("reproduce", "Remake a figure or check a claim of the papers."),
+    "shrink": ("shrink", "Make a trained model smaller while it trains on."),
     "symmetries": ("symmetries", "Count, follow and connect equivalent networks."),
     "train": ("train", "Train an L2-regularized network on full batches."),
     "zoo": ("zoo", "List, download, check and rebuild pretrained models."),

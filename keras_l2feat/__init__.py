@@ -21,6 +21,7 @@ _LAZY = {
     "expand": ("keras_l2feat.pruning.expand", "expand"),
     "mlp": ("keras_l2feat.models", "mlp"),
     "fit": ("keras_l2feat.training", "fit"),
+    "shrink": ("keras_l2feat.shrinking", "shrink"),
     "DenseNetwork": ("keras_l2feat.network", "DenseNetwork"),
 }
 _SUBPACKAGES = {
@@ -37,6 +38,7 @@ _SUBPACKAGES = {
     "plots",
     "pruning",
     "regularizers",
+    "shrinking",
     "theory",
     "training",
     "zoo",

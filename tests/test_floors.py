@@ -33,6 +33,7 @@ FLOORS = (  # lowest first
         "training",
         "plateau",
         "callbacks",
+        "shrinking",
     ),
     *("theory", "plots", "report", "exports", "zoo", "experiments", "cli"),
 )

@@ -93,7 +93,7 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme():
 
 
 def test_unknown_command_names_the_known_ones():
-    outcome = CliRunner().invoke(cli, ["shrink"])
+    outcome = CliRunner().invoke(cli, ["shorten"])
     assert outcome.exit_code == 2
     assert "prune" in outcome.output
 

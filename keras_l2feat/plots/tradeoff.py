@@ -10,11 +10,11 @@ __all__ = ["write_tradeoff"]
 
 
 def write_tradeoff(curve: Sequence[dict], path: str | Path) -> None:
-    """Write a trade-off as a table or a picture.
+    """Write a trade-off as a table or a picture, in which what is NaN is left out.
 
     Args:
-        curve: list of records with "flops" and "max_abs", and where it is known "accuracy" or
-            "agree", the unpruned network first.
+        curve: list of records with "flops" and one of "accuracy", "agree", "max_abs" and "loss",
+            numbers all, the unpruned network first.
         path: of a .csv file, or of a picture.
     """
     if Path(path).suffix == ".csv":
@@ -28,6 +28,8 @@ def write_tradeoff(curve: Sequence[dict], path: str | Path) -> None:
             ("accuracy", "accuracy on points held out"),
             ("agree", "predictions that stay"),
             ("max_abs", "largest change of an output"),
+            ("loss", "loss on points held out"),
+            ("parameters", "parameters"),
         )
         if key in curve[0]
     )

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-__all__ = ["histogram", "rays", "stacked_bar"]
+__all__ = ["histogram", "line", "rays", "stacked_bar"]
 
 
 def stacked_bar(parts: Sequence[tuple[str, int, str]], total: int, scale: int, label: str) -> str:
@@ -89,6 +89,34 @@ def histogram(
         axis += f'<text x="{across(value):.1f}" y="102" text-anchor="middle">{escape(text)}</text>'
     axis += f'<text x="8" y="8">{top}</text>'
     return _svg("0 0 200 108", label, "".join(shapes) + axis, 'class="histogram"')
+
+
+def line(points: Sequence[tuple[float, float, bool]], label: str) -> str:
+    """Points joined by a line, from a share of 1 at the right to 0 at the left.
+
+    Args:
+        points: `[(share, value, kept), ...]`; rings are what was not kept; label: for readers of
+            the screen.
+    """
+    values = [value for _, value, _ in points]
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    ends = [
+        (f"{8 + 184 * share:.1f}", f"{84 - 70 * (value - low) / span:.1f}", kept)
+        for share, value, kept in points
+    ]
+    path = "L".join(f"{x} {y}" for x, y, kept in ends if kept)
+    dots = "".join(
+        f'<circle class="{"kept" if kept else "gone"}" cx="{x}" cy="{y}" r="2"/>'
+        for x, y, kept in ends
+    )
+    axis = '<path class="axis" d="M8 90H192"/>'
+    for share in (0.0, 0.5, 1.0):
+        x = 8 + 184 * share
+        axis += f'<text x="{x:g}" y="102" text-anchor="middle">{share:.0%}</text>'
+    axis += f'<text x="8" y="10">{high:.4g}</text><text x="8" y="88">{low:.4g}</text>'
+    drawn = f'{axis}<path class="kept" d="M{path}"/>{dots}'
+    return _svg("0 0 200 108", label, drawn, 'class="rays line"')
 
 
 def _svg(box, label, content, attributes=""):

@@ -15,7 +15,7 @@ from keras_l2feat.report import directions
 from keras_l2feat.report.drawing import histogram, rays, stacked_bar
 from keras_l2feat.types import Model
 
-__all__ = ["pruning_page", "write_pruning_page"]
+__all__ = ["cards", "grid", "page", "pruning_page", "write_pruning_page"]
 
 CARDS = {  # key in the result → what the number counts, and by what it is multiplied
     "parameters": ("parameters", 1),
@@ -56,6 +56,15 @@ def pruning_page(
         _barriers(result),
         _certificate(result),
     ]
+    return page(title, sections, result)
+
+
+def page(title: str, sections: Sequence[str], result: dict) -> str:
+    """A page of sections, with the whole result as JSON at its end.
+
+    Args:
+        title: text; sections: HTML; result: JSON-able.
+    """
     style = resources.files("keras_l2feat.report").joinpath("page.css").read_text("utf-8")
     whole = escape(json.dumps(result, indent=2, default=str))
     return (
@@ -101,21 +110,26 @@ def _ratio(before, after):
     return f"{ratio} times less" if float(ratio) > 1 else ""
 
 
+def cards(numbers: Sequence[tuple[str, float, float]]) -> str:
+    """`[(what is counted, before, after), …]` side by side."""
+    shown = "".join(
+        f'<div class="card"><b>{_number(a)} → {_number(b)}</b>{escape(text)}'
+        f'<div class="soft">{_ratio(a, b)}</div></div>'
+        for text, a, b in numbers
+    )
+    return f'<div class="cards">{shown}</div>'
+
+
 def _summary(result):
     verified = bool(result.get("verified"))
     units = [
         sum(layer[key] for layer in result["layers"]) for key in ("units_before", "units_after")
     ]
-    cards = [("units", *units)]
+    numbers = [("units", *units)]
     for key, (text, factor) in CARDS.items():
         pair = [result.get(f"{key}_{when}") for when in ("before", "after")]
         if None not in pair:
-            cards.append((text, *(factor * value for value in pair)))
-    shown = "".join(
-        f'<div class="card"><b>{_number(a)} → {_number(b)}</b>{escape(text)}'
-        f'<div class="soft">{_ratio(a, b)}</div></div>'
-        for text, a, b in cards
-    )
+            numbers.append((text, *(factor * value for value in pair)))
     deviation = f"largest deviation {_number(result.get('max_abs_deviation'))}"
     bound = result.get("bound")
     bound = f", bound {_number(bound)}" if isinstance(bound, (int, float)) else ""
@@ -132,10 +146,7 @@ def _summary(result):
         f"<pre>{escape(line.strip())}</pre>" if line.startswith(" ") else f"<p>{escape(line)}</p>"
         for line in result.get("advice") or ()
     )
-    return (
-        f'<p><span class="badge{colour}">{verdict}</span> {promise}.</p>{hints}'
-        f'<div class="cards">{shown}</div>'
-    )
+    return f'<p><span class="badge{colour}">{verdict}</span> {promise}.</p>{hints}{cards(numbers)}'
 
 
 def _layers(result):
@@ -283,7 +294,7 @@ def _certificate(result):
         "kind of bound",
         "predictions changed",
     )
-    page += _grid(
+    page += grid(
         "Comparisons, in float64",
         names,
         [[e.get(k) for k in keys] for e in result.get("evaluations", ())],
@@ -293,10 +304,11 @@ def _certificate(result):
     found = [
         [", ".join(map(str, r["units"].values())), *(r[k] for k in keys)] for r in polish or ()
     ]
-    return page + _grid("Polishing", names, found)
+    return page + grid("Polishing", names, found)
 
 
-def _grid(title, names, rows):
+def grid(title: str, names: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A table of numbers and texts; nothing where there are no rows."""
     if not rows:
         return ""
     head = "".join(f"<th>{escape(name)}</th>" for name in names)

@@ -140,7 +140,10 @@ def fitted(gram, cross, kernel, ridge):
     scaled = gram / np.outer(scale, scale)
     scaled[np.diag_indices_from(scaled)] += ridge
     right = cross / scale[:, None] + ridge * kernel * scale[:, None]
-    solved = linalg.solve(scaled, right, assume_a="pos", check_finite=False)
+    try:  # of units that depend on each other the ridge says what they share: no warning
+        solved = linalg.cho_solve(linalg.cho_factor(scaled, check_finite=False), right)
+    except linalg.LinAlgError:  # rounded to indefinite
+        solved = linalg.lstsq(scaled, right, check_finite=False)[0]
     return solved / scale[:, None]
 
 

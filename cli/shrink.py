@@ -1,0 +1,163 @@
+"""`l2feat shrink`: a trained model made smaller while it trains on."""
+
+import click
+
+from keras_l2feat import files
+from keras_l2feat.cli.options import (
+    Number,
+    data_option,
+    json_option,
+    load_data,
+    load_source,
+    output_option,
+    quiet_option,
+    seed_option,
+    source_argument,
+    write_json_result,
+)
+from keras_l2feat.cli.paths import InputFile, OutputFile, OutputFolder
+from keras_l2feat.errors import Interrupted
+
+TARGETS = ("units", "flops", "parameters", "latency", "loss", "accuracy")
+
+
+@click.command(
+    epilog="Example: l2feat shrink model.keras --data data.npz --flops 0.5 --epochs 20 "
+    "-o small.keras",
+    short_help="Make a trained model smaller while it trains on.",
+)
+@source_argument
+@output_option("Where to write the smaller model.", required=True)
+@data_option(required=True, text="Train on this data set: a name such as mnist-1k, or an .npz.")
+@click.option("--units", metavar="50%", help="Share of the units that may stay.")
+@click.option("--flops", metavar="50%", help="Share of the operations that may stay.")
+@click.option("--parameters", metavar="50%", help="Share of the parameters that may stay.")
+@click.option("--latency", metavar="50%", help="Share of the time of a call, measured here.")
+@click.option("--loss", metavar="+1%", help="By which part the loss may rise on points held out.")
+@click.option("--accuracy", metavar="-0.2%", help="By how much the accuracy may fall there.")
+@click.option(
+    "--validation",
+    type=InputFile(),
+    metavar="10%|NAME|FILE.npz",
+    help="Points held out: a share of the training points, or the training points of another data "
+    "set.  [default: 10%]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Epochs of training, all rounds together.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    help="Number of rounds; by default each keeps about 70% of what there is.",
+)
+@click.option("--distill", is_flag=True, help="Learn from the outputs of SOURCE too.")
+@click.option(
+    "--method",
+    type=click.Choice(["compiled", "lbfgs"]),
+    default="compiled",
+    show_default=True,
+    help="The model's own optimizer, or L-BFGS on full batches for small networks.",
+)
+@click.option(
+    "--rate",
+    type=Number(0, min_open=True),
+    metavar="X",
+    help="Learning rate at the start of each round; by default the optimizer's.",
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Points in a batch.  [default: 128]")
+@click.option(
+    "--curve",
+    "curve_path",
+    type=OutputFile(".csv", ".png", ".svg", ".pdf"),
+    metavar="FILE.csv|png",
+    help="Write what each round led to, as a table or a picture.",
+)
+@click.option(
+    "--report",
+    "report_path",
+    type=OutputFile(),
+    metavar="FILE.html",
+    help="Write an HTML page about all rounds.",
+)
+@click.option(
+    "--keep-rounds",
+    type=OutputFolder(),
+    metavar="DIR",
+    help="Write the model of each round into DIR.",
+)
+@click.option(
+    "--checkpoint",
+    type=OutputFile(".npz"),
+    metavar="FILE.npz",
+    help="Keep the state after each epoch in FILE.npz.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint.")
+@json_option
+@seed_option
+@quiet_option
+def command(
+    source,
+    output,
+    data,
+    validation,
+    curve_path,
+    report_path,
+    json_path,
+    quiet,
+    **options,
+):
+    """Make SOURCE smaller in rounds: what costs least goes, what stays takes over, and is trained
+    on with the loss and the optimizer that SOURCE is compiled with.
+
+    SOURCE is a .keras file, or zoo:NAME. Give one of --units, --flops, --parameters, --latency,
+    --loss and --accuracy. Ctrl-C ends it; the last round that was done is written, and the exit
+    code is 130. If no smaller network keeps the target, nothing is written and the exit code is 1.
+    """
+    model = load_source(source)
+    data = load_data(data)
+    from keras_l2feat.shrinking import shrink
+    from keras_l2feat.shrinking.table import rows, table
+
+    stopped = None
+    try:
+        small, done = shrink(
+            model, data, validation=_validation(validation), quiet=quiet, **options
+        )
+    except Interrupted as stop:
+        if stop.best is None:
+            raise
+        (small, done), stopped = stop.best, stop
+    result = {**done.to_json(), "source": source, "output": output}
+    with files.separately():  # also where it was interrupted
+        files.save_model(small, output)
+        if curve_path:
+            from keras_l2feat.plots.tradeoff import write_tradeoff
+
+            write_tradeoff(rows(done), curve_path)
+        if report_path:
+            from keras_l2feat.report.shrinking import write_shrinking_page
+
+            write_shrinking_page(report_path, result)
+        write_json_result(result, json_path)
+    if not quiet and json_path != "-":
+        click.echo(table(done))
+        click.echo(f"Written: {output}.")
+    if stopped:
+        raise Interrupted(f"{stopped} The smallest is in {output}.") from stopped
+
+
+def _validation(text):
+    """A share as a number, or what `data.load` takes."""
+    if text is None:
+        return None
+    from keras_l2feat.errors import InputError
+    from keras_l2feat.pruning.guarantees.targets import share
+
+    try:
+        return share("validation", text)
+    except InputError:
+        return load_data(text)

@@ -1,0 +1,115 @@
+"""One cut: units go in the order of what they cost, what stays takes over, and the model is
+rewritten."""
+
+import numpy as np
+
+from keras_l2feat.pruning.guarantees.bounded import plan_of
+from keras_l2feat.pruning.guarantees.targets import harm
+from keras_l2feat.pruning.measure import latencies
+from keras_l2feat.pruning.plan import Plan, Removal
+from keras_l2feat.pruning.rewrite import rewrite
+from keras_l2feat.pruning.takeover.engine import Takeover
+from keras_l2feat.pruning.takeover.readings import readings, sites
+from keras_l2feat.pruning.takeover.sizes import Sizes
+
+__all__ = ["Cut", "composed", "least", "recalibrate"]
+
+POINTS = 4096  # that kernels are fitted on
+STATISTICS = 50  # batches that statistics are measured on
+
+
+class Cut:
+    """The order in which units of a model can go.
+
+    Args:
+        graph: the model's `Graph`; inputs: data, one array a model input.
+        price: the size that a removal is weighed against.
+        kind: what outputs are, see `targets.harm`.
+    """
+
+    def __init__(self, graph, inputs, price, kind):
+        self.graph, self.engine = graph, Takeover(graph, inputs)
+        self.sizes = Sizes(graph)
+        self.steps = self.engine.order(harm(**kind), self.sizes.saved(price))
+
+    def kept(self, count):
+        """(units,) bool after the first `count` steps."""
+        kept = np.ones(len(self.graph.pinned), dtype=bool)
+        for step in self.steps[:count]:
+            kept[self.engine.sites[step.site].units[step.index]] = False
+        return kept
+
+    def to_size(self, name, most) -> np.ndarray:
+        """(units,) bool: the fewest steps after which a size is at most `most`."""
+        return self.kept(self._fewest(lambda count: self.sizes.of(self.kept(count))[name] <= most))
+
+    def to_latency(self, original, most, seed=0) -> np.ndarray:
+        """(units,) bool: about the fewest steps after which a call takes at most the share `most`
+        of what it takes the model of the graph `original`, both measured here in turn."""
+
+        def fast(count):
+            kept = self.kept(count)
+            trial = rewrite(self.graph, _removals(self.engine.sites, kept))
+            whole, part = latencies([original.model, trial], original, seed=seed)
+            return part <= most * whole
+
+        return self.kept(self._fewest(fast))
+
+    def _fewest(self, holds):
+        low, high = 0, len(self.steps)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if holds(middle) else (middle + 1, high)
+        return low
+
+    def rewritten(self, kept):
+        """The smaller model, in which what is kept took over; the given one where all is kept."""
+        return rewrite(self.graph, plan_of(self.engine, ~kept))
+
+
+def least(graph) -> dict:
+    """The sizes with one unit left of each site."""
+    kept = np.ones(len(graph.pinned), dtype=bool)
+    for site in sites(graph, readings(graph)):
+        kept[site.units[1:]] = False
+    return Sizes(graph).of(kept)
+
+
+def _removals(found, kept):
+    plan = Plan("bounded")
+    for site in found:
+        for index in np.flatnonzero(~kept[site.units]).tolist():
+            plan.removed.append(Removal(*site.names[index], "taken over"))
+    return plan
+
+
+def recalibrate(model, batches) -> None:
+    """Measure the statistics of batch normalizations anew: their mean over some batches, each
+    normalized as in training.
+
+    Args:
+        model: changed in place; batches: a `tf.data.Dataset` of tuples that begin with inputs.
+    """
+    import keras
+
+    normal = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    if not normal:
+        return
+    given = [layer.momentum for layer in normal]
+    try:
+        for count, batch in enumerate(batches.take(STATISTICS)):
+            for layer in normal:
+                layer.momentum = count / (count + 1)
+            model(batch[0], training=True)
+    finally:
+        for layer, momentum in zip(normal, given):
+            layer.momentum = momentum
+
+
+def composed(graph, kept, before) -> dict:
+    """layer → channels of the original that are left after a cut of what `before` was left."""
+    return {layer: before[layer][kept[units]] for layer, units in graph.writers.items()}

@@ -1,0 +1,123 @@
+"""Training between two cuts: the model's own step, a rate that falls to zero, the original as a
+teacher if asked."""
+
+import math
+
+import keras
+
+from keras_l2feat.objectives.data_term import head
+
+__all__ = ["kind_of", "minimized", "taught", "trained"]
+
+TEMPERATURE = 2.0  # by which logits are divided before teacher and student are compared
+
+
+def trained(
+    model, points, epochs, *, start=0, first=0, rate=None, callbacks=(), after=lambda done: None
+):
+    """Train a compiled model for some epochs.
+
+    Args:
+        model: changed in place; points: `Points`.
+        epochs: how many; start: of them were done before.
+        first: how many epochs were trained in the rounds before this one.
+        rate: from which the learning rate falls to 0 by half a cosine, `None`: as it is.
+        callbacks: Keras callbacks of the user's.
+        after: called with the number of epochs done after each.
+    """
+    own = [_Epochs(points, first, after)]
+    if rate is not None:
+        own.insert(0, _Falling(rate, points.steps, epochs))
+    model.fit(
+        points.batches,
+        initial_epoch=start,
+        epochs=epochs,
+        shuffle=False,
+        callbacks=[*callbacks, *own],
+        verbose=0,
+    )
+
+
+class _Falling(keras.callbacks.Callback):
+    """The learning rate, step after step."""
+
+    def __init__(self, rate, steps, epochs):
+        super().__init__()
+        self.rate, self.steps, self.epochs, self.now = rate, steps, epochs, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        done = (self.now * self.steps + batch) / (self.epochs * self.steps)
+        self.model.optimizer.learning_rate = self.rate * (1 + math.cos(math.pi * done)) / 2
+
+
+class _Epochs(keras.callbacks.Callback):
+    """Tells the data which epoch it is, and the caller when one is done."""
+
+    def __init__(self, points, first, after):
+        super().__init__()
+        self.points, self.first, self.after = points, first, after
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.points.epoch.assign(self.first + epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.after(epoch + 1)
+
+
+def minimized(model, points, iterations, quiet=True) -> None:
+    """Train by L-BFGS on full batches, an iteration an epoch, in place."""
+    from keras_l2feat.training import fit
+
+    data = points.dataset if points.held is None and points.dataset is not None else points.whole()
+    fit(model, data, iterations=iterations, quiet=quiet)
+
+
+def kind_of(model, points) -> dict:
+    """What the outputs of a compiled model are: `classes` (whether each output is the score of a
+    class) and `probabilities`, as `targets.harm` takes them."""
+    loss = getattr(model.loss, "name", model.loss)
+    known = isinstance(loss, str) and "crossentropy" in loss and "binary" not in loss
+    labels = points.labels
+    whole = labels.dtype.kind in "iu" and labels.size == len(labels)
+    one = len(model.outputs) == 1 and len(model.outputs[0].shape) == 2
+    classes = one and model.outputs[0].shape[-1] > 1 and (known or whole)
+    return {"classes": classes, "probabilities": classes and head(model) == "softmax"}
+
+
+def taught(model, teacher, share, kind) -> None:
+    """Let a model learn from a teacher's outputs as from labels.
+
+    The loss becomes (1 - share) C + share D, with D the cross-entropy of predicted classes at
+    temperature T, times T² [Hinton et al. 2015, "Distilling the knowledge in a neural network"], or
+    the mean squared difference of outputs that are no classes. Regularizers count as before.
+
+    Args:
+        model: compiled, changed in place; teacher: a Keras model of the same inputs.
+        share: from 0 to 1; kind: see `kind_of`.
+    """
+    from keras import ops
+
+    own = model.compute_loss
+
+    def soft(target, given):
+        if not kind["classes"]:
+            return ops.mean((ops.cast(given, "float32") - ops.cast(target, "float32")) ** 2)
+        if kind["probabilities"]:
+            target, given = (ops.log(ops.maximum(p, 1e-7)) for p in (target, given))
+        target, given = (ops.cast(z, "float32") / TEMPERATURE for z in (target, given))
+        likely = ops.softmax(target) * ops.log_softmax(given)
+        return -(TEMPERATURE**2) * ops.mean(ops.sum(likely, axis=-1))
+
+    def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = own(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        if not training:
+            return loss
+        answers = zip(*map(keras.tree.flatten, (teacher(x, training=False), y_pred)))
+        learned = sum(soft(target, given) for target, given in answers)
+        penalty = sum(model.losses)
+        return (1 - share) * loss + share * (learned + penalty)
+
+    model.compute_loss = compute_loss
