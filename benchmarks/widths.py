@@ -19,10 +19,7 @@ from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import Takeover
 from keras_l2feat.pruning.takeover.removal import removal_order
 
-WIDTHS = {
-    "mlp": ((150, 50), (100, 30)),
-    "lenet": ((10, 25, 120), (5, 10, 30)),
-}
+WIDTHS = {"mlp": ((150, 50), (100, 30)), "lenet": ((10, 25, 120), (5, 10, 30))}
 
 
 def measured(name, seed, arguments):

@@ -3,6 +3,7 @@
 import click
 
 from keras_l2feat.cli.options import (
+    choice,
     data_option,
     json_option,
     lam_option,
@@ -11,6 +12,7 @@ from keras_l2feat.cli.options import (
     quiet_option,
     seed_option,
     source_argument,
+    whole,
     write_json_result,
 )
 
@@ -22,19 +24,11 @@ from keras_l2feat.cli.options import (
 @source_argument
 @data_option(required=True)
 @lam_option
-@click.option(
-    "--starts",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    help="Number of random starts of the search.",
-)
-@click.option(
+@whole("--starts", "Number of random starts of the search.", default=200)
+@choice(
     "--method",
-    type=click.Choice(["auto", "enumerate", "search"]),
-    default="auto",
-    show_default=True,
-    help="Enumerate all sign patterns (few points or few inputs), or search.",
+    ["auto", "enumerate", "search"],
+    "Enumerate all sign patterns (few points or few inputs), or search.",
 )
 @json_option
 @seed_option

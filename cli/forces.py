@@ -5,13 +5,13 @@ import math
 import click
 
 from keras_l2feat.cli.options import (
-    Number,
     data_option,
     folder_option,
     json_option,
     lam_option,
     load_data,
     load_trained,
+    number,
     quiet_option,
     source_argument,
     write_json_result,
@@ -26,19 +26,17 @@ from keras_l2feat.errors import InputError
 @source_argument
 @data_option(required=True)
 @lam_option
-@click.option(
+@number(
     "--ridge",
-    type=Number(0, min_open=True),
+    "Ridge of the layers' linear systems, relative to their size.",
     default=1e-4,
-    show_default=True,
-    help="Ridge of the layers' linear systems, relative to their size.",
+    min_open=True,
 )
-@click.option(
+@number(
     "--angle",
-    type=Number(0, math.pi / 2),
+    "Angle in radians up to which neurons count as one ray.",
     default=1e-2,
-    show_default=True,
-    help="Angle in radians up to which neurons count as one ray.",
+    max=math.pi / 2,
 )
 @folder_option("Folder for the pictures and the CSV file.")
 @json_option

@@ -43,12 +43,7 @@ COMMANDS = {
 }
 
 # What an argument of the library is called on the command line, where that is another name.
-OPTIONS = {
-    "network": "source",
-    "model": "source",
-    "r": "least",
-    "m": "width",
-}
+OPTIONS = {"network": "source", "model": "source", "r": "least", "m": "width"}
 
 
 class LazyGroup(click.Group):

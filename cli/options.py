@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -43,6 +43,26 @@ class Number(click.FloatRange):
         return value
 
 
+def whole(name: str, help: str, *, default: int | None = None, least: int = 1) -> Callable:
+    """An option that takes a whole number of at least `least`."""
+    shown = default is not None
+    kind = click.IntRange(least)
+    return click.option(name, type=kind, default=default, show_default=shown, help=help)
+
+
+def number(name: str, help: str, *, default: float | None = None, **limits) -> Callable:
+    """An option that takes a finite number within the limits of a `click.FloatRange`."""
+    shown = default is not None
+    kind = Number(**{"min": 0, **limits})
+    return click.option(name, type=kind, default=default, show_default=shown, help=help)
+
+
+def choice(name: str, choices: Sequence[str], help: str) -> Callable:
+    """An option that takes one of `choices`, by default the first."""
+    kind = click.Choice(choices)
+    return click.option(name, type=kind, default=choices[0], show_default=True, help=help)
+
+
 WIDEST = 1_000_000  # neurons of a layer
 SEEDS = 2**31 - 1  # the largest that every generator in use takes
 
@@ -68,6 +88,11 @@ lam_option = click.option(
     type=Number(0, min_open=True),
     metavar="X",
     help="Amount λ of the L2 penalty; by default the one the model carries.",
+)
+
+
+batch_size_option = whole(
+    "--batch-size", "Number of points in memory at a time; gradients stay full batch."
 )
 
 

@@ -6,13 +6,16 @@ import click
 
 from keras_l2feat.cli.options import (
     WIDEST,
-    Number,
+    batch_size_option,
+    choice,
     folder_option,
     json_option,
     load_data,
+    number,
     quiet_option,
     scale_option,
     seed_option,
+    whole,
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile
@@ -92,62 +95,30 @@ class Numbers(click.ParamType):
     show_default=True,
     help="Widths to train, as LOW:HIGH[:COUNT] or a list with commas.",
 )
-@click.option(
+@choice(
     "--method",
-    type=click.Choice(["descent", "growth", "sweep"]),
-    default="descent",
-    show_default=True,
-    help="Remove neurons from a wide network, add them to a narrow one, or train each width anew.",
+    ["descent", "growth", "sweep"],
+    "Remove neurons from a wide network, add them to a narrow one, or train each width anew.",
 )
-@click.option(
-    "--depth",
-    type=click.IntRange(2),
-    default=3,
-    show_default=True,
-    help="Number of weight matrices.",
-)
+@whole("--depth", "Number of weight matrices.", default=3, least=2)
 @click.option("--per-layer", is_flag=True, help="Let each layer find its own width (descent).")
-@click.option(
-    "--trials",
-    type=click.IntRange(1),
-    default=None,
-    help="Number of seeds.  [default: 3 for a sweep, 1 otherwise]",
-)
+@whole("--trials", "Number of seeds.  [default: 3 for a sweep, 1 otherwise]")
 @click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
-@click.option(
+@number(
     "--epsilon",
-    type=Number(0, 1),
+    "Relative excess over the least loss that still counts as the plateau.",
     default=0.01,
-    show_default=True,
-    help="Relative excess over the least loss that still counts as the plateau.",
+    max=1,
 )
-@click.option(
-    "--iterations",
-    type=click.IntRange(1),
-    help="Maximum number of L-BFGS iterations at each width.",
-)
-@click.option(
-    "--start",
-    type=click.IntRange(1),
-    help="Width of the first network (descent).  [default: the greatest]",
-)
+@whole("--iterations", "Maximum number of L-BFGS iterations at each width.")
+@whole("--start", "Width of the first network (descent).  [default: the greatest]")
 @click.option(
     "--continuation",
     type=Numbers(float),
     help="Greater λs, in falling order, that lead to a small λ (descent).",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    help="Number of points in memory at a time; gradients stay full batch.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Number of processes on this machine.",
-)
+@batch_size_option
+@whole("--jobs", "Number of processes on this machine.", default=1)
 @click.option("--scheduler", metavar="tcp://…", help="Run on an existing Dask cluster.")
 @click.option("--dry-run", is_flag=True, help="Print the tasks and an estimate of their time.")
 @click.option(

@@ -3,11 +3,11 @@
 import click
 
 from keras_l2feat.cli.options import (
-    Number,
     data_option,
     json_option,
     load_data,
     load_source,
+    number,
     quiet_option,
     source_argument,
     write_json_result,
@@ -21,13 +21,12 @@ from keras_l2feat.errors import InputError
 )
 @source_argument
 @data_option(required=True)
-@click.option(
+@number(
     "--tolerance",
-    type=Number(0, 0.5, min_open=True),
+    "Angle in radians up to which neurons are one ray; also the threshold of linear dependence.",
     default=1e-6,
-    show_default=True,
-    help="Angle in radians up to which neurons are one ray; also the threshold of linear "
-    "dependence.",
+    max=0.5,
+    min_open=True,
 )
 @json_option
 @quiet_option

@@ -5,6 +5,7 @@ import click
 from keras_l2feat.cli.options import (
     Number,
     Widths,
+    choice,
     data_option,
     folder_option,
     json_option,
@@ -14,6 +15,7 @@ from keras_l2feat.cli.options import (
     quiet_option,
     seed_option,
     source_argument,
+    whole,
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile
@@ -97,20 +99,16 @@ def count(least, width, listed, json_path, quiet):
 @source_argument
 @output_option("Where to write the wider model.", required=True)
 @click.option("--widths", type=Widths(), required=True, help="New hidden widths.")
-@click.option(
+@choice(
     "--sharing",
-    type=click.Choice(["balanced", "fractions", "free"]),
-    default="balanced",
-    show_default=True,
-    help="How copies share outgoing weights: keeping the norm; in fractions; each entry in "
-    "its own way.",
+    ["balanced", "fractions", "free"],
+    "How copies share outgoing weights: keeping the norm; in fractions; each entry in its own way.",
 )
-@click.option(
+@whole(
     "--zero-types",
-    type=click.IntRange(0),
+    "Number of new neurons per layer whose outgoing weights cancel.",
     default=0,
-    show_default=True,
-    help="Number of new neurons per layer whose outgoing weights cancel.",
+    least=0,
 )
 @json_option
 @seed_option

@@ -7,12 +7,16 @@ import click
 from keras_l2feat.cli.options import (
     Number,
     Widths,
+    batch_size_option,
+    choice,
     json_option,
     load_data,
+    number,
     output_option,
     quiet_option,
     scale_option,
     seed_option,
+    whole,
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile
@@ -36,32 +40,18 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     show_default=True,
     help="Hidden widths, as in 50,50.",
 )
-@click.option(
-    "--lam",
-    type=Number(0),
-    default=1e-3,
-    show_default=True,
-    help="Amount λ of the L2 penalty.",
-)
+@number("--lam", "Amount λ of the L2 penalty.", default=1e-3)
 @click.option(
     "--beta", type=Number(0), default=1.0, show_default=True, help="Amount β of bias; 0 for none."
 )
 @click.option(
     "--activation", default="relu", show_default=True, help="Activation of the hidden layers."
 )
-@click.option(
-    "--method",
-    type=click.Choice(["lbfgs", "adam"]),
-    default="lbfgs",
-    show_default=True,
-    help="L-BFGS, or the paper's Adam then gradient descent.",
-)
-@click.option(
+@choice("--method", ["lbfgs", "adam"], "L-BFGS, or the paper's Adam then gradient descent.")
+@choice(
     "--form",
-    type=click.Choice(["weights", *FORMS]),
-    default="weights",
-    show_default=True,
-    help="Optimize the weights, the hidden representations, or their covariances.",
+    ["weights", *FORMS],
+    "Optimize the weights, the hidden representations, or their covariances.",
 )
 @click.option(
     "--align",
@@ -69,33 +59,15 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
     metavar="ANGLE",
     help="Snap neurons within ANGLE radians onto common rays.",
 )
-@click.option(
-    "--iterations",
-    type=click.IntRange(1),
-    default=3000,
-    show_default=True,
-    help="Maximum number of iterations.",
-)
-@click.option(
+@whole("--iterations", "Maximum number of iterations.", default=3000)
+@number(
     "--tolerance",
-    type=Number(0),
+    "Stop when the loss fell by less than this share of itself over 20 iterations.",
     default=1e-6,
-    show_default=True,
-    help="Stop when the loss fell by less than this share of itself over 20 iterations.",
 )
 @click.option("--seconds", type=Number(0), help="Maximum training time in seconds.")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    help="Number of points in memory at a time; gradients stay full batch.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    default="float32",
-    show_default=True,
-    help="Precision of the saved model.",
-)
+@batch_size_option
+@choice("--dtype", ["float32", "float64"], "Precision of the saved model.")
 @output_option("Where to write the model.", required=True)
 @json_option
 @seed_option

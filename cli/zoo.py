@@ -4,12 +4,7 @@ from pathlib import Path
 
 import click
 
-from keras_l2feat.cli.options import (
-    folder_option,
-    json_option,
-    quiet_option,
-    write_json_result,
-)
+from keras_l2feat.cli.options import folder_option, json_option, quiet_option, write_json_result
 from keras_l2feat.cli.paths import OutputFile, OutputFolder
 from keras_l2feat.errors import CheckFailed, InputError
 

@@ -194,9 +194,8 @@ def reduce_layer(
         is none.
     """
     n, scale = s.shape[1], np.abs(s @ v).max(initial=0.0)
-    live = np.flatnonzero(
-        s.any(axis=0) & v.any(axis=1)
-    )  # the others are dead on the data: no atom, only cost
+    # the others are dead on the data: no atom, only cost
+    live = np.flatnonzero(s.any(axis=0) & v.any(axis=1))
     before, found = _balanced_cost(w, v), []
     z, s, w, v = None if z is None else z[:, live], s[:, live], w[live], v[live]
     for kind in kinds:

@@ -72,7 +72,9 @@ FIELDS = {
 def card_text(entry: Entry) -> str:
     """The card as Markdown; facts that nobody measured are left out."""
     lines = [
-        "<!-- Generated from the registry; edit the recipe and build again instead. -->",
+        "<!-- Generated from the registry; edit the recipe and build again instead. -->"
+        if "recipe" in entry.facts
+        else "<!-- Written with the model, from the figures in its .json. -->",
         f"# {entry.name}",
         "",
         entry.facts.get("title", "A model in the form of the keras_l2feat zoo."),

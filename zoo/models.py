@@ -57,9 +57,8 @@ def architecture(one: Entry) -> Model:
     keras = require_keras()
     register()
     config = one.facts["architecture"]
-    check_config(
-        config, one.size
-    )  # a registered entry is no more trusted than a file; a number takes at least a byte
+    # a registered entry is no more trusted than a file; a number takes at least a byte
+    check_config(config, one.size)
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 

@@ -18,9 +18,8 @@ from keras_l2feat.errors import InputError, bad_argument
 __all__ = ["FOLDER", "MAX_MODEL_BYTES", "Entry", "entries", "entry", "read", "register", "rows"]
 
 FOLDER = Path(__file__).resolve().parent
-MAX_MODEL_BYTES = (
-    1 << 30
-)  # no zoo model is near this; a row that claims more is refused before a byte is fetched
+# no zoo model is near this; a row that claims more is refused before a byte is fetched
+MAX_MODEL_BYTES = 1 << 30
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.keras")
 _URL = re.compile(r"(https?|file|hf)://\S+")

@@ -25,13 +25,8 @@ NEURONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SAMPLES = 60  # regions of each kind: a fraction is known to ±0.06
 POINTS, INPUTS = 8, 2  # of the training experiment
 WIDTHS = (8, 32, 128)
-SCALES = (
-    0.01,
-    0.1,
-    1.0,
-    3.0,
-    10.0,
-)  # about ‖W_1‖ and ‖W_2‖ at the start; at the optimum they are near 1.5
+# about ‖W_1‖ and ‖W_2‖ at the start; at the optimum they are near 1.5
+SCALES = (0.01, 0.1, 1.0, 3.0, 10.0)
 SEEDS = 20
 STEPS = 8000
 SUCCESS = 0.01  # a run is global when the certificate leaves it at most 1 % to gain

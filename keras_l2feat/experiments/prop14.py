@@ -14,10 +14,8 @@ SIZES = (4, 6, 8)
 BEYOND = 4  # widths computed past the plateau's start
 TRIALS = 3  # random starts at each width, besides the one that comes from the width above
 CORNER = 1e-4  # relative distance from R within which a width is on the plateau
-RAY_ANGLE, RAY_SHARE = (
-    0.03,
-    1e-3,
-)  # radians within which neurons are one ray; smaller contributions do not count
+# radians within which neurons are one ray; smaller contributions do not count
+RAY_ANGLE, RAY_SHARE = (0.03, 1e-3)
 
 
 def bipartite(n, claims, *, seed, quiet):

@@ -22,9 +22,8 @@ __all__ = ["Faces", "cell_count", "cells", "face_numbers", "faces", "row_space"]
 # cells thinner than 1e-9 are not told apart, which moves a Lipschitz function's maximum over them
 # by 1e-9 of itself.
 ANGLE = 1e-9
-LIMIT = (
-    40_000_000  # numbers that an enumeration may hold at a time, as signs or as restricted points
-)
+# numbers that an enumeration may hold at a time, as signs or as restricted points
+LIMIT = 40_000_000
 
 
 def cell_count(n: int, d: int) -> int:

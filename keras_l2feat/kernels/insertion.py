@@ -23,13 +23,7 @@ from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels import arrangement
 from keras_l2feat.types import Tensor
 
-__all__ = [
-    "Enumeration",
-    "InsertionMaximum",
-    "enumerable",
-    "insertion_ascent",
-    "insertion_maximum",
-]
+__all__ = ["Enumeration", "InsertionMaximum", "enumerable", "insertion_ascent", "insertion_maximum"]
 
 STARTS = 100  # the maximum found rises slowly (log-like) with their number on the networks tried
 STEPS = 60

@@ -134,6 +134,5 @@ def _full_rank(r, a):
             raise InputError(message)
         return r
     tf.debugging.Assert(tf.logical_not(tf.reduce_any(deficient)), [message])
-    return tf.where(
-        deficient[..., None, None], tf.constant(float("nan"), r.dtype), r
-    )  # XLA drops assertions
+    # XLA drops assertions
+    return tf.where(deficient[..., None, None], tf.constant(float("nan"), r.dtype), r)

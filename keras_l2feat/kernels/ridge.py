@@ -64,9 +64,8 @@ def _saddle(z, c, a, ridge, factor):
         w = tf.matmul(a, m, transpose_a=True) - c
 
     def gradient(m_bar, w_bar):
-        m, w = _saddle(
-            z, c, a, ridge, factor
-        )  # once more, in differentiable form; a graph computes it once
+        # once more, in differentiable form; a graph computes it once
+        m, w = _saddle(z, c, a, ridge, factor)
         u, v = _saddle(m_bar, w_bar, a, ridge, factor)
         a_bar = -tf.matmul(u, w, transpose_b=True) - tf.matmul(m, v, transpose_b=True)
         return u, v, a_bar, unbroadcast(-total(u * m), ridge), None

@@ -70,8 +70,7 @@ def dual_bound(
     def minus_dual(t):
         return conjugate(cost, t * g, y) + t * t * bias
 
-    largest = (
-        min(1.0, 2 * lam / score) if score > 0 else 1.0
-    )  # beyond 1 the cross-entropy's conjugate may be infinite
+    # beyond 1 the cross-entropy's conjugate may be infinite
+    largest = min(1.0, 2 * lam / score) if score > 0 else 1.0
     best = optimize.minimize_scalar(minus_dual, bounds=(0.0, largest), method="bounded")
     return -min(minus_dual(largest), minus_dual(0.0), float(best.fun))

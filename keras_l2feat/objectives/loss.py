@@ -14,13 +14,7 @@ from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.types import Cost, Data, Sigma, Tensor
 
-__all__ = [
-    "Loss",
-    "activation_function",
-    "read_data",
-    "read_network",
-    "require_homogeneous",
-]
+__all__ = ["Loss", "activation_function", "read_data", "read_network", "require_homogeneous"]
 
 
 class Loss(NamedTuple):

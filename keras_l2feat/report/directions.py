@@ -80,7 +80,6 @@ def nearest_angles(vectors: np.ndarray) -> np.ndarray:
     product = unit @ unit.T
     np.fill_diagonal(product, -1.0)
     nearest = product.argmax(axis=1)
-    chord = np.linalg.norm(
-        unit - unit[nearest], axis=1
-    )  # exact for small angles, where arccos is not
+    # exact for small angles, where arccos is not
+    chord = np.linalg.norm(unit - unit[nearest], axis=1)
     return np.maximum(2 * np.arcsin(np.minimum(chord / 2, 1.0)), 1e-8)

@@ -373,9 +373,8 @@ def _is_book(block):
 def _graph(a):
     graph = nx.from_numpy_array((a > _zero(a)).astype(int))
     graph.remove_edges_from(list(nx.selfloop_edges(graph)))
-    graph.remove_nodes_from(
-        [i for i in range(len(a)) if a[i, i] <= _zero(a)]
-    )  # a zero row needs no column
+    # a zero row needs no column
+    graph.remove_nodes_from([i for i in range(len(a)) if a[i, i] <= _zero(a)])
     return graph
 
 

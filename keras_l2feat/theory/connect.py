@@ -194,9 +194,8 @@ def connect_permutations(
             for piece in _move(network, layer, source, target, keep):
                 pieces.append(piece)
                 network = piece(1.0)
-    pieces.append(
-        _line(network, pad(b, network.hidden))
-    )  # takes up what rounding left between the two
+    # takes up what rounding left between the two
+    pieces.append(_line(network, pad(b, network.hidden)))
     return Path(tuple(pieces))
 
 

@@ -129,9 +129,8 @@ def expand_layer(
     else:
         factors = np.ones((len(owners), 1))
     groups = sorted({owner for owner in owners if owner < 0}, reverse=True)
-    scale = (
-        0.0 if sharing == "balanced" else 1.0
-    )  # a balanced neuron without outgoing weights is zero
+    # a balanced neuron without outgoing weights is zero
+    scale = 0.0 if sharing == "balanced" else 1.0
     new_in = scale * generator.standard_normal((incoming.shape[0], len(groups)))
     new_out = scale * generator.standard_normal((len(groups), outgoing.shape[1]))
     place = np.where(owners >= 0, owners, 0)

@@ -28,9 +28,8 @@ from keras_l2feat.training.merge import tidy
 
 __all__ = ["Optimum", "global_optimum"]
 
-AT_ONCE = (
-    64  # patterns up to which a scalar problem has all its columns from the start: one program then
-)
+# patterns up to which a scalar problem has all its columns from the start: one program then
+AT_ONCE = 64
 ENTERING = 20  # columns that may join in a round
 NEGLIGIBLE = 1e-7  # a column whose neuron is this part of the largest is not used
 

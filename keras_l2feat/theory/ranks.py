@@ -24,9 +24,8 @@ __all__ = ["RankBounds", "rank_bounds", "rank_report"]
 # atoms count as dependent: float32 weights are off by 1e-7. Too large a value never spoils the
 # lower bounds, only the upper ones.
 TOLERANCE = 1e-6
-LARGEST_FOOLING = (
-    3000  # points up to which the fooling set is looked for: N² booleans and their product
-)
+# points up to which the fooling set is looked for: N² booleans and their product
+LARGEST_FOOLING = 3000
 
 
 @dataclass(frozen=True)

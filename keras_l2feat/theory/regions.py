@@ -18,9 +18,8 @@ from keras_l2feat.theory.programs import solve_columns
 
 __all__ = ["Region", "RegionMinimum", "random_region", "region_minimum", "region_of"]
 
-SAME_LOSS = (
-    1e-6  # relative: the program is solved to 1e-9, so a value this near the optimum is the optimum
-)
+# relative: the program is solved to 1e-9, so a value this near the optimum is the optimum
+SAME_LOSS = 1e-6
 # part of the largest distance from a hyperplane, or of the loss as a neuron's cost, that counts as
 # 0
 ZERO = 1e-5

@@ -63,9 +63,7 @@ def minimize(
 
 
 def minimize_many(
-    value_and_gradient: ValueAndGradient,
-    starts: list[Arrays],
-    budget: Budget = Budget(),
+    value_and_gradient: ValueAndGradient, starts: list[Arrays], budget: Budget = Budget()
 ) -> list:
     """Run `minimize` from each start, the points of all evaluated in one call.
 

@@ -9,10 +9,8 @@ from keras_l2feat.network import DenseNetwork
 
 __all__ = ["merge_near", "tidy"]
 
-NEAR_W, NEAR_V = (
-    (0.999, 0.99999, 1 - 1e-8),
-    0.9,
-)  # cosines from which incoming and outgoing directions are near
+# cosines from which incoming and outgoing directions are near
+NEAR_W, NEAR_V = ((0.999, 0.99999, 1 - 1e-8), 0.9)
 # a neuron whose norm is this part of its layer's largest is left out if the loss does not mind
 DEAD = 1e-6
 

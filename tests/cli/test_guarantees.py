@@ -51,10 +51,7 @@ def run(capsys, folder, *options):
         (("--guarantee", "domain", "--input-range", "0,0.1"), "inactive"),
         (("--guarantee", "domain", "--input-range", "{}/range.npz"), "inactive"),
         (("--guarantee", "data", "--data", "{}/points.npz"), "redundant on the data"),
-        (
-            ("--guarantee", "bounded", "--data", "{}/points.npz", "--tolerance", "0.1"),
-            "taken over",
-        ),
+        (("--guarantee", "bounded", "--data", "{}/points.npz", "--tolerance", "0.1"), "taken over"),
         (("--guarantee", "bounded", "--input-range", "0,1", "--tolerance", "0.5"), "near-aligned"),
     ],
 )

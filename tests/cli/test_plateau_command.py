@@ -84,6 +84,9 @@ def test_plateau_writes_tables_picture_and_model(tmp_path):
     }
     assert all(check.passed for check in checks), checks
     assert row["facts"]["plateau"]["start"]["0.01"] == [3, 3]
+    # the gaps of the card are those that the curve was drawn from, to the digits it shows
+    assert max(row["facts"]["certificate"]["gaps"]) == pytest.approx(frame["gap"][1], abs=1e-6)
+    assert "Generated from the registry" not in (tmp_path / "model.md").read_text()
     before = (tmp_path / "curve.csv").read_bytes()
     run(plateau, *arguments)
     assert (tmp_path / "curve.csv").read_bytes() == before

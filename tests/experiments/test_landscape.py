@@ -30,8 +30,7 @@ def test_small_landscape(tmp_path, monkeypatch):
     assert fractions["orthogonal", "256"] == 1.0
     with open(tmp_path / "training.csv", newline="") as stream:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
-    assert (
-        max(row["region_minimum"] / row["loss"] for row in rows) <= 1 + 1e-7
-    )  # the solver reaches 1e-9
+    # the solver reaches 1e-9
+    assert max(row["region_minimum"] / row["loss"] for row in rows) <= 1 + 1e-7
     assert all(row["region_minimum"] >= row["optimum"] * (1 - 1e-6) for row in rows)
     assert all(row["gap"] >= -1e-6 for row in rows)

@@ -170,9 +170,8 @@ def test_xla_compiles_each_with_its_gradients_and_agrees(name):
             value = tf.reduce_sum(tf.sin(kernel(*arguments)))
         return value, tape.gradient(value, arguments)
 
-    rtol = (
-        1e-6 if name == "least_norm_weights, exact" else 1e-10
-    )  # XLA iterates its SVD to 1e-8 only
+    # XLA iterates its SVD to 1e-8 only
+    rtol = 1e-6 if name == "least_norm_weights, exact" else 1e-10
     compiled = tf.nest.flatten(tf.function(run, jit_compile=True)(*arguments))
     for ours, theirs in zip(compiled, tf.nest.flatten(run(*arguments))):
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)

@@ -51,9 +51,8 @@ def test_the_projection_is_one(kind):
     np.testing.assert_allclose(
         project(a @ draw(a.shape[1], 2), a), a @ draw(a.shape[1], 2), atol=1e-12
     )
-    np.testing.assert_allclose(
-        project(z, a, 1e-9), projected, atol=1e-6
-    )  # the limit of its ridge form
+    # the limit of its ridge form
+    np.testing.assert_allclose(project(z, a, 1e-9), projected, atol=1e-6)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.2])

@@ -29,9 +29,8 @@ def test_bipartite_plateau_starts_at_a_quarter_of_n_squared(n):
         budget=Budget(2000, 1e-9),
     )
     losses = {trial.width: trial.loss for trial in trials}
-    assert losses[edges] == pytest.approx(
-        lam * n * n, rel=5e-3
-    )  # R = N², and C is of the order of λ²
+    # R = N², and C is of the order of λ²
+    assert losses[edges] == pytest.approx(lam * n * n, rel=5e-3)
     assert losses[2 * edges] >= (1 - 1e-3) * losses[edges]
     # One neuron fewer costs: little for larger N, where N neurons already come within √(1 + 2/N).
     assert losses[edges - 1] > (1 + 1e-4) * losses[edges]

@@ -11,22 +11,19 @@ DATA = load("teacher:inputs=6,outputs=2,n=60")
 
 def test_dead_aligned_and_dependent_neurons_leave_for_nothing():
     network = DenseNetwork.random((6, 5, 4, 2), seed=1)
-    y = network(DATA.x_train).astype(
-        "float32"
-    )  # the network fits, so losing any other neuron costs
+    # the network fits, so losing any other neuron costs
+    y = network(DATA.x_train).astype("float32")
     objective = Objective(Problem(Dataset("own", DATA.x_train, y), 1e-9))
     first = list(network.weights)
     first[1] = first[1].copy()
     first[1][0] *= 0.4
-    wider = network.with_weights(
-        first
-    ).with_neurons(
+    # dead, aligned with the first
+    # 0.4 + 2 · 0.3 = 1: the same function
+    wider = network.with_weights(first).with_neurons(
         1,
-        np.concatenate(
-            [np.zeros((7, 1)), 2.0 * network.weights[0][:, :1]], axis=1
-        ),  # dead, aligned with the first
+        np.concatenate([np.zeros((7, 1)), 2.0 * network.weights[0][:, :1]], axis=1),
         np.concatenate([np.ones((1, 4)), 0.3 * network.weights[1][:1]]),
-    )  # 0.4 + 2 · 0.3 = 1: the same function
+    )
     weights = objective.encode(wider)
     smaller = remove(objective, weights, (5, 4))
     assert [w.shape[1] for w in smaller] == [5, 4, 2]

@@ -10,11 +10,8 @@ from keras_l2feat.theory.patterns import Cones, pattern_count, patterns, sampled
 def test_counts():
     assert [pattern_count(n, 2) for n in (1, 2, 3, 20)] == [2, 4, 6, 40]
     assert pattern_count(30, 3) == 872
-    assert [pattern_count(n, 50) for n in (1, 5, 10)] == [
-        2,
-        32,
-        1024,
-    ]  # orthogonal data allow everything
+    # orthogonal data allow everything
+    assert [pattern_count(n, 50) for n in (1, 5, 10)] == [2, 32, 1024]
     with pytest.raises(InputError, match="'n' must be at least 0"):
         pattern_count(-1, 2)
 

@@ -38,9 +38,8 @@ def test_gradients_against_finite_differences_in_the_basis_of_the_inputs():
     weights = objective.encode(DenseNetwork.random((784, 4, 3, 3), beta=0.5, seed=2))
     assert weights[0].shape == (42, 4)  # 42 points span 42 of the 785 dimensions
     generator, step = np.random.default_rng(0), 1e-6
-    weights = [
-        w + 0.1 * generator.standard_normal(w.shape) for w in weights
-    ]  # off the kinks that zero biases make
+    # off the kinks that zero biases make
+    weights = [w + 0.1 * generator.standard_normal(w.shape) for w in weights]
     gradients = objective(weights)[1]
     for layer in range(3):
         direction = generator.standard_normal(weights[layer].shape)

@@ -64,9 +64,8 @@ def test_steps_where_the_value_is_not_finite_are_shortened():
 
 def interrupted(function, call):
     """The function, with Ctrl-C in the middle of the given call."""
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored in what a shell runs in the background
+    # ignored in what a shell runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     calls = itertools.count()
 
     def wrapped(arrays):

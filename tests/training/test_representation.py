@@ -58,9 +58,8 @@ def test_the_tikhonov_form_is_the_objective_of_its_name(digits):
 def test_gradients_against_finite_differences(digits, form):
     objective = RepresentationObjective(Problem(digits, LAM), form=form, ridge=0.3)
     arrays = objective.encode(DenseNetwork.random((784, 6, 5, 3), seed=1))
-    generator = np.random.default_rng(
-        0
-    )  # biases start at 0, so some points lie on a kink: leave it
+    # biases start at 0, so some points lie on a kink: leave it
+    generator = np.random.default_rng(0)
     arrays = [array + 0.1 * generator.standard_normal(array.shape) for array in arrays]
     directions = [generator.standard_normal(array.shape) for array in arrays]
     slope = sum(np.vdot(g, d) for g, d in zip(objective(arrays)[1], directions))

@@ -231,8 +231,7 @@ def test_a_bad_answer_is_a_clear_error_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "behaviour, total, message",
-    [("silent", 10, "silent for 0.2 s"), ("trickle", 0.5, "too slow")],
+    "behaviour, total, message", [("silent", 10, "silent for 0.2 s"), ("trickle", 0.5, "too slow")]
 )
 def test_a_slow_server_is_given_up_in_bounded_time(
     behaviour, total, message, server, cache, monkeypatch
@@ -385,9 +384,8 @@ def test_from_the_hub(server, cache, monkeypatch):
     pytest.importorskip(
         "huggingface_hub", reason="optional dependency huggingface_hub is not installed"
     )
-    monkeypatch.setenv(
-        "HF_ENDPOINT", f"{server.root}/good"
-    )  # the hub's paths below our server's good behaviour
+    # the hub's paths below our server's good behaviour
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.root}/good")
     monkeypatch.setenv("KERAS_L2FEAT_ZOO_URL", "hf://somebody/models@v1")
     asked = []
     monkeypatch.setattr(

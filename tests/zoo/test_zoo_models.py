@@ -157,9 +157,8 @@ def test_figures_against_keras_own():
     )
     found = metrics(model, Problem(digits, 1e-3))
     loss, accuracy = model.evaluate(digits.x_train, digits.y_train, batch_size=1000, verbose=0)
-    assert found["train_loss"] == pytest.approx(
-        loss, rel=1e-5
-    )  # its layers carry λ = 1e-3 themselves
+    # its layers carry λ = 1e-3 themselves
+    assert found["train_loss"] == pytest.approx(loss, rel=1e-5)
     assert found["train_accuracy"] == pytest.approx(accuracy)
     accuracy = model.evaluate(digits.x_test, digits.y_test, batch_size=1000, verbose=0)[1]
     assert found["test_accuracy"] == pytest.approx(accuracy)
