@@ -94,20 +94,21 @@ def outputs(model, inputs, batch=256):
     return np.concatenate(rows)
 
 
-def batches(model, inputs, batch=256):
+def batches(model, inputs, batch=256, held=None):
     """Data as a model takes them: in batches of the size that it was built for, where it has one,
     each from rest.
 
     Args:
         inputs: list of arrays, one per model input, (N, ...).
         batch: points at a time, where any number will do; fewer where they take much memory.
+        held: how many numbers are held of a point; by default the outputs of all layers.
 
     Yields: the arrays of a batch, and how many of its points are new; the last point is repeated
         where a batch has to be filled up.
     """
     import keras
 
-    batch = max(1, min(batch, ACTIVATIONS // max(1, numbers_put_out(model))))
+    batch = max(1, min(batch, ACTIVATIONS // max(1, held or numbers_put_out(model))))
     fixed = next((t.shape[0] for t in model.inputs if t.shape[0] is not None), None)
     stateful = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
     for start in range(0, len(inputs[0]), fixed or batch):

@@ -16,12 +16,12 @@ from keras_l2feat.pruning.evaluate import batches
 from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
-from keras_l2feat.pruning.takeover.walk import argument, walk
+from keras_l2feat.pruning.takeover.walk import argument, held, walk
 
 __all__ = ["Step", "Takeover"]
 
 BATCH = 256
-ROWS = 8  # places looked at, for each column: a fit on them is off by 1/ROWS of what it leaves
+ROWS = 4  # places looked at, for each column: a fit on them is off by 1/ROWS of what it leaves
 PLACES = 1 << 14  # and at least as many
 RIDGE = 1e-10  # relative; only the order and the trials rest on it
 DEPTHS = (1 / 8, 1 / 2, 7 / 8)  # parts of a site that are taken away on trial
@@ -53,8 +53,8 @@ class Takeover:
 
     def __init__(self, graph, fit, check=None):
         self.graph = graph
-        given = list(batches(graph.model, fit, BATCH))
-        given += list(batches(graph.model, check, BATCH)) if check else []
+        given = list(batches(graph.model, fit, BATCH, held(graph)))
+        given += list(batches(graph.model, check, BATCH, held(graph))) if check else []
         self.batches, self.counts = [part for part, _ in given], [count for _, count in given]
         self.points = len(fit[0])
         self.fitting = int(np.searchsorted(np.cumsum(self.counts), self.points)) + 1

@@ -12,7 +12,7 @@ import numpy as np
 from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import float64_enabled
 
-__all__ = ["Twin", "argument", "walk"]
+__all__ = ["Twin", "argument", "held", "walk"]
 
 
 class Twin:
@@ -123,3 +123,12 @@ def argument(reading, args, kwargs):
     if role in roles and role != reading.layer and isinstance(given.get("query"), Twin):
         return given.get(role) if given.get(role) is not None else given["value"]
     return keras.tree.flatten((args, kwargs))[0]
+
+
+def held(graph) -> int:
+    """How many numbers a walk holds of one point, about: the largest tensor and two neighbours, in
+    both networks."""
+    sizes = [
+        int(np.prod([size or 1 for size in op.out.shape[1:]], dtype=np.int64)) for op in graph.ops
+    ]
+    return 2 * 3 * max(sizes, default=1)
