@@ -37,10 +37,10 @@ def command(source, data, lam, starts, method, json_path, seed, quiet):
     """Print, for every hidden layer of SOURCE, by how much the best new neuron's pull exceeds its
     price.
 
-    SOURCE is a .keras file of Dense layers, or zoo:NAME. A gap of 0 says that no neuron that could
-    be added lowers the loss: the layer is wide enough. With one hidden layer the network is then a
-    global minimum over all widths, and the command prints a lower bound on what any width can
-    reach.
+    SOURCE is a file of a model of Dense layers, or zoo:NAME. A gap of 0 says that no neuron that
+    could be added lowers the loss: the layer is wide enough. With one hidden layer the network is
+    then a global minimum over all widths, and the command prints a lower bound on what any width
+    can reach.
     """
     data = load_data(data)
     network, problem = load_trained(source, data, lam)

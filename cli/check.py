@@ -3,7 +3,13 @@
 import click
 
 from keras_l2feat import files
-from keras_l2feat.cli.options import json_option, load_source, quiet_option, write_json_result
+from keras_l2feat.cli.options import (
+    json_option,
+    load_source,
+    quiet_option,
+    weights_option,
+    write_json_result,
+)
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed
 
@@ -15,6 +21,7 @@ from keras_l2feat.errors import CheckFailed
 @click.argument("original", metavar="ORIGINAL", type=InputFile())
 @click.argument("pruned", metavar="PRUNED", type=InputFile())
 @click.argument("certificate", metavar="CERTIFICATE", type=InputFile())
+@weights_option
 @click.option(
     "--exact",
     is_flag=True,
@@ -26,9 +33,10 @@ def command(original, pruned, certificate, exact, json_path, quiet):
     """Read the weights of both models, and say by how much they would have to change for the two to
     be one function, for every input that the certificate is about.
 
-    ORIGINAL and PRUNED are .keras files or zoo:NAME, CERTIFICATE what l2feat prune --certificate
-    wrote. The certificate says which units went and by which ones each can be expressed; none of it
-    is believed. The exit code is 0 if the models are shown to be equal, 1 if not.
+    ORIGINAL and PRUNED are files of models (.keras, .h5, or .json with --weights) or zoo:NAME,
+    CERTIFICATE what l2feat prune --certificate wrote. The certificate says which units went and by
+    which ones each can be expressed; none of it is believed. The exit code is 0 if the models are
+    shown to be equal, 1 if not.
     """
     from keras_l2feat.checking import check
     from keras_l2feat.pruning.certificate import load_certificate

@@ -10,6 +10,7 @@ from keras_l2feat.cli.options import (
     load_source,
     quiet_option,
     seed_option,
+    weights_option,
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile
@@ -22,6 +23,7 @@ from keras_l2feat.errors import CheckFailed, InputError
 )
 @click.argument("first", metavar="A", type=InputFile())
 @click.argument("second", metavar="B", type=InputFile())
+@weights_option
 @data_option(text="Compare them on this data set too: a name such as mnist-1k, or an .npz file.")
 @click.option(
     "--tolerance-of",
@@ -33,7 +35,8 @@ from keras_l2feat.errors import CheckFailed, InputError
 @seed_option
 @quiet_option
 def command(first, second, data, tolerance_of, json_path, seed, quiet):
-    """Compare the outputs of two models in float64. A and B are .keras files or zoo:NAME.
+    """Compare the outputs of two models in float64. A and B are files of models (.keras,
+    .h5, or .json with --weights) or zoo:NAME.
 
     They are called equivalent if every difference is one that rounding the stored weights explains.
     The exit code is 0 if they are, 1 if they differ.

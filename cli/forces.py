@@ -44,7 +44,7 @@ from keras_l2feat.errors import InputError
 def command(source, data, lam, ridge, angle, output, json_path, quiet):
     """Print how well attraction and repulsion balance in SOURCE, and draw them.
 
-    SOURCE is a .keras file of Dense layers, or zoo:NAME. With -o, DIR receives forces.png,
+    SOURCE is a file of a model of Dense layers, or zoo:NAME. With -o, DIR receives forces.png,
     forces.svg and forces.csv: for each hidden layer the points (left, coloured by class) and the
     neurons (right) on two principal components, with attraction in green and repulsion in red;
     neurons on one ray share a dashed line. At a stationary point the two cancel.

@@ -24,7 +24,7 @@ def command(source, json_path, quiet):
     """Show, for each layer of SOURCE, how many rays its neurons lie on and which of them are
     redundant.
 
-    SOURCE is a .keras file or zoo:NAME.
+    SOURCE is a file of a model (.keras, .h5, or .json with --weights) or zoo:NAME.
 
     \b
     alive      neurons with weights on both sides

@@ -27,6 +27,7 @@ __all__ = [
     "scale_option",
     "seed_option",
     "source_argument",
+    "weights_option",
     "write_json_result",
 ]
 
@@ -66,7 +67,29 @@ def choice(name: str, choices: Sequence[str], help: str) -> Callable:
 WIDEST = 1_000_000  # neurons of a layer
 SEEDS = 2**31 - 1  # the largest that every generator in use takes
 
-source_argument = click.argument("source", metavar="SOURCE", type=InputFile())
+WEIGHTS = f"{__name__}.weights"  # where `weights_option` leaves its value for `load_source`
+
+
+def _keep_weights(context: click.Context, option: Any, value: str | None) -> None:
+    context.meta[WEIGHTS] = value
+
+
+weights_option = click.option(
+    "--weights",
+    type=InputFile(),
+    metavar="FILE.h5",
+    expose_value=False,
+    callback=_keep_weights,
+    help="Weights that belong to an architecture in JSON.",
+)
+
+
+def source_argument(command: Any) -> Any:
+    """`SOURCE`, with `weights_option`; see `load_source`."""
+    named = click.argument("source", metavar="SOURCE", type=InputFile())
+    return named(weights_option(command))
+
+
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, SEEDS),
@@ -190,14 +213,20 @@ def load_data(name: str | None) -> Any:
 
 
 def load_source(source: str) -> Any:
-    """The model that SOURCE names: `zoo:NAME`, or the path of a `.keras` file."""
+    """The model that SOURCE names: `zoo:NAME`, or the path of a file; that of an architecture in
+    JSON goes with `--weights`."""
+    context = click.get_current_context()
+    weights = context.meta.get(WEIGHTS)
+    names = [one.name for one in context.command.params if isinstance(one, click.Argument)]
+    if weights and not any(str(context.params[name]).endswith(".json") for name in names):
+        raise InputError("Option '--weights' goes with the JSON of an architecture alone.")
     if source.startswith("zoo:"):
         from keras_l2feat import zoo
 
         return zoo.load(source.removeprefix("zoo:"))
     from keras_l2feat.files import load_model
 
-    return load_model(source)
+    return load_model(source, weights=weights if source.endswith(".json") else None)
 
 
 def load_trained(source: str, data: Any, lam: float | None) -> tuple:

@@ -211,8 +211,9 @@ def command(
 ):
     """Find the neurons of SOURCE that are not needed, and write an equivalent smaller model.
 
-    SOURCE is a .keras file, or zoo:NAME. Without -o nothing is written. If the smaller model
-    deviates by more than the guarantee allows, nothing is written and the exit code is 1.
+    SOURCE is a file of a model (.keras, .h5, or .json with --weights) or zoo:NAME. Without -o
+    nothing is written. If the smaller model deviates by more than the guarantee allows, nothing is
+    written and the exit code is 1.
     """
     if export_format:
         if output is None or dry_run:

@@ -21,17 +21,13 @@ __all__ = ["load_model"]
 
 # In memory a file is there as its copy, as the weights unpacked from it, and as the model.
 TIMES_IN_MEMORY = 3
-_ORIGINAL = "Prune the Keras model that it was made from, and export again: l2feat prune --export"
-_HDF5 = (
-    "HDF5 is not read. If you trust where it comes from, as loading it may run code, load it in "
-    "Keras and save it again with model.save('NAME.keras')."
+_WEIGHTS = (
+    "Argument 'weights' (--weights FILE.h5) takes the HDF5 file of weights that belongs to the "
+    "JSON of an architecture, and goes with nothing else. Received: {received!r} for {path!r}."
 )
+_ORIGINAL = "Prune the Keras model that it was made from, and export again: l2feat prune --export"
 # What else people have by way of model files, and what to do instead.
 OTHER_KINDS = {
-    ".h5": _HDF5,
-    ".hdf5": _HDF5,
-    ".json": "an architecture without weights. Build the model from it in Keras, load its weights "
-    "and save it with model.save('NAME.keras').",
     ".pb": f"a SavedModel holds operations and no layers. {_ORIGINAL} saved_model.",
     ".tflite": f"TFLite holds operations and no layers. {_ORIGINAL} tflite.",
     ".onnx": f"ONNX holds operations and no layers. {_ORIGINAL} onnx.",
@@ -47,26 +43,32 @@ def load_model(
     *,
     compile: bool = True,
     sha256: str | None = None,
+    weights: str | Path | None = None,
 ) -> Model:
-    """Load a Keras 3 model from an untrusted `.keras` file, without running any code it may carry.
+    """Load a Keras model from an untrusted file, without running any code it may carry.
 
     Args:
-        path: a `.keras` file.
+        path: a `.keras` file, an HDF5 file of a whole model (Keras 1 to 3), or the JSON of an
+            architecture.
         custom_objects: classes by name, as for `keras.saving.load_model`; the layers of this
             package are known.
         compile: compile the model as it was when it was saved, if it was.
         sha256: 64 hexadecimal digits that the bytes which are loaded must have; None: any.
+        weights: an HDF5 file of weights, for the JSON of an architecture.
 
     Returns: the `keras.Model`.
 
     Raises:
-        InputError: the file is missing, a directory, empty, truncated, not a Keras 3 archive, needs
+        InputError: the file is missing, a directory, empty, truncated, none that Keras wrote, needs
             code that is neither in the lists of what may be loaded nor registered (Keras
             `safe_mode` stays on), or declares more than it holds (see `keras_l2feat.archive`).
         CheckFailed: the file has another SHA-256.
     """
     path = Path(path)
     content = _content(path)
+    if (weights is None) == (path.suffix == ".json"):
+        raise InputError(_WEIGHTS.format(path=str(path), received=weights))
+    beside = None if weights is None else io.BytesIO(_content(Path(weights)))
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise CheckFailed(f"{str(path)!r} is damaged: its SHA-256 is not {sha256}.")
     from keras_l2feat.archive import refused
@@ -82,15 +84,15 @@ def load_model(
             # nothing to warn of.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             load = LOADERS.get(path.suffix, _from_archive)
-            return load(io.BytesIO(content), custom_objects, compile)
+            if content.startswith(HDF5):  # under whatever name: Keras 2 wrote such '.keras' files
+                load = _from_hdf5
+            return load(io.BytesIO(content), beside, custom_objects, compile)
     # Keras raises whatever a broken file provokes: one clear error for all
     except Exception as error:
-        raise InputError(
-            f"Cannot load {str(path)!r} as a Keras 3 model: {refused(error)}"
-        ) from error
+        raise InputError(f"Cannot load {str(path)!r} as a Keras model: {refused(error)}") from error
 
 
-def _from_archive(content, custom_objects, compile):
+def _from_archive(content, weights, custom_objects, compile):
     from keras.src.saving import saving_lib  # what is public loads from paths alone
 
     from keras_l2feat.archive import check_archive
@@ -99,7 +101,34 @@ def _from_archive(content, custom_objects, compile):
     return saving_lib.load_model(content, custom_objects, compile, safe_mode=True)
 
 
-LOADERS = {".keras": _from_archive}  # each of (copy of the file, custom_objects, compile)
+def _from_hdf5(content, weights, custom_objects, compile):
+    from keras_l2feat.archive import refused
+    from keras_l2feat.archive.dialects import assembled
+    from keras_l2feat.archive.hdf5 import read_hdf5
+
+    stored = read_hdf5(content)
+    if stored.config is None or stored.groups is None:
+        raise refused(
+            "it holds weights without an architecture. Give the JSON of the architecture as the "
+            "model, and this file as --weights (weights= in Python)"
+        )
+    return assembled(stored.config, stored, custom_objects, compile)
+
+
+def _from_json(content, weights, custom_objects, compile):
+    from keras_l2feat.archive.dialects import assembled, joined
+    from keras_l2feat.archive.hdf5 import parsed, read_hdf5
+
+    config, stored = parsed(content.read().decode()), read_hdf5(weights)
+    if stored.groups is None:  # as a '.keras' file has them
+        archive = joined(config, weights)
+        return _from_archive(archive, None, custom_objects, compile)
+    return assembled(config, stored, custom_objects, compile)
+
+
+HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file begins with
+# Each of (copy of the file, copy of the weights beside it or None, custom_objects, compile).
+LOADERS = {".keras": _from_archive, ".json": _from_json}
 
 
 def _content(path) -> bytes:

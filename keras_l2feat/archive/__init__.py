@@ -20,6 +20,7 @@ import re
 import stat
 import zipfile
 
+from keras_l2feat.archive.budgets import MAX_CONFIG, allowed_bytes
 from keras_l2feat.archive.declared import check_declared
 from keras_l2feat.archive.objects import check_objects
 from keras_l2feat.archive.refusal import refused
@@ -29,10 +30,6 @@ __all__ = ["check_archive", "check_config", "refused"]
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_MEMBERS = 10_000
-MAX_CONFIG = 32 << 20  # bytes; the largest of keras.applications has under 1 MB
-# Unpacked bytes that a file may lead to: a multiple of its size (weights hardly compress, constant
-# ones do) plus …
-EXPANSION, ALLOWANCE = 50, 16 << 20
 CHUNK = 1 << 20
 _ASSET = re.compile(r"assets/(?:[^/\\:\x00-\x1f]+/)*[^/\\:\x00-\x1f]*")
 
@@ -103,7 +100,7 @@ def _check_members(archive, file_size) -> None:
             raise refused(f"{name!r} in the archive is encrypted")
         if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             raise refused(f"{name!r} in the archive is packed by an unknown method")
-    unpacked, allowed = sum(member.file_size for member in members), _allowed(file_size)
+    unpacked, allowed = sum(member.file_size for member in members), allowed_bytes(file_size)
     if unpacked > allowed:
         raise refused(
             f"the archive of {file_size} bytes unpacks to {unpacked}, at most {allowed} are "
@@ -113,10 +110,6 @@ def _check_members(archive, file_size) -> None:
         with archive.open(member) as stream:
             while stream.read(CHUNK):
                 pass
-
-
-def _allowed(size) -> int:
-    return EXPANSION * size + ALLOWANCE
 
 
 def _read_config(archive) -> dict:
@@ -138,4 +131,4 @@ def _stored_numbers(archive) -> int:
 
     # In memory, because each step back in a zip's member reads it again from its beginning.
     content = archive.read(WEIGHTS)
-    return stored_numbers(io.BytesIO(content), _allowed(len(content)))
+    return stored_numbers(io.BytesIO(content), allowed_bytes(len(content)))

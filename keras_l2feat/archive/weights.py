@@ -10,6 +10,7 @@ from keras_l2feat.archive.refusal import refused
 __all__ = ["stored_numbers"]
 
 MAX_PARTS = 1_000_000  # groups and arrays
+OPTIMIZERS = ("/optimizer/", "/optimizer_weights/")
 MAX_CHUNKS = 1_000_000  # of one array
 # What every build of HDF5 undoes when it reads: gzip, shuffling, checksums, and h5py's LZF. Where
 # a filter is missing, or was skipped for a chunk, other numbers would be read.
@@ -55,7 +56,7 @@ def _walk(root, allowed, file_size) -> int:
                     f"the weights declare more than {allowed} bytes, the file holds far fewer"
                 )
             _check_written(name, found, file_size)
-            if not found.name.startswith("/optimizer/"):
+            if not found.name.startswith(OPTIMIZERS):
                 numbers += math.prod(found.shape)
     return numbers
 

@@ -1,0 +1,348 @@
+"""Models of Keras 1 and 2 as graphs of layers: sequences, functional models, models in models."""
+
+from keras_l2feat.archive.allowed import CLASSES, OPERATION_MODULES, is_object
+from keras_l2feat.archive.dialects.arguments import class_of, layer_arguments
+from keras_l2feat.archive.dialects.layout import SLOPE, change
+from keras_l2feat.archive.dialects.objects import plain, translated_object
+from keras_l2feat.archive.refusal import refused
+
+__all__ = ["Translation"]
+
+MODELS = {"Sequential", "Functional", "Model"}
+_MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum"}
+_MODULES = dict.fromkeys(CLASSES["layers"], "keras.layers")
+_SCALES = {
+    name: f"keras.{kind}"
+    for kind, names in CLASSES.items()
+    if kind.startswith("src.applications.")
+    for name in names
+}
+_MODULES |= _SCALES
+_MODULES |= {"Sequential": "keras", "Functional": "keras.src.models.functional"}
+# Arithmetic on tensors, as TensorFlow's functions.
+_ARITHMETIC = {
+    "__operators__.add": "Add",
+    "math.add": "Add",
+    "math.subtract": "Subtract",
+    "math.multiply": "Multiply",
+    "math.truediv": "TrueDivide",
+}
+_CONSTANT = "_CONSTANT_VALUE"  # in the place of a layer's name
+_RECURRENT = {"RNN", "LSTM", "GRU", "SimpleRNN", "Bidirectional"}
+_WITHIN = ("layer", "backward_layer", "cell", "cells")
+
+
+class Translation:
+    """A model's configuration in today's words.
+
+    Args:
+        version: the first number of the version of Keras that wrote it.
+        backend: of Keras, where the file says.
+
+    Attributes:
+        changes: what becomes of the stored arrays of a layer, by its path of names.
+    """
+
+    def __init__(self, version, backend):
+        self.version = version
+        self.backend = backend
+        self.changes = {}
+        self.nameless = 0
+
+    def layer(self, described: dict, path: tuple) -> dict:
+        """A layer, or a whole model, as `keras.saving.serialize_keras_object` would write it.
+
+        Args:
+            described: as the file has it.
+            path: the names of the models around it.
+        """
+        described = plain(described)
+        if not isinstance(described, dict) or not isinstance(described.get("class_name"), str):
+            raise refused("the configuration has a layer without class")
+        name, config = described["class_name"], described.get("config")
+        if name.removeprefix("Custom>") in _SCALES:  # Keras' own, registered as if it were not
+            name = name.removeprefix("Custom>")
+        if name in MODELS:
+            return self._model(name, config, described, path)
+        if not isinstance(config, dict):
+            raise refused(f"the configuration has a {name!r} without arguments")
+        own = _safe(config.get("name") or described.get("name"))
+        if self.version >= 3 and "trainable" not in config and (operation := _operation(name)):
+            return _object(name, config) | {"module": operation}
+        if self.version >= 3:
+            new = config
+        elif name == "TFOpLambda":
+            return _arithmetic(config)
+        elif name == "Merge":
+            name, new = _merge(config)
+        elif name == "InputLayer":
+            new = _input(config)
+        else:
+            new = layer_arguments(name, config, self.version)
+        new = self._within(new, path)
+        if own is not None:
+            new["name"] = own
+        if self._is_steep(class_of(name), new):
+            return _steep(new)
+        if class_of(name) in CLASSES["layers"] and name != "Merge":
+            found = change(name, config, new, self.version, self.backend)
+            if found is not None:
+                self.changes[*path, own] = found
+        return _object(class_of(name), new, described)
+
+    def _is_steep(self, name, new):
+        return self.version < 3 and name == "Activation" and new["activation"] == "hard_sigmoid"
+
+    def _within(self, config, path):
+        """Layers that are arguments of a layer, and activations that are layers."""
+        config = dict(config)
+        for key, value in config.items():
+            if key in _WITHIN and isinstance(value, list):
+                config[key] = [self.layer(one, path) for one in value]
+            elif (key in _WITHIN or key == "activation") and isinstance(value, dict):
+                if value.get("class_name") != "function":
+                    config[key] = self.layer(value, path)
+        return config
+
+    def _model(self, name, config, described, path):
+        if isinstance(config, list):  # a sequence, which had no name then
+            config = {"layers": config}
+        if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
+            raise refused(f"the configuration has a {name} without layers")
+        own = _safe(config.get("name") or described.get("name"))
+        if own is None:
+            self.nameless += 1
+            own = f"sequential_{self.nameless}"
+        inner = (*path, own) if path or described.get("inbound_nodes") is not None else ()
+        kept = {key: config[key] for key in ("trainable", "dtype") if config.get(key) is not None}
+        kept = {key: translated_object(key, value) for key, value in kept.items()} | {"name": own}
+        layers = config["layers"]
+        if name == "Sequential" and layers and layers[0].get("class_name") == "Merge":
+            return _object("Functional", kept | self._merged(layers, inner))
+        if name == "Sequential":
+            return _object(name, kept | self._sequence(config, inner))
+        return _object("Functional", kept | self._functional(config, inner))
+
+    def _sequence(self, config, path):
+        layers = [self._named(layer, path) for layer in config["layers"]]
+        if not layers or layers[0]["class_name"] != "InputLayer":
+            shape = _shape_into(config["layers"]) or config.get("build_input_shape")
+            if shape is not None:
+                layers.insert(0, _object("InputLayer", {"batch_shape": shape}))
+            elif not path:
+                raise refused("the model does not say the shape of its input")
+        return {"layers": layers}
+
+    def _named(self, described, path):
+        """A layer in a sequence; a model there gets its name as part of the path."""
+        if isinstance(described, dict) and described.get("class_name") in MODELS:
+            described = {**described, "inbound_nodes": []}
+        return self.layer(described, path)
+
+    def _functional(self, config, path):
+        layers = config["layers"]
+        calls = {layer["name"]: layer.get("inbound_nodes") or [] for layer in layers}
+        models = {layer["name"] for layer in layers if layer["class_name"] in MODELS}
+        shifts = _shifts(config, calls, models)
+        outer = {
+            layer["name"] for layer in layers if layer["class_name"] in MODELS - {"Sequential"}
+        }
+        found = []
+        for layer in layers:
+            new = self.layer(layer, path)
+            new["name"] = new["config"]["name"] = _safe(layer["name"])
+            recurrent = class_of(layer["class_name"]) in _RECURRENT
+            arithmetic = layer["class_name"] == "TFOpLambda"
+            new["inbound_nodes"] = [
+                _node(call, shifts, recurrent, arithmetic) for call in calls[layer["name"]]
+            ]
+            found.append(new)
+
+        def ends(value):
+            if _is_source(value, shifts):
+                # where today's Keras looks up the ends of a model it counts a model's own call
+                return [_safe(value[0]), _index(value, shifts) + (value[0] in outer), value[2]]
+            if isinstance(value, dict):
+                return {key: ends(one) for key, one in value.items()}
+            return [ends(one) for one in value] if len(value) > 1 else ends(value[0])
+
+        sides = {side: config[side] for side in ("input_layers", "output_layers")}
+        if self.version < 3:
+            sides = {side: ends(value) for side, value in sides.items()}
+        return {"layers": found, **sides}
+
+    def _merged(self, layers, path):
+        """A sequence of Keras 1 that begins with several others, side by side."""
+        merge, *rest = layers
+        found, inputs, ends = [], [], []
+        for place, branch in enumerate(merge["config"]["layers"]):
+            shape = _shape_into([branch])
+            if shape is None:
+                raise refused("a branch of the model does not say the shape of its input")
+            start = f"merge_input_{place + 1}"
+            found.append(_called("InputLayer", {"batch_shape": shape, "name": start}, []))
+            inputs.append([start, 0, 0])
+            new = self._named(branch, path)
+            new["name"] = new["config"]["name"]
+            new["inbound_nodes"] = [_node([[start, 0, 0]], {start: 0})]
+            found.append(new)
+            ends.append([new["name"], 0, 0])
+        for described in [{**merge, "config": {**merge["config"], "layers": None}}, *rest]:
+            new = self._named(described, path)
+            new["name"] = new["config"]["name"]
+            new["inbound_nodes"] = [_node(ends, {end[0]: 0 for end in ends})]
+            found.append(new)
+            ends = [[new["name"], 0, 0]]
+        return {"layers": found, "input_layers": inputs, "output_layers": ends}
+
+
+def _safe(name):
+    """Names of today hold no '/'."""
+    return name.replace("/", "_") if isinstance(name, str) else None
+
+
+def _object(name, config, described=None) -> dict:
+    """A class of Keras by its module; another one by the name under which it is registered."""
+    module, described = _MODULES.get(name), described or {}
+    registered = described.get("registered_name")
+    if module is None or registered not in {None, name}:
+        module, registered = described.get("module"), registered or name
+    else:
+        registered = None
+    return {"module": module, "class_name": name, "config": config, "registered_name": registered}
+
+
+def _called(name, config, calls):
+    return _object(name, config) | {"name": config["name"], "inbound_nodes": calls}
+
+
+def _input(config):
+    new = {key: config[key] for key in ("name", "sparse", "ragged") if config.get(key)}
+    shape = config.get("batch_input_shape") or config.get("batch_shape")
+    if not isinstance(shape, list):
+        raise refused("an input of the model does not say its shape")
+    dtype = config.get("dtype") or config.get("input_dtype")
+    if dtype:
+        new["dtype"] = translated_object("dtype", dtype)
+    return new | {"batch_shape": shape}
+
+
+def _operation(name) -> str | None:
+    """The module of an operation on tensors; Keras 3 writes its bare name, as it does for layers,
+    which say besides whether they are trained."""
+    return next((module for module in OPERATION_MODULES if is_object(name, module)), None)
+
+
+def _arithmetic(config):
+    function = config.get("function")
+    if function not in _ARITHMETIC:
+        raise refused(f"the model calls TensorFlow's {function!r}, which no layer of Keras does")
+    made = _object(_ARITHMETIC[function], {"name": _safe(config.get("name"))})
+    return made | {"module": "keras.src.ops.numpy"}
+
+
+def _merge(config):
+    """A `Merge` of Keras 1: its mode is a class today."""
+    mode, new = config.get("mode"), {"name": config.get("name")}
+    if mode == "concat":
+        return "Concatenate", new | {"axis": config.get("concat_axis", -1)}
+    if mode == "dot":
+        return "Dot", new | {"axes": config.get("dot_axes", -1)}
+    if mode not in _MERGES:
+        raise refused(f"a Merge of mode {mode!r} has no counterpart in today's Keras")
+    return _MERGES[mode], new
+
+
+def _steep(new):
+    """A hard sigmoid of Keras 2 by itself, see `layout`."""
+    inner = [
+        _object("Rescaling", {"scale": SLOPE, "offset": 0.0}),
+        _object("Activation", {"activation": "hard_sigmoid"}),
+    ]
+    return _object("Sequential", {"name": new["name"], "layers": inner})
+
+
+def _shape_into(layers):
+    """The shape that the first of some layers takes, batch included, where one says it."""
+    if not layers or not isinstance(layers[0], dict):
+        return None
+    config = layers[0].get("config")
+    if isinstance(config, list):
+        return _shape_into(config)
+    if not isinstance(config, dict):
+        return None
+    if isinstance(config.get("layers"), list):
+        return _shape_into(config["layers"])
+    return config.get("batch_input_shape") or config.get("batch_shape")
+
+
+def _is_source(value, names) -> bool:
+    """Whether a value stands for a tensor: [layer, call, tensor, …]."""
+    return (
+        isinstance(value, list)
+        and len(value) in {3, 4}
+        and isinstance(value[0], str)
+        and value[0] in names
+        and all(isinstance(number, int) for number in value[1:3])
+    )
+
+
+def _shifts(config, calls, models) -> dict:
+    """How much the number of a call is too high, by layer: a model counted its own inputs as its
+    first call, so there the highest number is that of the calls."""
+    highest = dict.fromkeys(calls, -1)
+    waiting = [config.get("input_layers"), config.get("output_layers"), *calls.values()]
+    while waiting:
+        value = waiting.pop()
+        if _is_source(value, calls):
+            highest[value[0]] = max(highest[value[0]], value[1])
+            value = value[3:]
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+    return {
+        name: int(name in models and highest[name] >= max(1, len(made)))
+        for name, made in calls.items()
+    }
+
+
+def _index(source, shifts) -> int:
+    return source[1] - shifts[source[0]]
+
+
+def _node(call, shifts, recurrent=False, arithmetic=False) -> dict:
+    """One call of a layer; those of Keras 3 stay."""
+    if isinstance(call, dict):
+        if not {"args", "kwargs"} <= set(call):
+            raise refused("a layer is called with a dict, which is not read from this kind of file")
+        return call
+    sources = call if call and isinstance(call[0], list) else [call]
+    tensors, given = [], {}
+    for source in sources:
+        if len(source) == 4 and source[0] == _CONSTANT:
+            tensors.append(source[2])
+        elif _is_source(source, shifts):
+            tensors.append(_tensor(source, shifts))
+        else:
+            raise refused("a layer is called on something that is no output of a layer")
+        given |= source[3] if len(source) == 4 and isinstance(source[3], dict) else {}
+    given = {key: _argument(v, shifts) for key, v in given.items() if v is not None}
+    if arithmetic:
+        return {"args": [*tensors, given.pop("y", None)], "kwargs": given}
+    if recurrent and len(tensors) > 1:
+        first, *state = tensors
+        return {"args": [first], "kwargs": given | {"initial_state": state}}
+    return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": given}
+
+
+def _argument(value, shifts):
+    if _is_source(value, shifts):
+        return _tensor(value, shifts)
+    return [_argument(one, shifts) for one in value] if isinstance(value, list) else value
+
+
+def _tensor(source, shifts) -> dict:
+    history = [_safe(source[0]), _index(source, shifts), source[2]]
+    config = {"shape": [], "dtype": "float32", "keras_history": history}
+    return {"class_name": "__keras_tensor__", "config": config}
