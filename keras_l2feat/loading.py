@@ -128,7 +128,7 @@ def _from_json(content, weights, custom_objects, compile):
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file begins with
 # Each of (copy of the file, copy of the weights beside it or None, custom_objects, compile).
-LOADERS = {".keras": _from_archive, ".json": _from_json}
+LOADERS = {".keras": _from_archive, ".h5": _from_hdf5, ".hdf5": _from_hdf5, ".json": _from_json}
 
 
 def _content(path) -> bytes:

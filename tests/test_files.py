@@ -128,13 +128,12 @@ def test_no_usable_file(tmp_path):
     (tmp_path / "foreign.keras").write_bytes(b"\x89PNG" * 100)
     refused(tmp_path / "foreign.keras", "not a '.keras' archive")
     (tmp_path / "old.h5").write_bytes(b"\x89HDF")
-    refused(tmp_path / "old.h5", "HDF5 is not read")
+    refused(tmp_path / "old.h5", "signature not found")
 
 
 def test_other_kinds_of_models_are_told_what_to_do_instead(tmp_path):
     for name, said in {
-        "m.hdf5": "save it again",
-        "m.json": "load its weights",
+        "m.json": "--weights FILE.h5",
         "m.tflite": "--export tflite",
         "m.onnx": "--export onnx",
         "m.pth": "PyTorch",

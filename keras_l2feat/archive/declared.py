@@ -74,12 +74,29 @@ def _declared_numbers(config, custom_objects) -> int:
             raise refused(f"the file holds a {type(model).__name__}, no model")
         for tensor in _outputs(model):
             check_shape(list(tensor.shape))
+        _check_calls_of_models(model)
         if (count := numbers_put_out(model)) > MAX_ACTIVATIONS:
             raise refused(
                 f"its layers put out {count} numbers for one data point, at most "
                 f"{MAX_ACTIVATIONS} are accepted"
             )
         return sum(math.prod(variable.shape) for variable in model.variables)
+
+
+def _check_calls_of_models(model) -> None:
+    """A model in a model must be called on what it takes: Keras notices when it computes."""
+    import keras
+    from keras.src.models.functional import Functional
+
+    inner = [one for one in model._flatten_layers(include_self=False) if type(one) is Functional]
+    for one, node in ((one, node) for one in inner for node in one._inbound_nodes):
+        given = keras.tree.flatten(node.input_tensors)
+        if len(given) != len(one.inputs) or any(
+            len(own.shape) != len(tensor.shape)
+            or any(a != b for a, b in zip(own.shape, tensor.shape) if None not in {a, b})
+            for own, tensor in zip(one.inputs, given)
+        ):
+            raise refused(f"the model {one.name!r} is called on other shapes than it takes")
 
 
 def numbers_put_out(model) -> int:

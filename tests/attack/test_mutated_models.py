@@ -1,4 +1,4 @@
-"""Broken or hostile `.keras` files: each is refused in one clear line, or is a model that
+"""Broken or hostile `.keras` and HDF5 files: each is refused in one clear line, or is a model that
 works.
 
 They are loaded one after the other in a process of its own, so that a crash is seen as such, memory
@@ -230,8 +230,92 @@ def case(index, good, generator):
     return stream.getvalue()
 
 
-@pytest.mark.slow
-def test_broken_and_hostile_files(attack, tmp_path):
+OLD_CODE = [
+    {"class_name": "Lambda", "config": {"name": "l", "function": ["4wEAAAA=", None, None]}},
+    {"class_name": "Lambda", "config": {"name": "l", "function": "eval", "module": "builtins"}},
+    {"class_name": "TFOpLambda", "config": {"name": "t", "function": "io.read_file"}},
+    {"class_name": "Merge", "config": {"name": "m", "mode": "os.system", "layers": []}},
+    {"type": "ndarray", "value": "os.system"},
+    {"class_name": "TypeSpec", "type_spec": "x", "serialized": []},
+    {"class_name": "__tuple__", "items": [["x"]]},
+]
+
+
+def hdf5_case(index, good, generator):
+    """The bytes of one broken HDF5 file of a whole model."""
+    import h5py
+
+    match index % 10:
+        case 0 | 1:
+            return flip(good, generator)
+        case 2:
+            return good[: generator.integers(1, len(good))]
+        case 3:
+            return rewritten_weights(good, generator)
+    stream = io.BytesIO(good)
+    with h5py.File(stream, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        code = [*CODE, *OLD_CODE]
+        values = [None, [], {}, "relu", "", [[]], True, NUMBERS[generator.integers(len(NUMBERS))]]
+        match index % 10:
+            case 4:
+                config = resized(config, generator)
+            case 5:
+                config = replaced(config, generator, values[generator.integers(len(values))])
+            case 6 | 7:
+                config = replaced(config, generator, code[generator.integers(len(code))])
+            case 8:
+                misnamed(file["model_weights"], generator)
+            case 9:
+                elsewhere(file["model_weights"], generator)
+        file.attrs["model_config"] = json.dumps(config).encode()
+    return stream.getvalue()
+
+
+def misnamed(weights, generator):
+    """Names of layers or arrays that are others, no text, or far more than there is."""
+    item, name = weights, "layer_names"
+    if generator.integers(2):
+        groups = [group for group in weights.values() if len(group.attrs.get("weight_names", ()))]
+        item, name = groups[generator.integers(len(groups))], "weight_names"
+    names = list(item.attrs[name])
+    choices = [
+        [*names[1:], names[0]],
+        names * 1000,
+        ["../evil"],
+        ["/"],
+        [7],
+        [[names[0]]],
+        ["x" * (1 << 20)] * 1000,
+        "no list",
+    ]
+    item.attrs[name] = choices[generator.integers(len(choices))]
+
+
+def elsewhere(weights, generator):
+    """An array that is not in the file."""
+    import h5py
+
+    found = []
+    weights.visititems(lambda n, item: found.append(n) if isinstance(item, h5py.Dataset) else None)
+    name = found[generator.integers(len(found))]
+    shape = weights[name].shape
+    del weights[name]
+    match generator.integers(4):
+        case 0:
+            weights[name] = h5py.ExternalLink("/etc/passwd", "/")
+        case 1:
+            weights[name] = h5py.SoftLink("/model_weights")
+        case 2:
+            external = [("/etc/passwd", 0, h5py.h5f.UNLIMITED)]
+            weights.create_dataset(name, shape=shape, dtype="f4", external=external)
+        case 3:
+            layout = h5py.VirtualLayout(shape=shape, dtype="f4")
+            layout[...] = h5py.VirtualSource("/etc/passwd", "x", shape=shape)
+            weights.create_virtual_dataset(name, layout)
+
+
+def good_archive(path):
     import keras
 
     from keras_l2feat.layers import HomogeneousDense
@@ -242,18 +326,75 @@ def test_broken_and_hostile_files(attack, tmp_path):
     model = keras.Model(
         inputs, keras.layers.Dense(3)(HomogeneousDense(4, beta=0.5, activation="relu")(x))
     )
-    model.save(tmp_path / "good.keras")
-    good = (tmp_path / "good.keras").read_bytes()
+    model.save(path)
+
+
+def good_hdf5(path):
+    """As Keras 2 wrote it: a model in a model, called twice."""
+    import h5py
+
+    def layer(kind, name, calls, **settings):
+        config = {"name": name, "trainable": True, **settings}
+        return {"class_name": kind, "name": name, "config": config, "inbound_nodes": calls}
+
+    def model(layers, start, end):
+        return {"layers": layers, "input_layers": [[start, 0, 0]], "output_layers": [end]}
+
+    shape = {"batch_input_shape": [None, 4, 3], "dtype": "float32"}
+    zeros = {"class_name": "Zeros", "config": {"dtype": "float32"}}
+    inner = [
+        layer("InputLayer", "i", [], **shape),
+        layer("Dense", "d", [[["i", 0, 0, {}]]], units=3, bias_initializer=zeros),
+        layer("BatchNormalization", "n", [[["d", 0, 0, {}]]], axis=[2], fused=True),
+    ]
+    twice = [[["x", 0, 0, {}]], [["m", 1, 0, {}]]]
+    outer = [
+        layer("InputLayer", "x", [], **shape),
+        layer("Model", "m", twice, **model(inner, "i", ["n", 0, 0])),
+        layer(
+            *("LSTM", "l", [[["m", 2, 0, {}]]]),
+            **{"units": 2, "recurrent_activation": "hard_sigmoid", "implementation": 1},
+        ),
+    ]
+    shapes = {
+        "m": {"d/kernel:0": (3, 3), "d/bias:0": 3, "n/gamma:0": 3, "n/beta:0": 3}
+        | {"n/moving_mean:0": 3, "n/moving_variance:0": 3},
+        "l": {"l/kernel:0": (3, 8), "l/recurrent_kernel:0": (2, 8), "l/bias:0": 8},
+    }
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = b"2.4.0"
+        config = {"class_name": "Model", "config": model(outer, "x", ["l", 0, 0])}
+        file.attrs["model_config"] = json.dumps(config).encode()
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = [b"x", b"m", b"l"]
+        weights.attrs["keras_version"] = b"2.4.0"
+        weights.create_group("x").attrs["weight_names"] = []
+        for name, arrays in shapes.items():
+            group = weights.create_group(name)
+            group.attrs["weight_names"] = [one.encode() for one in arrays]
+            for one, size in arrays.items():
+                group[one] = np.full(size, 0.5, "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "suffix, make, broken",
+    [(".keras", good_archive, case), (".h5", good_hdf5, hdf5_case)],
+    ids=["archives", "hdf5"],
+)
+def test_broken_and_hostile_files(suffix, make, broken, attack, tmp_path):
+    make(tmp_path / f"good{suffix}")
+    good = (tmp_path / f"good{suffix}").read_bytes()
     files = tmp_path / "cases"
     files.mkdir()
     names, count = [], attack.count(300, 5000)
     for index in range(attack.seed, attack.seed + count):
-        names.append(files / f"{index}.keras")
-        names[-1].write_bytes(case(index, good, np.random.default_rng(index)))
+        names.append(files / f"{index}{suffix}")
+        names[-1].write_bytes(broken(index, good, np.random.default_rng(index)))
     work = tmp_path / "work"
     work.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", WORKER, str(tmp_path / "good.keras")],
+        [sys.executable, "-c", WORKER, str(tmp_path / f"good{suffix}")],
         input="\n".join(map(str, names)),
         capture_output=True,
         text=True,
