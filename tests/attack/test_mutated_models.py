@@ -286,7 +286,7 @@ def misnamed(weights, generator):
         ["/"],
         [7],
         [[names[0]]],
-        ["x" * (1 << 20)] * 1000,
+        ["x" * (1 << 16)] * 50,
         "no list",
     ]
     item.attrs[name] = choices[generator.integers(len(choices))]
