@@ -88,8 +88,9 @@ def _check_calls_of_models(model) -> None:
     import keras
     from keras.src.models.functional import Functional
 
-    inner = [one for one in model._flatten_layers(include_self=False) if type(one) is Functional]
-    for one, node in ((one, node) for one in inner for node in one._inbound_nodes):
+    layers = model._flatten_layers(include_self=False)
+    inner = [layer for layer in layers if type(layer) is Functional]
+    for one, node in ((model, node) for model in inner for node in model._inbound_nodes):
         given = keras.tree.flatten(node.input_tensors)
         if len(given) != len(one.inputs) or any(
             len(own.shape) != len(tensor.shape)
