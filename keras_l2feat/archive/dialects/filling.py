@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_l2feat.archive.dialects.layout import Change
+from keras_l2feat.archive.dialects.layout import Relayout
 from keras_l2feat.archive.refusal import refused
 
 __all__ = ["fill"]
@@ -20,7 +20,7 @@ def fill(model, groups: dict, changes: dict) -> None:
     Args:
         model: a `keras.Model`.
         groups: (name, array) of each stored array, by layer.
-        changes: `layout.Change` by path of names.
+        changes: `layout.Relayout` by path of names.
 
     Raises:
         InputError: the arrays and the model do not fit each other.
@@ -117,7 +117,7 @@ def _leaves(layer, path):
             yield from _leaves(inner, (*path, inner.name))
 
 
-def _counts(leaf, change: Change | None):
+def _counts(leaf, change: Relayout | None):
     """How many arrays are stored among those that are trained, and among the rest."""
     own = len(leaf.trainable_weights), len(leaf.non_trainable_weights)
     if change is None or change.stored is None:

@@ -16,7 +16,7 @@ import numpy as np
 from keras_l2feat.archive.dialects.arguments import class_of
 from keras_l2feat.archive.refusal import refused
 
-__all__ = ["SLOPE", "Change", "change"]
+__all__ = ["SLOPE", "Relayout", "change"]
 
 SLOPE = 1.2
 _GATES = {"LSTM": "ifco", "GRU": "zrh", "ConvLSTM2D": "ifco"}
@@ -26,7 +26,7 @@ _MIRRORED = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D")
 
 
 @dataclass(frozen=True)
-class Change:
+class Relayout:
     """What is stored for a layer, and what it becomes.
 
     Attributes:
@@ -40,7 +40,7 @@ class Change:
     output_shape: list | None = None
 
 
-def change(name, old: dict, new: dict, version: int, backend) -> Change | None:
+def change(name, old: dict, new: dict, version: int, backend) -> Relayout | None:
     """How the arrays of a layer become its weights; None for as they are.
 
     Args:
@@ -74,7 +74,7 @@ def change(name, old: dict, new: dict, version: int, backend) -> Change | None:
             arrays = step(arrays)
         return arrays
 
-    return Change(convert, stored, output_shape)
+    return Relayout(convert, stored, output_shape)
 
 
 def _wrapped(kind, old, version, backend):
@@ -94,7 +94,7 @@ def _wrapped(kind, old, version, backend):
         half = len(arrays) // 2
         return [*inner.convert(arrays[:half]), *inner.convert(arrays[half:])]
 
-    return Change(convert, None if inner.stored is None else 2 * inner.stored)
+    return Relayout(convert, None if inner.stored is None else 2 * inner.stored)
 
 
 def _together(kind, arrays):
