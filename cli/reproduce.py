@@ -3,9 +3,10 @@
 import click
 
 from keras_l2feat.cli.main import LazyGroup
+from keras_l2feat.cli.options import folder_option, quiet_option, seed_option
 
-# name: (module of keras_l2feat.experiments, help line). The module holds `command`, from
-# `record.figure`.
+# name: (module of keras_l2feat.experiments, help line). The module holds `command`, a
+# `record.Figure`.
 FIGURES = {
     "fig1": ("fig1", "Attraction and repulsion on MNIST 7, 8, 9 [Jacot et al. 2022, Fig. 1]."),
     "fig2": ("fig2", "Loss against width: the plateau [Jacot et al. 2022, Fig. 2]."),
@@ -19,8 +20,35 @@ FIGURES = {
 }
 
 
+class Figures(LazyGroup):
+    """The figures as commands, all with the same options beside their own."""
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        figure = super().get_command(ctx, name)
+        if figure is None:
+            return None
+
+        @click.command(
+            name,
+            help=figure.summary,
+            epilog=f"Example: l2feat reproduce {name} -o results/{name}",
+        )
+        @folder_option("Folder for the results.", default=f"results/{name}")
+        @seed_option
+        @quiet_option
+        def command(output, seed, quiet, **options):
+            text = figure.make(output, seed=seed, quiet=quiet, **options)
+            if not quiet:
+                click.echo(text)
+                click.echo(f"Written to {output}/")
+
+        for option in reversed(figure.options):
+            command = option(command)
+        return command
+
+
 @click.group(
-    cls=LazyGroup,
+    cls=Figures,
     rows=FIGURES,
     package="keras_l2feat.experiments",
     epilog="Example: l2feat reproduce prop14",

@@ -2,6 +2,7 @@
 has the figures."""
 
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.types import Model
 from keras_l2feat.zoo.cards import fact, shown
 from keras_l2feat.zoo.models import load
 from keras_l2feat.zoo.registry import entries
@@ -16,6 +17,10 @@ _COLUMNS = {
     "Training loss": "metrics.train_loss",
     "Test accuracy": "metrics.test_accuracy",
 }
+
+_COMMON = """
+        role: "plateau", or "wide" for its parent.
+        weights: "zoo", or None for the architecture alone."""
 
 
 def _table(family) -> str:
@@ -33,10 +38,12 @@ def _table(family) -> str:
 
 
 def _with_table(family):
-    """Add the table of a family to a function's docstring."""
+    """Add to a function's docstring what all take, and the table of its family."""
 
     def decorate(function):
-        function.__doc__ = f"{function.__doc__.rstrip()}\n\n{_table(family)}\n"
+        text = function.__doc__.rstrip()
+        arguments = "" if "Args:" in text else "\n\n    Args:"
+        function.__doc__ = f"{text}{arguments}{_COMMON}\n\n{_table(family)}\n"
         return function
 
     return decorate
@@ -61,83 +68,60 @@ def _pick(family, role, weights, **wanted):
 
 
 @_with_table("mnist-1k")
-def mnist_1k(*, lam=1e-3, role="plateau", weights="zoo"):
+def mnist_1k(*, lam: float = 1e-3, role: str = "plateau", weights: str | None = "zoo") -> Model:
     """Two hidden layers on the first 1000 digits of MNIST [Jacot et al. 2022, Fig. 2 left].
 
     Args:
         lam: λ.
-        role: "plateau", or "wide" for its parent.
-        weights: "zoo", or None for the architecture alone.
     """
     return _pick("mnist-1k", role, weights, lam=lam)
 
 
 @_with_table("mnist-60k")
-def mnist_60k(*, lam=1e-4, role="plateau", weights="zoo"):
+def mnist_60k(*, lam: float = 1e-4, role: str = "plateau", weights: str | None = "zoo") -> Model:
     """Networks on the full MNIST.
 
     Args:
         lam: λ.
-        role: "plateau", or "wide" for its parent.
-        weights: "zoo", or None for the architecture alone.
     """
     return _pick("mnist-60k", role, weights, lam=lam)
 
 
 @_with_table("mnist-789-42")
-def mnist_789_42(*, role="plateau", weights="zoo"):
-    """Two hidden layers on 42 digits 7, 8, 9 of MNIST [Jacot et al. 2022, Fig. 1].
-
-    Args:
-        role: "plateau", or "wide" for its parent.
-        weights: "zoo", or None for the architecture alone.
-    """
+def mnist_789_42(*, role: str = "plateau", weights: str | None = "zoo") -> Model:
+    """Two hidden layers on 42 digits 7, 8, 9 of MNIST [Jacot et al. 2022, Fig. 1]."""
     return _pick("mnist-789-42", role, weights)
 
 
 @_with_table("teacher")
-def teacher(*, width=10, role="plateau", weights="zoo"):
+def teacher(*, width: int = 10, role: str = "plateau", weights: str | None = "zoo") -> Model:
     """Students of random ReLU networks [Jacot et al. 2022, Fig. 2 right].
 
     Args:
         width: of the teacher.
-        role: "plateau", or "wide" for its parent.
-        weights: "zoo", or None for the architecture alone.
     """
     return _pick("teacher", role, weights, data=f"teacher:width={width}")
 
 
 @_with_table("bipartite")
-def bipartite(*, n=4, role="plateau", weights="zoo"):
+def bipartite(*, n: int = 4, role: str = "plateau", weights: str | None = "zoo") -> Model:
     """Exact optima that need n²/4 neurons [Jacot et al. 2022, Prop. 14].
 
     Args:
         n: number of data points, 4, 6 or 8.
-        role: "plateau", or "wide" for its parent.
-        weights: "zoo", or None for the architecture alone.
     """
     return _pick("bipartite", role, weights, data=f"bipartite:n={n}")
 
 
 @_with_table("one-dim")
-def one_dim(*, role="plateau", weights="zoo"):
-    """Ten points on a line, at the global minimum over all widths [Jacot et al. 2022, Prop. 15].
-
-    Args:
-        role: "plateau", or "wide" for its parent.
-        weights: "zoo", or None for the architecture alone.
-    """
+def one_dim(*, role: str = "plateau", weights: str | None = "zoo") -> Model:
+    """Ten points on a line, at the global minimum over all widths [Jacot et al. 2022, Prop. 15]."""
     return _pick("one-dim", role, weights)
 
 
 @_with_table("deep-linear")
-def deep_linear(*, role="plateau", weights="zoo"):
-    """A deep linear network at the Schatten norm of its targets.
-
-    Args:
-        role: "plateau", or "wide" for its parent.
-        weights: "zoo", or None for the architecture alone.
-    """
+def deep_linear(*, role: str = "plateau", weights: str | None = "zoo") -> Model:
+    """A deep linear network at the Schatten norm of its targets."""
     return _pick("deep-linear", role, weights)
 
 

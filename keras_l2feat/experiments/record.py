@@ -1,66 +1,47 @@
 """What every experiment leaves behind: its files, and how they were made."""
 
 import datetime
-import functools
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import click
+from typing import NamedTuple
 
 from keras_l2feat.files import output_folder, write_text
 from keras_l2feat.version import __version__
 
-__all__ = ["figure", "write_record"]
+__all__ = ["Figure", "figure", "write_record"]
 
 
-def figure(name: str, *options, summary: str = "") -> Callable:
-    """Turn `run(out, *, seed, quiet, **options) -> str` into the click command
-    `l2feat reproduce NAME`.
+class Figure(NamedTuple):
+    """A figure or a checked claim, which `l2feat reproduce NAME` makes.
 
-    The text that `run` returns, one paragraph of what was found and what falls short, is printed
-    and written to `OUT/README.md` with the command, seed, version, date and seconds.
+    Attributes:
+        name: what it is called.
+        run: `run(out, *, seed, quiet, **options)` writes files into the folder `out` and returns
+            one paragraph that says what was found and what falls short.
+        options: click's decorators for what `run` takes beyond these.
+        summary: one line of help.
     """
 
-    def decorate(run):
-        @click.command(
-            name,
-            help=summary or run.__doc__,
-            epilog=f"Example: l2feat reproduce {name} -o results/{name}",
-        )
-        @click.option(
-            "-o",
-            "--output",
-            "out",
-            default=f"results/{name}",
-            show_default=True,
-            type=click.Path(path_type=Path),
-            help="Folder for the results.",
-        )
-        @click.option(
-            "--seed",
-            type=click.IntRange(0),
-            default=0,
-            show_default=True,
-            help="Seed of every draw.",
-        )
-        @click.option("--quiet", "-q", is_flag=True, help="No text and no progress bars.")
-        @functools.wraps(run)
-        def command(out, seed, quiet, **kwargs):
-            start = time.perf_counter()
-            text = run(output_folder(out), seed=seed, quiet=quiet, **kwargs)
-            write_record(out, text, seed=seed, seconds=time.perf_counter() - start)
-            if not quiet:
-                click.echo(text)
-                click.echo(f"Written to {out}/")
+    name: str
+    run: Callable
+    options: tuple = ()
+    summary: str = ""
 
-        for option in reversed(options):
-            command = option(command)
-        return command
+    def make(self, output: str | Path, *, seed: int, quiet: bool = False, **options) -> str:
+        """Run it; its text goes into `output/README.md` with the command, seed, version, date and
+        seconds, and is returned."""
+        start = time.perf_counter()
+        text = self.run(output_folder(output), seed=seed, quiet=quiet, **options)
+        write_record(output, text, seed=seed, seconds=time.perf_counter() - start)
+        return text
 
-    return decorate
+
+def figure(name: str, *options: Callable, summary: str = "") -> Callable:
+    """A decorator that turns a `run` into a `Figure`."""
+    return lambda run: Figure(name, run, options, summary or run.__doc__)
 
 
 def write_record(

@@ -7,6 +7,7 @@ import networkx as nx
 import pytest
 from click.testing import CliRunner
 
+from keras_l2feat.cli.reproduce import command as reproduce
 from keras_l2feat.experiments.claims import Claims
 
 SMALLER = {
@@ -40,7 +41,7 @@ def test_experiments_agree_and_leave_picture_numbers_and_text(name, tmp_path, mo
     for constant, value in SMALLER[name].items():
         assert hasattr(module, constant)
         monkeypatch.setattr(module, constant, value)
-    result = CliRunner().invoke(module.command, ["-o", str(tmp_path / name), "--quiet"])
+    result = CliRunner().invoke(reproduce, [name, "-o", str(tmp_path / name), "--quiet"])
     assert result.exit_code == 0, result.exception
     with open(tmp_path / name / "claims.csv") as stream:
         rows = list(csv.DictReader(stream))
