@@ -228,7 +228,8 @@ def command(
     data = load_data(data)
     if test_data:
         options["test_data"] = load_data(test_data)
-    if curve_path:
+    on_data = guarantee == "bounded" and (data is not None or "gaussian" in options)
+    if curve_path or (report_path and on_data and "polish" not in options):
         options["curve"] = True
 
     if certificate_path and guarantee not in ("exact", "domain"):

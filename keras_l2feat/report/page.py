@@ -12,7 +12,7 @@ import numpy as np
 from keras_l2feat.pruning.guarantees.polish import kept_in_words
 from keras_l2feat.pruning.plan import Plan, removed_units
 from keras_l2feat.report import directions
-from keras_l2feat.report.drawing import histogram, rays, stacked_bar
+from keras_l2feat.report.drawing import histogram, line, rays, stacked_bar
 from keras_l2feat.types import Model
 
 __all__ = ["cards", "grid", "page", "pruning_page", "write_pruning_page"]
@@ -52,6 +52,7 @@ def pruning_page(
     sections = [
         _summary(result),
         _layers(result),
+        _tradeoff((result.get("facts") or {}).get("curve")),
         _directions(before, after, gone),
         _barriers(result),
         _certificate(result),
@@ -181,6 +182,41 @@ def _layers(result):
     return f"<h2>Layers</h2>{legend}{body}"
 
 
+def _tradeoff(curve):
+    """All sizes that were measured, and how each can be had."""
+    if not curve:
+        return ""
+    key, text = next(
+        (key, text)
+        for key, text in (
+            ("accuracy", "accuracy"),
+            ("agree", "share of the predictions that stay"),
+            ("max_abs", "largest change of an output, as a power of ten,"),
+        )
+        if key in curve[0]
+    )
+    whole = curve[0]["flops"]
+    values = [np.log10(r[key]) if key == "max_abs" and r[key] else r[key] for r in curve]
+    shown = [
+        (r["flops"] / whole, float(value), True)
+        for r, value in zip(curve, values)
+        if r[key] or key != "max_abs"
+    ]
+    text = f"{text} on points held out, against the share of the operations that is left"
+    names = ("units", "parameters", "flops", *(k for k in ("accuracy", "agree") if k in curve[0]))
+    rows = [
+        [
+            *(r[k] for k in (*names, "max_abs")),
+            f"--flops {np.ceil(1e4 * r['flops'] / whole) / 100:g}%",
+        ]
+        for r in curve
+    ]
+    return (
+        f'<h2>All sizes</h2><p class="soft">{escape(text)}</p>{line(shown, text) if shown else ""}'
+        + grid("Any of them can be had", [*names, "max |Δ|", "asked for with --per flops"], rows)
+    )
+
+
 def _directions(before, after, gone):
     old = {name: layer for name, layer in directions.of_model(before).items() if layer.total > 1}
     kept = {
@@ -276,6 +312,7 @@ def _certificate(result):
     facts = dict(result.get("facts") or {})
     polish = facts.pop("polish", None)
     facts.pop("kept", None)
+    facts.pop("curve", None)
     if polish:
         rows.pop("verified", None)
     rows.update(facts)

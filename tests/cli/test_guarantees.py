@@ -65,7 +65,7 @@ def test_each_guarantee_writes_a_smaller_verified_model(capsys, folder, tmp_path
     assert reason in layer["removed"]
     assert DenseNetwork.from_model(keras.saving.load_model(out)).hidden == (layer["units_after"],)
     assert result["max_abs_deviation"] <= result["bound"]
-    assert page.read_text().count("<h2>") == 4
+    assert page.read_text().count("<h2>") == 4 + (reason == "taken over")  # and all sizes
 
 
 @pytest.mark.slow
@@ -103,9 +103,13 @@ def test_a_size_is_reached_and_the_tradeoff_written(capsys, folder, tmp_path):
     options = ("--guarantee", "bounded", "--data", points, "--test-data", points, "--units", "50%")
     for suffix, start in ((".csv", b"units,flops,parameters,points,max_abs"), (".png", b"\x89PNG")):
         out = tmp_path / f"curve{suffix}"
-        result = run(capsys, folder, *options, "--per", "flops", "--curve", out)
+        page = tmp_path / f"page{suffix}.html"
+        result = run(capsys, folder, *options, "--per", "flops", "--curve", out, "--report", page)
         assert out.read_bytes().startswith(start)
     assert result["layers"][0]["units_after"] <= 30
+    body = page.read_text().partition("<pre>")[0]
+    assert "All sizes" in body
+    assert body.count("--flops ") == len(result["facts"]["curve"]) == body.count('r="2"')
     assert list(result["facts"]["measured"]) == ["fitted", "held out", "test"]
     assert result["verified"] is False  # no output is bounded
 
