@@ -75,7 +75,7 @@ class _Raw(Semantics):
             self.good[tensor.units[mask]] = False
         return np.zeros(len(op.out.units), dtype=bool)
 
-    source = depthwise = map = normalize = attend = recurrent = sum = product = spread = met
+    source = depthwise = map = normalize = sum = product = spread = met
 
     def linear(self, op, raw):
         if op.reader is not None:
@@ -90,6 +90,14 @@ class _Raw(Semantics):
             return self.met(op, raw)
         self.first[layer] = (layer, mean, variance, epsilon, op.inputs[0].units)
         return np.zeros(len(op.out.units), dtype=bool)
+
+    def attend(self, op, *raw):
+        self.good[op.units] = False
+        return self.met(op, *raw)
+
+    def recurrent(self, op, raw):
+        self.good[op.out.units] = False
+        return self.met(op, raw)
 
     def passed(self, op, raw):
         return raw

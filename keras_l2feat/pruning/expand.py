@@ -22,6 +22,8 @@ def expandable(graph) -> dict:
     """layer → its units that can be split, in the order of the model; layers with none are left
     out."""
     fixed = graph.pinned.copy()
+    for part in (part for heads in graph.heads for part in heads.parts):
+        fixed[part] = True  # heads would have to grow together
     for op in (
         graph.ops
     ):  # where a run of one unit's positions does not tell in what order copies would come
