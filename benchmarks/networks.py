@@ -101,18 +101,27 @@ def trained(name, seed, folder):
         return files.load_model(path)
     keras.utils.set_random_seed(seed)
     model, given = NETWORKS[name](), points(name)
-    batch = 32 if name == "series" else 128
-    steps = EPOCHS[name] * -(-len(given.x_train) // batch)
+    compiled(model, name, given)
+    x, batch = given.inputs(model), batch_size(name)
+    model.fit(x, given.y_train, batch_size=batch, epochs=EPOCHS[name], verbose=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.save_model(model, path)
+    return model
+
+
+def batch_size(name) -> int:
+    """How many points a step of the network `name` sees."""
+    return 32 if name == "series" else 128
+
+
+def compiled(model, name, given) -> None:
+    """Compile the network `name` as it is trained: AdamW, whose rate falls to 0 by a cosine."""
+    steps = EPOCHS[name] * -(-len(given.x_train) // batch_size(name))
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    x = given.inputs(model)
-    model.fit(x, given.y_train, batch_size=batch, epochs=EPOCHS[name], verbose=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.save_model(model, path)
-    return model
 
 
 def write_csv(records, path):

@@ -137,7 +137,9 @@ def _stored(making):
     from keras_l2feat.training.rays import snap
 
     try:
-        network = snap(DenseNetwork.from_model(making.model), ALIGNED, 0.0)[0]
+        DenseNetwork.from_model(making.model)
+        snap(making.model, ALIGNED, 0.0)
+        network = DenseNetwork.from_model(making.model)
     except InputError:  # not a chain of dense layers: it was trained in its own dtype
         model = making.model.__class__.from_config(making.model.get_config())
         model.set_weights(making.model.get_weights())

@@ -1,45 +1,66 @@
-"""Keep near-aligned neurons aligned while a network trains."""
+"""Make units of a network equal while it trains."""
 
 import hashlib
 
 import keras
 
-from keras_l2feat.errors import bad_argument
-from keras_l2feat.network import DenseNetwork
-from keras_l2feat.training import rays
+from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.pruning.balance import balance_units
+from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.guarantees.targets import share
+from keras_l2feat.training.copies import make_copies
+from keras_l2feat.training.rays import counted, within_angle, within_budget
+from keras_l2feat.training.units import sites
 
 __all__ = ["AlignNeurons"]
 
+EVERY = 50  # epochs between two snaps within an angle
+STEPS = 10  # snaps while the budget rises
+HOLD = 100  # batches, after which what rounding drove apart is made equal
+
 
 class AlignNeurons(keras.callbacks.Callback):
-    """Snap near-aligned neurons onto their common ray, so that a wide network ends equivalent to a
+    """Make units of a network equal while it trains, so that a wide network ends equivalent to a
     small one.
 
-    L2 regularization turns the neurons of a layer towards a few rays, but slowly. Every few epochs
-    this callback moves the neurons within `angle` of a ray onto it and sets negligible neurons to
-    zero. Aligned neurons stay aligned under gradient descent and L-BFGS (other optimizers let them
-    drift a little: they are snapped again), so at the end `keras_l2feat.prune` finds them exactly
-    redundant: one neuron a ray is left.
+    Every few epochs units that are almost one feature are moved onto a common ray, as equal copies
+    with equal weights on both sides and an equal share of what the optimizer keeps. They stay equal
+    as training goes on, under Adam, momentum, decay, gradient clipping and mixed precision alike
+    (sums over a batch may round differently by channel, in batch normalization and in what XLA
+    compiles, so groups are held: every 100 batches their copies are averaged). So at the end
+    `keras_l2feat.prune` finds them exactly redundant: one unit a ray is left.
+
+    It works on whatever the pruner reads: dense layers and convolutions with any activation, batch
+    normalization, residual sums (channels that are tied go together), concatenations. What rays are
+    depends on the activation: neurons that are multiples of each other are one feature where it is
+    positively homogeneous, and only equal ones (mirrored ones, where it is odd) elsewhere.
+
+    Which units join is decided by a budget that rises over the epochs: the cheapest merges first,
+    until a share of the units, FLOPs or parameters is left; or by an `angle`, for networks that
+    weight decay turns towards a few rays anyway.
 
     Its place in the list of callbacks does not matter: from the last batch of each epoch, thus
     before validation, to the first of the next, the model holds the aligned weights, so what
     `EarlyStopping` restores and `ModelCheckpoint` saves is aligned. In the epochs between two snaps
     training then goes on from the weights that it had.
 
-    The number of rays of each hidden layer goes into the logs as `rays_1`, `rays_2`, …, after each
-    epoch.
+    The number of rays of each layer goes into the logs as `rays_1`, `rays_2`, …, after each epoch,
+    numbered as layers are computed; layers that a residual sum ties count once.
 
     Args:
-        angle: radians up to which a neuron belongs to a ray. The function moves by the order of it
-            at a snap, and training goes on from there; a greater angle ends with fewer rays and,
-            beyond some point, a higher loss.
+        angle: radians up to which a unit belongs to a ray, instead of a budget. The function moves
+            by the order of it at a snap, and training goes on from there; a greater angle ends with
+            fewer rays and, beyond some point, a higher loss.
         every: epochs (iterations in `training.fit`) after which training itself goes on from the
-            aligned weights.
-        negligible: share of the layer's largest ‖w‖‖v‖ up to which a neuron is set to zero.
+            aligned weights; by default 50 with an angle, and else a tenth of the rise.
+        negligible: with an angle, the share of a layer's largest ‖w‖‖v‖ up to which a unit is set
+            to zero.
+        units, flops, parameters: the share that may stay, one of them; by default units=0.5.
+        rise: share of the epochs over which the budget rises; the others recover.
 
     Raises:
-        InputError: (when training begins) the model is no chain of dense layers with one positively
-            homogeneous activation; what prevents it is named.
+        InputError: an argument out of range, or several targets; or (when training begins) no layer
+            of the model can lose units; what prevents it is named.
 
     Example:
     >>> from keras_l2feat import models, training
@@ -50,26 +71,60 @@ class AlignNeurons(keras.callbacks.Callback):
     True
     """
 
-    def __init__(self, angle: float = 1e-2, every: int = 50, negligible: float = 1e-4) -> None:
+    def __init__(
+        self,
+        angle: float | None = None,
+        every: int | None = None,
+        negligible: float = 1e-4,
+        *,
+        units: float | None = None,
+        flops: float | None = None,
+        parameters: float | None = None,
+        rise: float = 0.5,
+    ) -> None:
         super().__init__()
-        if every < 1:
+        if every is not None and every < 1:
             raise bad_argument("every", "at least 1", every)
-        self.angle, self.every, self.negligible = angle, every, negligible
+        if not 0 < rise <= 1:
+            raise bad_argument("rise", "a share above 0 and of at most 1", rise)
+        shares = {"units": units, "flops": flops, "parameters": parameters}
+        given = {name: share(name, value) for name, value in shares.items() if value is not None}
+        if len(given) + (angle is not None) > 1:
+            names = [*given, *(["angle"] if angle is not None else [])]
+            raise InputError(f"One target is expected. Received: {', '.join(names)}.")
+        for name, value in given.items():
+            if value > 1:
+                raise bad_argument(name, "a share of at most 1 or 100%", shares[name])
+        self.angle, self.every, self.negligible, self.rise = angle, every, negligible, rise
+        self.target = next(iter(given.items()), ("units", 0.5)) if angle is None else None
         self._rays: tuple = ()
         self._batches: int | None = None
         self._seen: int | None = None
+        self._epoch = 0
+        self._held: list = []  # labels of the groups that training goes on with
         self._raw = None  # the weights to go on from, while others see aligned ones
         self._aligned = set()  # digests of all weights that were shown: a callback may restore them
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self._rays = rays.snap(DenseNetwork.from_model(self.model), self.angle, self.negligible)[1]
-        self._batches, self._seen = self.params.get("steps"), None
+        self._graph = read(self.model)
+        found = sites(self._graph)
+        if not any(len(site.units) > 1 for site in found):
+            reasons = "".join(f" {n!r}: {why}." for n, why in self._graph.barriers.items())
+            raise InputError(f"Model {self.model.name!r} has no units that could join.{reasons}")
+        self._rays = counted(self._labels(found))
+        self._batches, self._seen, self._held = self.params.get("steps"), None, []
+        epochs = self.params.get("epochs") or 1
+        tenth = max(1, round(self.rise * epochs / STEPS))
+        self._period = self.every or (tenth if self.angle is None else EVERY)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch = epoch
         self._hide()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._seen = batch + 1
+        if self._held and self._seen % HOLD == 0:
+            self._make_equal(self._held, self._optimizer)
         if self._batches is not None and self._seen >= self._batches:
             self._show()
 
@@ -78,28 +133,50 @@ class AlignNeurons(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._batches = self._batches or self._seen  # a generator's number shows only now
-        if self._seen or (epoch + 1) % self.every == 0:
+        if self._seen or self._settles:
             self._show()
-        if (epoch + 1) % self.every == 0:
-            self._raw = None  # training goes on from here
         if logs is not None:
             logs.update({f"rays_{layer}": count for layer, count in enumerate(self._rays, start=1)})
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        self._show()
-        self._raw = None
+        self._show(settle=True)
 
-    def _show(self):
+    @property
+    def _settles(self):
+        """Whether training goes on from what is shown at the end of this epoch."""
+        return (self._epoch + 1) % self._period == 0
+
+    def _labels(self, found):
+        """Which units join at the end of this epoch."""
+        if self.target is None:
+            return within_angle(found, self.angle, self.negligible)
+        size, left = self.target
+        done = min(1.0, (self._epoch + 1) / max(1.0, self.rise * (self.params.get("epochs") or 1)))
+        # quickly at first, as long as there is much that is cheap [Zhu and Gupta 2017]
+        return within_budget(self._graph, found, size, left + (1 - left) * (1 - done) ** 3)
+
+    def _show(self, settle=False):
         """Put aligned weights into the model, unless those it has came from here."""
+        settle = settle or self._settles
         raw = self.model.get_weights()
-        if _digest(raw) in self._aligned:
-            return
-        snapped, self._rays = rays.snap(
-            DenseNetwork.from_model(self.model), self.angle, self.negligible
-        )
-        snapped.into_model(self.model)
-        self._raw = raw
-        self._aligned.add(_digest(self.model.get_weights()))
+        if _digest(raw) not in self._aligned:
+            if self.angle is not None:  # where weights decay, this is free progress
+                balance_units(self._graph)
+            labels = self._labels(sites(self._graph))
+            self._make_equal(labels, self._optimizer if settle else None)
+            self._rays, self._raw = counted(labels), raw
+            self._aligned.add(_digest(self.model.get_weights()))
+            if settle:
+                self._held = labels
+        if settle:
+            self._raw = None
+
+    @property
+    def _optimizer(self):
+        return getattr(self.model, "optimizer", None)
+
+    def _make_equal(self, labels, optimizer):
+        make_copies(self._graph, list(zip(sites(self._graph), labels)), optimizer)
 
     def _hide(self):
         """Go on from the weights before the last `_show`, unless another callback has put others

@@ -1,4 +1,4 @@
-"""Watch a network's effective width, and its certificate, while it trains."""
+"""Watch the effective width of a network, and its certificate, while it trains."""
 
 import keras
 
@@ -12,11 +12,12 @@ __all__ = ["EffectiveWidth"]
 
 
 class EffectiveWidth(keras.callbacks.Callback):
-    """Log the number of rays of each hidden layer and, given data, the insertion certificate's gap.
+    """Log how many distinct units each layer has and, given data, the insertion certificate's gap.
 
     After each epoch the logs (progress bar, history, TensorBoard placed after it) hold `rays_1`,
-    `rays_2`, … and with data `gap_1`, `gap_2`, …: by how much the best new neuron of a layer beats
-    its price 2λ, 0 at a minimum that is wide enough.
+    `rays_2`, …, as `AlignNeurons` counts them in any network that the pruner reads, and with data
+    `gap_1`, `gap_2`, …: by how much the best new neuron of a layer beats its price 2λ, 0 at a
+    minimum that is wide enough.
 
     Args:
         angle: radians within which neurons are on one ray.
@@ -26,7 +27,7 @@ class EffectiveWidth(keras.callbacks.Callback):
         starts: starts of the search for the gap.
 
     Raises:
-        InputError: (when training begins) the model is no chain of dense layers, or with data its
+        InputError: (when training begins) with data, the model is no chain of dense layers, or its
             layers do not carry one λ > 0.
     """
 
@@ -61,12 +62,12 @@ class EffectiveWidth(keras.callbacks.Callback):
             logs.update(self._measured)
 
     def _measure(self):
-        network = DenseNetwork.from_model(self.model)
-        counts = rays(network, self.angle, self.negligible)
+        counts = rays(self.model, self.angle, self.negligible)
         self._measured = {f"rays_{layer}": count for layer, count in enumerate(counts, start=1)}
         if self.data is not None:
             from keras_l2feat.plateau.insertion import certify
 
             problem = Problem.of(self.model, self.data)
+            network = DenseNetwork.from_model(self.model)
             certificate = certify(network, problem, starts=self.starts)
             self._measured |= {f"gap_{layer.layer}": layer.gap for layer in certificate.layers}

@@ -179,7 +179,9 @@ def one_dim(n: int = 10, seed: int = 0) -> Construction:
     found = representation_cost(toy.x_train, toy.y_train, beta=1.0, method="convex")
     # The program splits a neuron between neighbouring cones; joined again, a basic solution has at
     # most N neurons.
-    network = reduce_network(snap(found.network, angle=1e-4, negligible=1e-6)[0], toy.x_train)[0]
+    joined = found.network.to_model(dtype="float64")
+    snap(joined, angle=1e-4, negligible=1e-6)
+    network = reduce_network(DenseNetwork.from_model(joined), toy.x_train)[0]
     return Construction(
         toy.name,
         toy.x_train.astype(np.float64),

@@ -215,7 +215,9 @@ def _fit(course, model, callbacks, minimize, budget):
     """Run the optimizer, again from wherever callbacks move the model; what Ctrl-C cuts short is
     told by the reason."""
     fitted, began = Fit(model), time.monotonic()
-    watcher = _Watcher(course, model, callbacks, fitted.history) if callbacks else None
+    watcher = (
+        _Watcher(course, model, callbacks, fitted.history, budget.iterations) if callbacks else None
+    )
     start = course.start
     while True:
         offset = time.monotonic() - began
@@ -246,12 +248,12 @@ class _Watcher:
     """Shows each iteration to Keras callbacks as an epoch, and notices when they change the
     model."""
 
-    def __init__(self, course, model, callbacks, history):
+    def __init__(self, course, model, callbacks, history, epochs):
         import keras
 
         self._course, self._model, self._history = course, model, history
         self._callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
-        self._callbacks.set_params({"steps": 1})
+        self._callbacks.set_params({"steps": 1, "epochs": epochs})
         # the end of a batch is where a callback shows the others other weights than it trains on
         self._watched = len(callbacks) > 1
         self._epoch = 0

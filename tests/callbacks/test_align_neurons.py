@@ -51,12 +51,28 @@ def test_in_model_fit_rays_reach_later_callbacks_and_the_history():
 
 
 def test_models_it_cannot_align_are_refused():
-    wrong = models.mlp(784, (4,), 3, activation="tanh", lam=1e-2)
-    with pytest.raises(InputError, match="'activation' must be positively homogeneous"):
-        training.fit(wrong, DATA, callbacks=[AlignNeurons()], iterations=2, quiet=True)
-    with pytest.raises(InputError, match="'every' must be at least 1"):
-        AlignNeurons(every=0)
+    given = keras.Input((6,))
+    x = keras.layers.LayerNormalization()(keras.layers.Dense(4, name="first")(given))
+    wrong = keras.Model(given, keras.layers.Dense(3)(keras.layers.LayerNormalization()(x)))
+    wrong.compile("adam", "mse")
+    with pytest.raises(InputError, match=r"no units that could join.*couples channels"):
+        wrong.fit(np.ones((4, 6)), np.ones((4, 3)), verbose=0, callbacks=[AlignNeurons()])
     assert np.isfinite(wrong.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"every": 0}, "'every' must be at least 1"),
+        ({"rise": 0}, "'rise' must be a share"),
+        ({"units": 1.5}, "'units' must be a share of at most 1"),
+        ({"units": "many"}, "'units' must be a part"),
+        ({"units": 0.5, "angle": 0.1}, "One target is expected. Received: units, angle"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        AlignNeurons(**arguments)
 
 
 def callbacks_that_keep_weights(folder):

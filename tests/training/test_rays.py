@@ -4,7 +4,18 @@ import pytest
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives import Problem
-from keras_l2feat.training.rays import rays, snap
+from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.takeover.sizes import Sizes
+from keras_l2feat.training import rays as by_rays
+from keras_l2feat.training.rays import counted, ray_labels, rays, within_budget
+from keras_l2feat.training.units import sites
+
+
+def snap(network, *arguments):
+    """A `DenseNetwork` snapped, and the number of rays."""
+    model = network.to_model(dtype="float64")
+    counts = by_rays.snap(model, *arguments)
+    return DenseNetwork.from_model(model), counts
 
 
 def planted(angle, seed=0, copies=4):
@@ -60,8 +71,43 @@ def test_aligned_neurons_stay_aligned_under_gradient_descent():
     assert rays(objective.decode(weights), 1e-9, 1e-7) == (4, 4)
 
 
-def test_only_homogeneous_activations():
-    with pytest.raises(InputError, match="'activation' must be positively homogeneous"):
-        snap(DenseNetwork.random((3, 3, 3), activation="tanh"))
+def test_where_multiples_are_no_feature_equal_units_join():
+    """tanh: a unit and its mirror image are one, a multiple is another."""
+    network = DenseNetwork.random((3, 2, 3), activation="tanh", seed=1)
+    lower, upper = network.weights
+    lower = np.concatenate([lower, -lower[:, :1], 2 * lower[:, 1:]], axis=1)
+    upper = np.concatenate([upper[:2], upper[:2] + 0.5, upper[2:]])
+    network = network.with_weights([lower, upper])
+    snapped, counts = snap(network, 1e-3)
+    assert counts == (3,)
+    x = np.random.default_rng(0).standard_normal((50, 3))
+    np.testing.assert_allclose(snapped(x), network(x), atol=1e-12)
+    first, last = snapped.weights
+    np.testing.assert_array_equal(first[:, 0], first[:, 2])
+    np.testing.assert_array_equal(last[0], last[2])
+
+
+def test_a_budget_takes_the_cheapest_merges_and_leaves_the_size_that_is_asked_for():
+    """Planted copies with noise of their own size: those with the least go first."""
+    network = planted(1e-2, copies=3)
+    graph = read(network.to_model(dtype="float64"))
+    found = sites(graph)
+    share = (4 + 4 + 3) / (13 + 13 + 3)  # of the units, outputs included
+    for own in within_budget(graph, found, "units", share):
+        assert own.max() == 3
+        np.testing.assert_array_equal(own[:12], np.tile(own[:4], 3))
+    for size in ("units", "flops", "parameters"):
+        for share in (1.0, 0.7, 0.3, 0.0):
+            labels = within_budget(graph, found, size, share)
+            kept = np.ones(len(graph.pinned), dtype=bool)
+            for site, own in zip(found, labels):
+                kept[site.units[np.setdiff1d(np.arange(13), np.unique(own, True)[1])]] = False
+            whole = Sizes(graph).of(np.ones_like(kept))[size]
+            assert Sizes(graph).of(kept)[size] <= share * whole or counted(labels) == (1, 1)
+            if share == 1.0:
+                assert counted(labels) == (13, 13)
+
+
+def test_bad_angles_are_refused():
     with pytest.raises(InputError, match="'angle' must be in radians"):
-        snap(DenseNetwork.random((3, 3, 3)), angle=2.0)
+        ray_labels(np.eye(3), np.eye(3), angle=2.0)
