@@ -223,7 +223,8 @@ class _Transaction:
 
     def drop(self, target):
         if target in self.moves:
-            _remove(self.moves.pop(target))
+            _remove(self.moves[target])  # before it is forgotten: an interrupt may come between
+            del self.moves[target]
 
     def finish(self):
         """Move all into place; first those that replace something, as these may still fail."""

@@ -227,6 +227,7 @@ def test_whole_or_absent_whenever_it_is_killed(name, attack, inputs, warm, tmp_p
         kind = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL][(attack.seed + index) % 3]
         # Results are written at the end, so most shots are at what is late.
         moment = duration * generator.uniform() ** 0.5
+        before = temporary(tmp_path)  # of one that was killed
         took, code, said = timed(runner, command, kind, moment)
         if code == 0:
             duration = took  # the first run of all is the slowest
@@ -236,18 +237,20 @@ def test_whole_or_absent_whenever_it_is_killed(name, attack, inputs, warm, tmp_p
             failures.append((moment, kind, code, said[-1500:]))
         failures += [(moment, kind, one) for one in broken(tmp_path, inputs)]
         if kind != signal.SIGKILL:
-            left = [path.name for path in tmp_path.rglob(".l2feat-*")]
-            failures += [(moment, kind, one) for one in left]
+            failures += [(moment, kind, one) for one in temporary(tmp_path) - before]
         if index % 2:
-            clean(tmp_path, inputs, temporary=False)
+            clean(tmp_path, inputs, hidden=False)
     assert not failures, failures
     code, said = runner.run(command)
     assert code == 0, said
     assert broken(tmp_path, inputs) == []
     assert results(tmp_path, inputs)
-    left = [path.name for path in tmp_path.rglob(".l2feat-*")]
-    assert left == []  # of those that were killed, too
+    assert not temporary(tmp_path)  # of those that were killed, too
     print(f"{name}: ended with {[(code, ended.count(code)) for code in sorted(set(ended))]}")
+
+
+def temporary(folder):
+    return {path.name for path in folder.rglob(".l2feat-*")}
 
 
 def timed(runner, *shot):
@@ -256,10 +259,10 @@ def timed(runner, *shot):
     return time.monotonic() - began, code, said
 
 
-def clean(folder, inputs, temporary=True):
+def clean(folder, inputs, hidden=True):
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.name not in inputs and (temporary or not path.name.startswith(".")):
+        elif path.name not in inputs and (hidden or not path.name.startswith(".")):
             path.unlink()

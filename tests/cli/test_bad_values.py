@@ -250,7 +250,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 2
-    assert err.startswith("Error: ")
+    assert err.startswith("Error: Cannot write 'out")
     assert err.endswith("File too large.\n")
     assert err.count("\n") == 1
     assert not [path for path in (tmp_path / "out").iterdir() if path.suffix != ".md"]
