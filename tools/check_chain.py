@@ -138,8 +138,7 @@ class Check:
 
     def compute(self, layer, other):
         """Rows of what a layer writes: of kept units as is claimed, the others are looked for."""
-        units = range(layer.kernel.shape[1])
-        gone = set(self.maps["removed"].get(layer.name, []))
+        units, gone = range(layer.kernel.shape[1]), set(self.maps["removed"].get(layer.name, []))
         kept = {p: nth for nth, p in enumerate(p for p in units if p not in gone)}
         shapes = (len(self.rows), len(units)), (self.width, len(kept))
         if not gone <= set(units) or (layer.kernel.shape, other.kernel.shape) != shapes:
@@ -164,9 +163,9 @@ class Check:
                 if not found[p] or found[p].constant:
                     raise Unequal(f"layer {layer.name!r}, unit {p}: its weights are off")
             for choice in sources.get(p, []):
-                near = {q: f for q, f, *home in choice if home in ([], [layer.name]) and q in kept}
+                near = [(q, f) for q, f, *at in choice if at in ([], [layer.name]) and q in kept]
                 if not found[p] and 0 < len(near) == len(choice):
-                    factors = {kept[q]: f * scale[q] for q, f in near.items()}
+                    factors = {kept[q]: f * scale[q] for q, f in near}
                     found[p] = self.expressed(ours, theirs, p, factors)
             if not found[p]:
                 found[p] = self.among_lost(ours, p, lost, len(kept))
@@ -184,13 +183,14 @@ class Check:
             rest = rest + theirs[0][:, column] * -factor
             terms = terms + theirs[1][:, column] * abs(factor)
         least = min(rest.exponent, terms.exponent)
-        small = self.tiny * max(1, *map(abs, map(Fraction, factors.values())), 0)
-        tiny = int(small / Fraction(2) ** least)  # what storing tiny numbers explains is nothing
-        parts = zip(rest.aligned(least), terms.aligned(least))
-        error = max(abs(r) / t / self.unit if abs(r) > tiny else 0.0 for r, t in [*parts][:-1])
+        tiny, sizes = self.tiny / Fraction(2) ** least, terms.aligned(least)[:-1]
+        tiny = int(tiny * max(1, *map(abs, map(Fraction, factors.values())), 0))
+        tiny *= tiny <= Fraction(LIMIT * self.unit) * max(sizes)  # storing tiny numbers is no error
+        off = (abs(r) / t for r, t in zip(rest.aligned(least), sizes) if abs(r) > tiny)
+        error = max(off, default=0.0) / self.unit
         constant, size = (float(part[-1:].floats()[0]) for part in (rest, terms))
         for goal in self.constants.get(p, [0.0]):  # a constant is as told, up to roundings
-            away = abs(constant - goal) / size / self.unit if abs(constant - goal) > small else 0.0
+            away = abs(constant - goal) / size / self.unit if constant != goal else 0.0
             if away <= LIMIT:
                 return Row(factors, goal, max(error, away)) if error <= LIMIT else None
         return Row(factors, constant, error) if error <= LIMIT else None

@@ -27,13 +27,34 @@ def differences(graph, other, kept) -> list:
     if set(graph.layers) != set(other.layers):
         changed = sorted(set(graph.layers) ^ set(other.layers))
         return [(changed[0], "is not in both models")]
+    slots, biases = _slots(graph), _biases(graph)
     found = [
         (name, reason)
         for name, layer in graph.layers.items()
         if functional(layer) is None
-        for reason in (*_layer(graph, other, name, layer), *_parameters(graph, other, name, kept))
+        for reason in (
+            *_layer(graph, other, name, layer),
+            *_weights(graph, other, name, slots.get(name, {}), biases.get(name, {}), kept),
+        )
     ]
     return found or list(_operations(graph, other))
+
+
+def _slots(graph):
+    """layer → index of a weight → its slots."""
+    found: dict = {}
+    for slot in graph.slots.values():
+        found.setdefault(slot.layer, {}).setdefault(slot.index, []).append(slot)
+    return found
+
+
+def _biases(graph):
+    """layer → index of a bias that constants go into → which part of it."""
+    found: dict = {}
+    for reader in graph.readers.values():
+        if reader.bias is not None:
+            found.setdefault(reader.layer, {})[reader.bias[0]] = reader.bias[1]
+    return found
 
 
 def _calls(model, other):
@@ -115,29 +136,38 @@ def _layer(graph, other, name, layer):
         ):
             if not _alike(getattr(layer, key), getattr(copy, key)):
                 yield f"has another {key}"
+
+
+def _weights(graph, other, name, slots, biases, kept):
+    """What differs in a layer's weights, each read once: what belongs to no unit stays as it is,
+    what a unit has for itself (a normalization, a filter, a slope) goes with it or stays."""
+    layer, copy = graph.layers[name], other.layers[name]
     if len(layer.weights) != len(copy.weights):
         yield f"has {len(copy.weights)} weights, expected: {len(layer.weights)}"
         return
-    biases = {
-        reader.bias[0]: reader.bias[1]
-        for reader in graph.readers.values()
-        if reader.layer == name and reader.bias is not None
-    }
-    if name not in {owner for owner, *_ in graph.slots} and not biases:
+    if not slots and not biases:
         yield from _untouched(layer, copy)
         return
-    with_units = {index for owner, index, _ in graph.slots if owner == name}
     for index, weight in enumerate(layer.weights):
         if str(weight.dtype) != str(copy.weights[index].dtype):
             yield f"weight {index} is stored in {copy.weights[index].dtype}"
-        if index in with_units:
-            continue
         ours, theirs = (np.array(g.weight(name, index)) for g in (graph, other))
-        if index in biases and ours.shape == theirs.shape:
+        found = slots.get(index, [])
+        if found and not all(_finite(array) for array in (ours, theirs)):
+            yield f"weight {index} is not a finite number everywhere"
+        if any(slot.role != "param" for slot in found):
+            continue
+        for slot in found:
+            ours = np.compress(kept[slot.units], ours, axis=slot.axis)
+        if index in biases and not found and ours.shape == theirs.shape:
             inside = biases[index] if biases[index] else ...
             ours[inside] = theirs[inside] = 0
-        if not (ours.shape == theirs.shape and ours.tobytes() == theirs.tobytes()):
-            yield f"weight {index}, which belongs to no unit, has changed"
+        if ours.shape != theirs.shape or ours.tobytes() != theirs.tobytes():
+            yield f"weight {index} has changed"
+
+
+def _finite(array):
+    return bool(np.isfinite(array.sum(dtype=np.float64)))
 
 
 def _untouched(layer, copy):
@@ -151,23 +181,6 @@ def _untouched(layer, copy):
     )
     if ours != theirs:
         yield "its weights, which belong to no unit, have changed"
-
-
-def _parameters(graph, other, name, kept):
-    """What a unit has for itself (a normalization, a filter, a slope) goes with it or stays as it
-    is."""
-    slots = {}
-    for slot in graph.slots.values():
-        if slot.layer == name:
-            slots.setdefault(slot.index, []).append(slot)
-    for index, found in slots.items():
-        if all(slot.role == "param" for slot in found):
-            ours = graph.weight(name, index)
-            for slot in found:
-                ours = np.compress(kept[slot.units], ours, axis=slot.axis)
-            theirs = other.weight(name, index)
-            if ours.shape != theirs.shape or ours.tobytes() != theirs.tobytes():
-                yield f"weight {index} has changed"
 
 
 def _alike(first, second):

@@ -39,14 +39,20 @@ class Tolerance:
         self._smallest = smallest(self.dtype)
 
     def off(self, remainder, terms, slack=0.0, scale=1.0):
-        """|remainder| over u · terms, what storing tiny numbers explains taken off: roundoffs.
+        """|remainder| over u · terms: roundoffs. What storing tiny numbers explains is taken off
+        where it is nothing beside the largest term of the same output, the last axis.
 
         slack: rounding of the check itself, relative to the terms.
         """
-        tiny = self._smallest * np.maximum(np.abs(scale), 1.0)
-        parts = ratio(magnitude(remainder), terms) / self.unit
-        still = floats(magnitude(remainder)) <= 2 * tiny
-        return np.where(still, 0.0, np.maximum(parts - slack / self.unit, 0.0))
+        rest = floats(magnitude(remainder))
+        parts = np.maximum(ratio(magnitude(remainder), terms) / self.unit - slack / self.unit, 0.0)
+        tiny = 2 * self._smallest * np.maximum(np.abs(scale), 1.0)
+        small = (rest <= tiny) & (parts > 0)
+        if small.any():
+            largest = floats(terms)
+            largest = largest.max(axis=tuple(range(largest.ndim - 1)), initial=0.0)
+            parts = np.where(small & (tiny <= LIMIT * self.unit * largest), 0.0, parts)
+        return parts
 
     def snapped(self, factor):
         """±1 where a factor is that up to roundings."""

@@ -344,22 +344,35 @@ def certify(graph, after, claim, *, maps=None, data=None, seed=0, **told) -> Cer
 
 def compare(graph, pruned, claim=Claim(), *, data=None, seed=0, anywhere=False) -> list:
     """Run two models side by side: where that is a witness, in their own dtype; where it is the
-    evidence, in float64. `anywhere`: on random inputs too, whatever is claimed.
+    evidence, in float64. `anywhere`: on random inputs too, whatever is claimed. A model is not run
+    beside itself on random inputs.
 
     Returns: list of `Evaluation`: on the data, then on random inputs.
     """
-    sets = [] if data is None else [("data", f"data {data[0]}", data[1])]
-    if claim.proved or anywhere or not sets:
-        sets += _random_sets(graph, seed, claim.input_range)
     models = graph.model, pruned
+    same = pruned is graph.model
+    sets = [] if data is None else [("data", f"data {data[0]}", data[1])]
+    if anywhere or (not same if claim.proved else not sets):
+        sets += _random_sets(graph, seed, claim.input_range)
     if not claim.proved:
         models = tuple(precise(model) for model in models)
-    old, new = ([outputs(model, inputs) for *_, inputs in sets] for model in models)
+    old = _answers(models[0], sets)
+    new = old if same else _answers(models[1], sets)
     classes = len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2
     return [
         _evaluation(source, label, before, after, claim, _share(graph, claim), classes)
         for (source, label, _), before, after in zip(sets, old, new)
     ]
+
+
+def _answers(model, sets):
+    """What a model answers on each set; on random ones, which are few, in one batch."""
+    few = [inputs for source, _, inputs in sets if source != "data"]
+    found = [outputs(model, inputs) for source, _, inputs in sets if source == "data"]
+    if few:
+        ends = np.cumsum([len(inputs[0]) for inputs in few])[:-1]
+        found += np.split(outputs(model, [np.concatenate(part) for part in zip(*few)]), ends)
+    return found
 
 
 def _share(graph, claim):
