@@ -3,6 +3,7 @@
 import click
 
 from keras_l2feat.cli.options import (
+    given_weights,
     json_option,
     load_source,
     quiet_option,
@@ -42,7 +43,11 @@ def command(source, json_path, quiet):
     from keras_l2feat.text import columns, printable
 
     seen = inspect(model, quiet=quiet)
-    result = {"source": source, **seen, "advice": advice(model, source, seen=seen)}
+    result = {
+        "source": source,
+        **seen,
+        "advice": advice(model, source, seen=seen, weights=given_weights()),
+    }
     write_json_result(result, json_path)
     if quiet or json_path == "-":
         return

@@ -17,6 +17,7 @@ __all__ = [
     "Widths",
     "data_option",
     "folder_option",
+    "given_weights",
     "json_option",
     "lam_option",
     "load_data",
@@ -82,6 +83,11 @@ weights_option = click.option(
     callback=_keep_weights,
     help="Weights that belong to an architecture in JSON.",
 )
+
+
+def given_weights() -> str | None:
+    """What `--weights` names in the running command."""
+    return click.get_current_context().meta.get(WEIGHTS)
 
 
 def source_argument(command: Any) -> Any:
@@ -216,7 +222,7 @@ def load_source(source: str) -> Any:
     """The model that SOURCE names: `zoo:NAME`, or the path of a file; that of an architecture in
     JSON goes with `--weights`."""
     context = click.get_current_context()
-    weights = context.meta.get(WEIGHTS)
+    weights = given_weights()
     names = [one.name for one in context.command.params if isinstance(one, click.Argument)]
     if weights and not any(str(context.params[name]).endswith(".json") for name in names):
         raise InputError("Option '--weights' goes with the JSON of an architecture alone.")

@@ -8,6 +8,7 @@ from keras_l2feat import files
 from keras_l2feat.cli.options import (
     Number,
     data_option,
+    given_weights,
     json_option,
     load_data,
     load_source,
@@ -271,7 +272,8 @@ def command(
         if plan_path:
             save_plans(certificate.plans, plan_path)
         gone = sum(len(plan.removed) for plan in certificate.plans)
-        hints = advice(model, source, data=data, guarantee=guarantee, removed=gone)
+        told = {"data": data, "guarantee": guarantee, "weights": given_weights()}
+        hints = advice(model, source, removed=gone, **told)
         result = {**certificate.to_json(), "source": source, "output": written, "advice": hints}
         if export_format and written:
             from keras_l2feat.exports import export

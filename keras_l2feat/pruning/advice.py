@@ -11,7 +11,9 @@ LITTLE = 0.05  # share of the units up to which advice is given
 FAR, NEAR = "1e-06", "0.1"  # radians: units on one ray exactly, and those that more training joins
 
 
-def advice(model, source, *, data=None, guarantee="exact", removed=None, seen=None) -> list:
+def advice(
+    model, source, *, data=None, guarantee="exact", removed=None, seen=None, weights=None
+) -> list:
     """Sentences about a model of which little can go; none where enough can.
 
     Args:
@@ -21,6 +23,7 @@ def advice(model, source, *, data=None, guarantee="exact", removed=None, seen=No
         guarantee: the level that was asked for.
         removed: how many units went; by default what would at "exact".
         seen: what `inspect` returned for the model, where it was asked already.
+        weights: the file of weights beside `source`, where it is the JSON of an architecture.
 
     Returns: lines of text, each a sentence or a command.
     """
@@ -32,7 +35,7 @@ def advice(model, source, *, data=None, guarantee="exact", removed=None, seen=No
         removed = sum(sum(layer["would_go"].values()) for layer in layers)
     if not units or removed > LITTLE * units:
         return []
-    source = shlex.quote(source)
+    source = shlex.join([source] if weights is None else [source, "--weights", weights])
     rays, near = (sum(layer["rays"][angle] for layer in layers) for angle in (FAR, NEAR))
     dead = units - sum(layer["alive"] for layer in layers)
     lines = [
@@ -49,6 +52,8 @@ def advice(model, source, *, data=None, guarantee="exact", removed=None, seen=No
             "-o OUT.keras",
         ]
     lines += [
+        "To make it smaller while it trains on:",
+        f"  l2feat shrink {source} --data {named} --flops 50% -o OUT.keras",
         "Training with L2 on all weights, and callbacks.AlignNeurons, makes units redundant; "
         "so does",
         f"  l2feat train {named} --align 0.05 -o OUT.keras",

@@ -1,5 +1,8 @@
 """Advice says what is in the model, and its commands work."""
 
+import importlib
+import shlex
+
 import numpy as np
 import pytest
 
@@ -51,6 +54,17 @@ def test_it_is_silent_where_enough_goes():
     assert advice(model, "m.keras") == []
     assert advice(model, "m.keras", removed=20) == []
     assert advice(model, "m.keras", removed=0) != []
+
+
+def test_every_command_is_one(data):
+    """Options are read as they stand, with the weights of an architecture in JSON."""
+    lines = advice(shifted(-1000.0), "m.json", data=data, removed=0, weights="w.h5")
+    commands = [shlex.split(line) for line in lines if line.startswith("  l2feat ")]
+    assert [words[1] for words in commands] == ["prune", "prune", "shrink", "train"]
+    for _, name, *words in commands:
+        command = importlib.import_module(f"keras_l2feat.cli.{name}").command
+        command.make_context(name, list(words))
+        assert ("--weights" in words) == (name != "train")
 
 
 def test_names_with_spaces_are_quoted(data):
