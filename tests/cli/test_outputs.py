@@ -40,6 +40,9 @@ NO_PATHS = {
         "units",
         "flops",
         "parameters",
+        "latency",
+        "loss",
+        "accuracy",
     ),
 }
 
