@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_l2feat.archive.declared import numbers_put_out
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.rewrite import clone, from_config, set_weights, unbuilt
+from keras_l2feat.pruning.channels.copies import clone, from_config, set_weights, unbuilt
 
 __all__ = ["arranged", "batches", "input_shapes", "outputs", "precise", "random_inputs"]
 

@@ -11,7 +11,7 @@ from keras_l2feat.backend import require_keras
 from keras_l2feat.errors import CheckFailed, InputError, Interrupted
 from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.certificate import Claim, certify
-from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.channels.read import functional, read
 from keras_l2feat.pruning.evaluate import random_inputs
 from keras_l2feat.pruning.guarantees.on_data import data_sha256, within_norm
 from keras_l2feat.pruning.measure import costs
@@ -219,9 +219,11 @@ def _facts(graph, model, pruned, data, named, claim, plans):
         ends = (np.asarray(end, dtype=np.float64).tolist() for end in claim.input_range)
         facts |= dict(zip(("low", "high"), ends))
     if graph.model is not model:
-        facts["read_as"] = (
-            "The model is subclassed: it was read by calling it on symbolic tensors."
-            + (" The result is Functional." if pruned is not model else "")
+        which = (
+            "The model is subclassed: it was" if functional(model) is None else "Its layers were"
+        )
+        facts["read_as"] = f"{which} read by calling on symbolic tensors." + (
+            " The result is Functional." if pruned is not model else ""
         )
     if named is not None:
         facts["data_sha256"] = data_sha256(named[1])

@@ -9,6 +9,7 @@ from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.files import load_model
 from keras_l2feat.pruning.channels.builder import Builder
 from keras_l2feat.pruning.channels.graph import Graph, Source
+from keras_l2feat.pruning.channels.opened import opened
 from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register their rules)
     ANY_ARGUMENTS,
     RULES,
@@ -24,6 +25,11 @@ from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register 
 from keras_l2feat.pruning.channels.symbolic import as_functional, functional
 
 __all__ = ["functional", "given", "read"]
+
+KERAS_HUB = {
+    "CachedMultiHeadAttention",
+    "WhisperCachedMultiHeadAttention",
+}  # layers of KerasHub that have a rule
 
 
 def given(model):
@@ -45,8 +51,9 @@ def read(model, input_shape=None) -> Graph:
     """The channel graph of a Keras model.
 
     Args:
-        model: Sequential, Functional, or subclassed where `call` is symbolic (`as_functional`):
-            then `graph.model` is the Functional model that it is read as; or a path (`given`).
+        model: Sequential, Functional, or subclassed where `call` is symbolic (`as_functional`), or
+            a path (`given`). `graph.model` is the Functional model that it is read as: another one
+            if it is subclassed, or has layers of other packages in it that are `opened`.
         input_shape: of a subclassed model that was not built yet.
 
     Raises:
@@ -56,7 +63,13 @@ def read(model, input_shape=None) -> Graph:
     model = given(model)
     if _is_subclassed(model):
         model = as_functional(model, input_shape)
+    reasons = {}
+    if functional(model) is not None:
+        model, reasons = opened(model, lambda layer: _rule_of(layer) is not None)
     graph = Builder(model)
+    graph.barriers.update(
+        (name, f"its call is not read: {reason}") for name, reason in reasons.items()
+    )
     inputs, outputs = _walk(graph, model)
     _check_finite(model)
     return graph.finish(inputs, outputs)
@@ -171,6 +184,7 @@ def _rule_of(layer):
         own = module.startswith("keras.src.ops")
     else:
         own = module.startswith(("keras.src.layers", "keras.layers", "keras_l2feat.layers"))
+        own = own or (kind in KERAS_HUB and module.startswith("keras_hub."))
     return kind if own and kind in RULES else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["as_functional", "functional"]
+__all__ = ["LEVELS", "agree", "as_functional", "call", "functional", "is_own", "place"]
 
 LEVELS = 8  # how deep own layers stand in each other, at most
 POINTS = 4
@@ -55,20 +55,20 @@ def as_functional(model, input_shape=None):
     try:
         if not model.built and type(model).build is not keras.Model.build:
             model.build(_batched(model, input_shape))
-        outputs = _call(model, [inputs])
+        outputs = call(model, [inputs])
         traced = keras.Model(inputs, outputs, name=model.name)
     except Exception as error:  # whatever somebody's code does with a symbolic tensor
         raise InputError(
             f"Model {model.name!r} is subclassed, and its call cannot be read: "
-            f"{_place(error)}: {' '.join(str(error).split())[:200]}"
+            f"{place(error)}: {' '.join(str(error).split())[:200]}"
         ) from error
-    _check(model, traced)
+    agree(model, traced)
     for _ in range(LEVELS):
         opened = _opened(traced)
         if opened is None:
             break
         try:
-            _check(model, opened)
+            agree(model, opened)
         except InputError:
             break
         traced = opened
@@ -93,7 +93,7 @@ def _batched(model, shape):
     return keras.tree.map_shape_structure(lambda s: (None, *tuple(s)[1:]), known[0])
 
 
-def _call(layer, arguments, options=None):
+def call(layer, arguments, options=None):
     """`layer.call`, not in training where it asks."""
     options = {k: v for k, v in (options or {}).items() if v is not None}
     if getattr(layer, "_call_has_training_arg", False):
@@ -109,22 +109,21 @@ def _opened(model):
     found = []
 
     def inside(layer):
-        own = type(layer).__module__.partition(".")[0] not in {*FOREIGN, "keras_l2feat"}
-        if not (own and isinstance(layer, keras.layers.Layer)) or functional(layer) is not None:
+        if not is_own(layer) or functional(layer) is not None:
             return layer
 
-        def call(*arguments, **options):
+        def called(*arguments, **options):
             tensors = keras.tree.flatten((arguments, options))
             if any(getattr(t, "_keras_mask", None) is not None for t in tensors):
                 return layer(*arguments, **options)
             try:
-                outputs = _call(layer, arguments, options)
+                outputs = call(layer, arguments, options)
             except Exception:  # somebody's code on symbolic tensors: a barrier, then
                 return layer(*arguments, **options)
             found.append(layer)
             return outputs
 
-        return call
+        return called
 
     inputs = keras.tree.map_structure(
         lambda t: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name), model.input
@@ -138,7 +137,15 @@ def _opened(model):
         return None
 
 
-def _check(model, traced):
+def is_own(layer):
+    """Whether a layer's class is somebody's, not of Keras or this package."""
+    import keras
+
+    module = type(layer).__module__.partition(".")[0]
+    return isinstance(layer, keras.layers.Layer) and module not in {*FOREIGN, "keras_l2feat"}
+
+
+def agree(model, traced):
     """Every weight belongs to a layer, and the two models agree."""
     import keras
 
@@ -157,7 +164,7 @@ def _check(model, traced):
     tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, points)
     answers = [
         [np.asarray(keras.ops.convert_to_numpy(y), np.float64) for y in keras.tree.flatten(values)]
-        for values in (_call(model, [tensors]), traced(tensors, training=False))
+        for values in (call(model, [tensors]), traced(tensors, training=False))
     ]
     for expected, found in zip(*answers, strict=True):
         reach = np.abs(expected).max(initial=0.0)
@@ -169,7 +176,7 @@ def _check(model, traced):
             )
 
 
-def _place(error):
+def place(error):
     """File and line, with its text, of the last frame that is not a framework's."""
     import traceback
 

@@ -142,3 +142,46 @@ class Two(Net):
 def test_what_cannot_be_read_is_said(kind, message):
     with pytest.raises(InputError, match=message):
         read(kind(), (3,))
+
+
+def test_own_layers_of_a_functional_model_are_opened():
+    """Inner names come twice; the given model keeps its own, and its layers."""
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, layers.Dense(2)(Block(5)(Block(5)(inputs))))
+    blocks = model.layers[1:3]
+    for block in blocks:
+        double(block.first)
+        block.first.name = "first"
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert certificate.facts["read_as"].endswith("The result is Functional.")
+    assert [f.units for f in pruned.layers if isinstance(f, layers.Dense)] == [5, 5, 5, 5, 2]
+    assert [block.first.name for block in blocks] == ["first", "first"]
+    assert [block.first.units for block in blocks] == [6, 6]
+    x = np.random.default_rng(0).standard_normal((4, 5)).astype("float32")
+    np.testing.assert_allclose(pruned(x), model(x), atol=1e-5)
+
+
+class Stuck(layers.Layer):
+    """An own layer made of a layer, whose call needs numbers."""
+
+    def __init__(self):
+        super().__init__(name="stuck")
+        self.inner = layers.Dense(5)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x) if float(ops.sum(x)) > 0 else self.inner(-x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((x.shape[0], 5), x.dtype)
+
+
+def test_own_layers_that_cannot_be_opened_say_why():
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, layers.Dense(2)(Stuck()(inputs)))
+    graph = read(model)
+    assert graph.model is model
+    assert "float(ops.sum(x)) > 0" in graph.barriers["stuck"]

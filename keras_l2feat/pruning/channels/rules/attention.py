@@ -13,11 +13,22 @@ from keras_l2feat.pruning.channels.rules.linear import read_only
 ROLES = ("query", "value", "key")
 
 
-@rule("MultiHeadAttention", any_arguments=True)
+@rule(
+    "MultiHeadAttention",
+    "CachedMultiHeadAttention",
+    "WhisperCachedMultiHeadAttention",
+    any_arguments=True,
+)
 def _attention(call):
+    """Of KerasHub's layers with a cache, the call without one: it is Keras' own then."""
     layer = call.layer
     heads = layer._num_heads, layer._num_heads
     return _attend(call, heads, layer._key_dim, layer._value_dim, layer._use_gate)
+
+
+@rule("CausalMask", any_arguments=True)
+def _mask(call):
+    return call.graph.barrier(call.name, None, call.inputs, call.shapes)
 
 
 @rule("GroupedQueryAttention", any_arguments=True)
@@ -55,7 +66,7 @@ def _roles(call):
     named = [*zip(ROLES, call.arguments.args), *call.arguments.kwargs.items()]
     order = {id(s): tensor for s, tensor in zip(call.arguments.keras_tensors, call.inputs)}
     given = {key: order[id(value)] for key, value in named if id(value) in order}
-    if not {"query", "value"} <= set(given):
+    if not {"query", "value"} <= set(given) or set(given) & {"cache", "cache_update_index"}:
         return None, []
     given.setdefault("key", given["value"])
     return given, [tensor for role, tensor in given.items() if role not in ROLES]
