@@ -72,7 +72,8 @@ def prune(
         test_data: like `data`: "bounded" measures on them in the end; by default the test points of
             a data set.
         gaussian: instead of data: inputs are taken to be independent and standard normal, and
-            this many are drawn, once: `GAUSSIAN`.
+            this many are drawn, once: `GAUSSIAN`. (Moments in closed form do no better, and few
+            layers have them: `results/moments`.)
         **options: of the level: `input_range` (domain); for bounded one of `tolerance`,
             `relative_tolerance`, `agree="99.9%"`, `keep_accuracy="0.2%"`, `keep_loss="1%"`,
             `units=0.5`, `flops=0.5`, `parameters=0.5` (the share that may stay), and `per="flops"`
