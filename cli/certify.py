@@ -34,8 +34,8 @@ from keras_l2feat.cli.options import (
 @seed_option
 @quiet_option
 def command(source, data, lam, starts, method, json_path, seed, quiet):
-    """Print, for every hidden layer of SOURCE, by how much the best new neuron's pull exceeds its
-    price.
+    """Print, for every hidden layer of SOURCE, by how much the pull of the best new neuron exceeds
+    the price of its norm.
 
     SOURCE is a file of a model of Dense layers, or zoo:NAME. A gap of 0 says that no neuron that
     could be added lowers the loss: the layer is wide enough. With one hidden layer the network is

@@ -101,9 +101,11 @@ seed_option = click.option(
     type=click.IntRange(0, SEEDS),
     default=0,
     show_default=True,
-    help="Seed of every draw.",
+    help="Seed of every random draw.",
 )
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="No tables and no progress bars.")
+quiet_option = click.option(
+    "--quiet", "-q", is_flag=True, help="Print no tables and show no progress bars."
+)
 json_option = click.option(
     "--json",
     "json_path",

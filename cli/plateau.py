@@ -119,7 +119,9 @@ class Numbers(click.ParamType):
 )
 @batch_size_option
 @whole("--jobs", "Number of processes on this machine.", default=1)
-@click.option("--scheduler", metavar="tcp://…", help="Run on an existing Dask cluster.")
+@click.option(
+    "--scheduler", metavar="tcp://…", help="Run the tasks on the Dask cluster at this address."
+)
 @click.option("--dry-run", is_flag=True, help="Print the tasks and an estimate of their time.")
 @click.option(
     "--sweep-lam", is_flag=True, help="Also plot where the plateau starts against λ and N."
@@ -160,8 +162,8 @@ def command(
     """Train networks on DATA at many widths, print where the plateau of the loss starts, and keep
     the best.
 
-    A run that was stopped, however it was, goes on where it was when it is started again with the
-    same arguments.
+    A run that was stopped goes on from its finished tasks when it is started again with the same
+    arguments.
     """
     if output is None and not dry_run:
         raise InputError("Option '-o DIR' is needed: the folder for the results.")

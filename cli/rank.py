@@ -34,9 +34,9 @@ def command(source, data, tolerance, json_path, quiet):
     """Bound, for every hidden layer of SOURCE, the least number of neurons with the same two
     covariances on the data.
 
-    From below: the ranks of K and of K^σ, and a set of entries of K^σ of which a neuron covers one
-    at most. From above: the number of rays, Carathéodory's reduction, and N(N + 1). SOURCE is a
-    .keras file of Dense layers, or zoo:NAME.
+    The lower bounds are the ranks of K and of K^σ, and the size of a set of entries of K^σ of which
+    one neuron covers at most one. The upper bounds are the number of rays, what Carathéodory's
+    reduction leaves, and N(N + 1). SOURCE is a .keras file of Dense layers, or zoo:NAME.
     """
     data = load_data(data)
     model = load_source(source)

@@ -24,7 +24,7 @@ from keras_l2feat.errors import CheckFailed, InputError
 
 @click.group(epilog="Example: l2feat symmetries count --least 3 --width 6", no_args_is_help=True)
 def command():
-    """Equivalent networks: how many there are, how to reach wider ones, and paths between them."""
+    """Count equivalent networks, draw wider ones, and find paths between two of them."""
 
 
 @command.command(epilog="Example: l2feat symmetries count --least 3,3 --width 6,5")
@@ -51,9 +51,9 @@ def command():
 def count(least, width, listed, json_path, quiet):
     """Count the affine subspaces of wider networks that equal a smaller one, and the critical ones.
 
-    T: subspaces of networks equal to one irreducible network. G: critical subspaces that
-    replication makes of one critical point. Ratio: critical subspaces of all smaller widths over
-    those of minima, one critical point each.
+    T is the number of subspaces whose networks equal one irreducible network, G that of the
+    critical subspaces that replication makes of one critical point. The ratio compares the critical
+    subspaces of all smaller widths with those of minima, if each width has one critical point.
     """
     from keras_l2feat.theory import symmetries
 
@@ -178,9 +178,10 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
 def connect(first, second, data, lam, output, json_path, seed, quiet):
     """Connect two trained networks A and B (dense, of equal widths) by paths of low loss.
 
-    If B is a permutation of A, through one extra neuron a layer at constant loss. Otherwise the
-    straight line, the line after matching neurons, a bent path, and the path through their union at
-    the sum of the widths.
+    If B is a permutation of A, the path moves one neuron after the other through one free place in
+    each layer, at constant loss. Otherwise four paths are compared: the straight line, the line
+    after neurons are matched, a bent path, and one through the union of both networks, at the sum
+    of their widths.
     """
     data = load_data(data)
     models = [load_source(name) for name in (first, second)]

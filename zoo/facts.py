@@ -62,7 +62,8 @@ def plateau_facts(curve: Sequence[tuple]) -> dict:
 
 
 def certificate_facts(found: dict, seed: int) -> dict:
-    """The gap of the insertion certificate of each hidden layer, and how it was found.
+    """What a card says of an insertion certificate: the gap of each hidden layer, and how it was
+    found.
 
     Args:
         found: `InsertionCertificate.as_dict()`.

@@ -183,7 +183,7 @@ def insertion_maximum(
         a: (N, n) array of the activations that feed the layer, bias column included.
         activation: name of a positively homogeneous σ.
         live: (n, m) array of incoming weights of the layer's neurons: starts of the search.
-        count: how many distinct neurons to return at most.
+        count: the greatest number of distinct neurons to return.
         starts: starts of the search beside the live neurons.
         steps: steps of the search from each.
         method: "enumerate" (exact, see `Enumeration`), "search", or "auto": enumerate where that is
@@ -289,7 +289,7 @@ class Enumeration:
 
         Args:
             g: (N, k) array.
-            count: how many distinct ones at most.
+            count: the greatest number of distinct ones.
             above: go on to lower faces, though the maximum is known, as long as they may hold
                 scores above this.
 

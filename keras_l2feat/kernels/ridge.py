@@ -83,8 +83,8 @@ def _gram_factor(a, ridge):
 
 
 def by_features(a: Tensor) -> bool:
-    """Is AᵀA the smaller Gram matrix? An unknown number of points (a batch) counts as large; both
-    forms are valid."""
+    """Whether AᵀA is the smaller Gram matrix. An unknown number of points (a batch) counts as
+    large; both forms are valid."""
     points, features = a.shape[-2:]
     return points is None or (features is not None and features < points)
 

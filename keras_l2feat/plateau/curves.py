@@ -83,10 +83,10 @@ def plateau_starts(
     """Where the plateau starts at each ε, with a bootstrap over the trials of each width.
 
     Args:
-        widths, losses: `(k,)` one entry a trial.
+        widths, losses: `(k,)`, one entry for each trial.
         epsilons: tolerances, relative to the least loss.
-        bootstrap: resamples; each draws, at every width, as many trials as there are, with
-            replacement.
+        bootstrap: number of resamples; each draws, at every width, as many trials as there are,
+            with replacement.
         seed: of the resamples.
 
     Returns: a list of `Start`s, one for each ε.

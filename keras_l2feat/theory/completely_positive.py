@@ -108,17 +108,21 @@ def bipartite_matrix(n: int) -> np.ndarray:
 
 
 def recognize(matrix: ArrayLike, *, restarts: int = 20, seed: int = 0) -> Recognition:
-    """Whether a symmetric matrix is completely positive, as far as can be told.
+    """Whether a symmetric matrix is completely positive, where one of the known criteria decides.
 
-    No: an entry or eigenvalue is negative; no triangle and an indefinite comparison matrix; or
-    negative on a copositive matrix of the orbit of Horn's. Yes: positive semidefinite comparison
-    matrix (with a factor); at most four points or rank two; a graph without long odd cycles; or a
-    factor was found. Otherwise undecided.
+    The answer is "no" where an entry or an eigenvalue is negative, where the graph has no triangle
+    and the comparison matrix is indefinite, or where the matrix is negative on a copositive matrix
+    of the orbit of Horn's. It is "yes" where the comparison matrix is positive semidefinite (with a
+    factor), where the matrix has at most four rows or rank two, where its graph has no long odd
+    cycle, or where a factor was found. Otherwise it is "undecided".
 
     Args:
         matrix: `(n, n)`, symmetric.
-        restarts: tries of `factorize`.
-        seed: of those.
+        restarts: the greatest number of tries of `factorize`.
+        seed: of these tries.
+
+    Raises:
+        InputError: the matrix is not square, not symmetric or not finite.
     """
     a = _symmetric(matrix)
     scale = max(np.abs(a).max(), 1e-300)
@@ -157,7 +161,7 @@ def recognize(matrix: ArrayLike, *, restarts: int = 20, seed: int = 0) -> Recogn
 def factorize(
     matrix: ArrayLike, columns: int | None = None, *, restarts: int = 20, seed: int = 0
 ) -> Factorization:
-    """A nonnegative factor of so many columns, searched.
+    """Search for a nonnegative factor of `columns` columns.
 
     No maintained solver exists. Each try turns a square root of A by alternating projections,
     towards the nonnegative matrices and back onto the orthogonal ones [Groetzner and Dür 2020], and
@@ -170,7 +174,7 @@ def factorize(
         restarts: the greatest number of tries, at least 1; the first success ends the search.
         seed: of the random turns.
 
-    Returns: the best `Factorization` met.
+    Returns: the `Factorization` of the least residual.
     """
     a = _symmetric(matrix)
     n = len(a)

@@ -101,14 +101,17 @@ def connect(
 ) -> Connection:
     """Connect two networks of equal widths in every way there is.
 
-    Permutations of one another: moves through one free place a layer, at constant loss. Others: b's
-    neurons are matched to a's, which costs nothing, as permutations are connected; then a straight
-    line (`"matched"`), the best bent one (`"bent"`), and the union of both at the sum of the widths
-    (`"union"`).
+    If one is a permutation of the other, the path moves neurons through one free place a layer, at
+    constant loss (`"moves"`). If not, b's neurons are first matched to a's, which costs nothing, as
+    permutations are connected; three paths follow: a straight line (`"matched"`), the best bent one
+    (`"bent"`), and one through the union of both networks, at the sum of their widths (`"union"`).
 
     Args:
         a, b: networks.
-        x, y, cost, lam: the loss along the path, `cost` without a callable.
+        x: `(N, n_0)` data points.
+        y: `(N, n_L)` targets, or `(N,)` labels.
+        cost: "squared" or "crossentropy".
+        lam: λ ≥ 0 of the loss along the path.
         per_piece: networks looked at on each piece (the straight paths and the union: five times as
             many).
         tolerance: relative distance within which b counts as a permutation of a: what float32
@@ -144,7 +147,7 @@ def connect(
 
 
 def straight(a: DenseNetwork, b: DenseNetwork) -> Path:
-    """The line from a to b."""
+    """The straight line from a to b, at their widths."""
     return Path((_line(a, b),))
 
 
@@ -300,7 +303,7 @@ def profile(
 
 
 def barrier(losses: Sequence[float]) -> float:
-    """How far a path rises above its higher end, at least 0."""
+    """By how much the losses along a path rise above its higher end; at least 0."""
     return float(max(losses) - max(losses[0], losses[-1]))
 
 

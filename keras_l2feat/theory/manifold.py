@@ -50,7 +50,8 @@ def widen(
         `squared_norm`.
 
     Raises:
-        InputError: too narrow, or `"balanced"` with a σ that is not positively homogeneous.
+        InputError: a width is too small, or `sharing` is `"balanced"` and σ is not positively
+            homogeneous.
     """
     widths = tuple(widths)
     if len(widths) != len(network.hidden):
@@ -65,8 +66,8 @@ def widen(
 
 
 def random_owners(r: int, m: int, *, zero_types: int = 0, seed: Seed = 0) -> np.ndarray:
-    """A random way to hand m places to r neurons, each at least once, and `zero_types` places to
-    zero-type groups.
+    """Draw which of m places belong to each of r neurons (at least one) and which `zero_types`
+    places to zero-type groups.
 
     Returns: int `(m,)`, neurons 0 … r − 1, groups −1, −2, ….
     """

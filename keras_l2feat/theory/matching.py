@@ -45,13 +45,13 @@ def match(
 
     Args:
         network, target: of equal widths and σ.
-        restarts: random starts; none is made once the distance is 0.
+        restarts: number of random starts; there are no more once the distance is 0.
         seed: of the random starts.
 
     Returns: one int array `(n_l,)` per hidden layer, for `permute`.
 
     Raises:
-        InputError: other widths, σ or β.
+        InputError: the two differ in widths, σ or β.
     """
     if (network.widths, network.activation, network.beta) != (
         target.widths,

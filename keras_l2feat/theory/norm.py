@@ -91,7 +91,7 @@ def representation_cost(
             once, so `hidden` is not given; needs the extra `conic` and patterns few enough to list.
         tolerance: residual relative to max |Y| to which Y is fitted.
         bound: for L = 2 and homogeneous σ, compute the lower bound.
-        seed: of the starts.
+        seed: of the random starts.
         quiet: no progress bar.
 
     Returns: a `FunctionNorm`. For L = 2 and enough neurons the problem is convex in the

@@ -83,7 +83,7 @@ def global_optimum(
         activation: name of a positively homogeneous σ.
         beta: amount of bias, of both layers.
         tolerance: relative gap at which to stop.
-        max_rounds: programs to solve at most.
+        max_rounds: the greatest number of convex programs.
         method: how patterns are priced: "enumerate", "search", or "auto".
         seed: of the search.
 

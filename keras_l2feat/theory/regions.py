@@ -74,7 +74,7 @@ def region_of(network: DenseNetwork, x: ArrayLike) -> Region:
 
 
 def random_region(x: np.ndarray, neurons: int, generator: np.random.Generator) -> Region:
-    """The region of Gaussian neurons and random signs on `x` (N, d)."""
+    """The region of `neurons` Gaussian neurons with random signs v on points `x` (N, d)."""
     signs = np.where(generator.standard_normal((neurons, x.shape[1])) @ x.T > 0, 1, -1).astype(
         np.int8
     )

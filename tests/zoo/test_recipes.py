@@ -75,7 +75,8 @@ def test_a_steps_own_mistake_is_not_the_recipes(monkeypatch):
 
 # what is built in less than two minutes on two cores
 QUICKLY = ["bipartite-4", "bipartite-6", "bipartite-8", "deep-linear", "one-dim"]
-UNDER_TWO_MINUTES = [pytest.param(name, marks=pytest.mark.slow) for name in ["mnist-789-42"]]
+SLOWER = ["mnist-789-42", "teacher-10", "teacher-5"]  # each under two minutes
+UNDER_TWO_MINUTES = [pytest.param(name, marks=pytest.mark.slow) for name in SLOWER]
 
 
 @pytest.mark.parametrize("name", [*QUICKLY, *UNDER_TWO_MINUTES])
