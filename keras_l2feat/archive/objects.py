@@ -100,8 +100,8 @@ def _check_object(value, registered) -> None:
     if not known:
         raise refused(
             f"the model needs {name!r}{f' of module {module!r}' if module else ''}, which is not "
-            "registered; import its package first (on the command line: l2feat --import PACKAGE; it must use "
-            "keras.saving.register_keras_serializable), or name it in custom_objects"
+            "registered; import its package first (on the command line: l2feat --import PACKAGE; "
+            "it must use keras.saving.register_keras_serializable), or name it in custom_objects"
         )
 
 
