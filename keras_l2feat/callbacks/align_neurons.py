@@ -31,9 +31,10 @@ class AlignNeurons(keras.callbacks.Callback):
     `keras_l2feat.prune` finds them exactly redundant: one unit a ray is left.
 
     It works on whatever the pruner reads: dense layers and convolutions with any activation, batch
-    normalization, residual sums (channels that are tied go together), concatenations. What rays are
-    depends on the activation: neurons that are multiples of each other are one feature where it is
-    positively homogeneous, and only equal ones (mirrored ones, where it is odd) elsewhere.
+    normalization, residual sums (channels that are tied go together), concatenations; units that a
+    normalization over channels, attention heads or a recurrent layer count together stay. What rays
+    are depends on the activation: neurons that are multiples of each other are one feature where it
+    is positively homogeneous, and only equal ones (mirrored ones, where it is odd) elsewhere.
 
     Which units join is decided by a budget that rises over the epochs: the cheapest merges first,
     until a share of the units, FLOPs or parameters is left; or by an `angle`, for networks that

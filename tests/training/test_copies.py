@@ -9,7 +9,7 @@ from keras_l2feat import prune
 from keras_l2feat.callbacks import AlignNeurons
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.training.copies import make_copies
-from keras_l2feat.training.rays import counted, within_budget
+from keras_l2feat.training.rays import counted, rays, within_budget
 from keras_l2feat.training.slots import slots
 from keras_l2feat.training.units import rows, sites
 
@@ -133,6 +133,7 @@ def test_copies_are_equal_in_weights_and_in_what_the_optimizer_keeps(name):
             for variable in (weight, *kept.get(id(weight), {}).values()):
                 part = rows(keras.ops.convert_to_numpy(variable), slot.axis, positions)
                 np.testing.assert_array_equal(part, part[leader])
+    assert rays(model, 1e-4, 0.0) == counted(labels)  # what `EffectiveWidth` logs
     small, certificate = prune(model)
     assert certificate.verified
     assert widths(small) == counted(labels)
