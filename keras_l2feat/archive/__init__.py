@@ -19,6 +19,7 @@ import json
 import re
 import stat
 import zipfile
+from typing import Any
 
 from keras_l2feat.archive.budgets import MAX_CONFIG, allowed_bytes
 from keras_l2feat.archive.declared import check_declared
@@ -34,7 +35,7 @@ CHUNK = 1 << 20
 _ASSET = re.compile(r"assets/(?:[^/\\:\x00-\x1f]+/)*[^/\\:\x00-\x1f]*")
 
 
-def check_archive(content, custom_objects=None, compiled=True) -> None:
+def check_archive(content: Any, custom_objects: dict | None = None, compiled: bool = True) -> None:
     """Raise `InputError` unless a file can be handed to Keras; nothing of it is run and nothing
     is written.
 
@@ -59,7 +60,7 @@ def check_archive(content, custom_objects=None, compiled=True) -> None:
         raise refused(error) from error
 
 
-def check_config(config, stored, custom_objects=None) -> None:
+def check_config(config: dict, stored: Any, custom_objects: dict | None = None) -> None:
     """Raise `InputError` unless a model's configuration can be handed to Keras: the checks 2 and 4
     alone.
 

@@ -1,6 +1,8 @@
 """Arrays of untrusted `.npz` files: what they declare is held against what is there, then read."""
 
 import zipfile
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,7 +19,7 @@ MAX_HEADER = 10_000  # bytes
 CHUNK = 1 << 20
 
 
-def read_arrays(path, names=None) -> tuple[dict, list]:
+def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> tuple[dict, list]:
     """The arrays of an `.npz` file, never unpickled; memory stays bounded by a multiple of the
     file's size.
 

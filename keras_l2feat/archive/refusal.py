@@ -11,7 +11,7 @@ _ESCAPES = re.compile(
 )  # a file's text must not steer the terminal
 
 
-def refused(reason) -> InputError:
+def refused(reason: object) -> InputError:
     """The error for a file that is not loaded, on one line; the caller adds the file's name."""
     text = _ESCAPES.sub("", " ".join(str(reason).split())) or type(reason).__name__
     # Keras wraps causes in whole configs

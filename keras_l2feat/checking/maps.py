@@ -5,6 +5,7 @@ the weights; a wrong hint makes it fail to see that two models are equal, never 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from keras_l2feat.errors import InputError
 
@@ -50,7 +51,7 @@ class Maps:
         }
 
     @classmethod
-    def from_json(cls, value) -> "Maps":
+    def from_json(cls, value: Any) -> "Maps":
         """The maps of `to_json`.
 
         Raises:

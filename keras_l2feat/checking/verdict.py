@@ -1,6 +1,7 @@
 """The check itself: two models and the maps in, a verdict out."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from keras_l2feat.checking.simulation import Simulation, UnitMaps
 from keras_l2feat.checking.skeleton import differences
 from keras_l2feat.checking.tolerance import LIMIT
 from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import interpret
 
 __all__ = ["LayerChange", "Verdict", "check"]
@@ -55,7 +57,7 @@ class Verdict:
     blamed: list = field(default_factory=list, repr=False)
 
     @property
-    def worst(self):
+    def worst(self) -> Any:
         """The largest of `changes`, `None` where no weight changes."""
         return max(self.changes, key=lambda change: change.units, default=None)
 
@@ -90,7 +92,14 @@ class Verdict:
         }
 
 
-def check(graph, pruned, maps, *, exact=False, input_range=None) -> Verdict:
+def check(
+    graph: Graph,
+    pruned: Graph,
+    maps: Maps,
+    *,
+    exact: bool = False,
+    input_range: tuple[float, float] | None = None,
+) -> Verdict:
     """Whether a pruned model is the original with its weights changed by roundings.
 
     Args:

@@ -9,13 +9,15 @@ which contract; the weights are touched once.
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Graph
+
 __all__ = ["balance_units", "norms", "squared_norm"]
 
 SWEEPS = 100
 SETTLED = 1e-9  # largest change of log scale after which a sweep is the last
 
 
-def norms(graph):
+def norms(graph: Graph) -> tuple:
     """How large each unit's incoming (bias included) and outgoing weights are.
 
     Returns: ‖w_in‖, ‖v_out‖, (units,) float64; both 0 where a unit has none.
@@ -23,12 +25,12 @@ def norms(graph):
     return _norms(_squares(graph), np.ones(len(graph.pinned)))
 
 
-def squared_norm(graph) -> float:
+def squared_norm(graph: Graph) -> float:
     """Σ‖W‖² of all weights that write or read units, biases included."""
     return sum(float(square.sum()) for *_, square in _squares(graph).values())
 
 
-def balance_units(graph) -> np.ndarray:
+def balance_units(graph: Graph) -> np.ndarray:
     """Rescale, in place, every unit between whose weights only positively homogeneous operations
     lie.
 

@@ -3,11 +3,12 @@
 import numpy as np
 
 from keras_l2feat.pruning.rewrite import clone, from_config, unbuilt
+from keras_l2feat.types import Model
 
 __all__ = ["plain"]
 
 
-def plain(model):
+def plain(model: Model) -> Model:
     """A model with `keras.layers.Dense` in place of `layers.HomogeneousDense`: the amount of bias β
     goes into the bias, b' = βb, and its penalty λ‖b‖² = (λ/β²)‖b'‖² into the regularizer.
 

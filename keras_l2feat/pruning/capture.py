@@ -1,14 +1,18 @@
 """What layers see when a model runs on data."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import arranged, batches, float64_enabled
+from keras_l2feat.types import Model
 
 __all__ = ["layer_inputs"]
 
 
-def layer_inputs(model, names, arrays, batch=256):
+def layer_inputs(model: Model, names: Sequence[str], arrays: Sequence, batch: int = 256) -> Any:
     """Run a model on data and hand out what some of its layers are called on, batch after batch.
 
     Args:

@@ -8,6 +8,8 @@ Running both models on data and on a few random inputs is a second witness, in t
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from keras_l2feat.checking.numbers import roundoff
 from keras_l2feat.checking.verdict import Verdict, check
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels import graph as g
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
 
 __all__ = [
@@ -218,7 +221,7 @@ class Certificate:
     def __str__(self):
         return self.summary()
 
-    def worst(self, name) -> float:
+    def worst(self, name: str) -> float:
         """The largest value of a field of the evaluations; of those on data, where there are
         some."""
         chosen = [e for e in self.evaluations if e.source == "data"] or self.evaluations
@@ -262,7 +265,7 @@ class Certificate:
         }
 
 
-def save_certificate(certificate, path) -> None:
+def save_certificate(certificate: Certificate, path: str | Path) -> None:
     """Write what a checker needs to show the claim again: the claim and the maps.
 
     Raises:
@@ -285,7 +288,7 @@ def save_certificate(certificate, path) -> None:
     )
 
 
-def load_certificate(path):
+def load_certificate(path: str | Path) -> tuple[Claim, Maps]:
     """What `save_certificate` wrote: a `Claim` and `checking.Maps`. Nothing of it is to be
     believed.
 
@@ -312,7 +315,16 @@ def _finite(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def certify(graph, after, claim, *, maps=None, data=None, seed=0, **told) -> Certificate:
+def certify(
+    graph: Graph,
+    after: Graph,
+    claim: Claim,
+    *,
+    maps: Maps | None = None,
+    data: Any = None,
+    seed: int = 0,
+    **told,
+) -> Certificate:
     """Show that a pruned model is what is claimed.
 
     Args:
@@ -342,7 +354,15 @@ def certify(graph, after, claim, *, maps=None, data=None, seed=0, **told) -> Cer
     )
 
 
-def compare(graph, pruned, claim=Claim(), *, data=None, seed=0, anywhere=False) -> list:
+def compare(
+    graph: Graph,
+    pruned: Graph,
+    claim: Claim = Claim(),
+    *,
+    data: Any = None,
+    seed: int = 0,
+    anywhere: bool = False,
+) -> list:
     """Run two models side by side: where that is a witness, in their own dtype; where it is the
     evidence, in float64. `anywhere`: on random inputs too, whatever is claimed. A model is not run
     beside itself on random inputs.

@@ -1,15 +1,18 @@
 """Whether two models compute the same, and where they differ."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.certificate import Claim, compare
 from keras_l2feat.pruning.channels.read import given, read
+from keras_l2feat.types import Model
 
 __all__ = ["diff"]
 
 
-def diff(first, second, data=None, *, seed=0) -> dict:
+def diff(first: Model, second: Model, data: Any = None, *, seed: int = 0) -> dict:
     """Compare two models with the same inputs and outputs, in float64.
 
     Args:

@@ -7,18 +7,20 @@ rescaled (tanh, batch normalization) the copies are equal, and only what reads t
 """
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
-from keras_l2feat.pruning.channels.graph import Concat, Spread
+from keras_l2feat.pruning.channels.graph import Concat, Graph, Spread
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.rewrite import rebuild
+from keras_l2feat.types import Model
 
 __all__ = ["expand", "expandable"]
 
 
-def expandable(graph) -> dict:
+def expandable(graph: Graph) -> dict:
     """layer → its units that can be split, in the order of the model; layers with none are left
     out."""
     fixed = graph.pinned.copy()
@@ -39,7 +41,13 @@ def expandable(graph) -> dict:
     }
 
 
-def expand(model, widths=None, *, factor=None, seed=0):
+def expand(
+    model: Model,
+    widths: dict[str, int] | Sequence[int] | None = None,
+    *,
+    factor: float | None = None,
+    seed: int = 0,
+) -> Model:
     """An equivalent model with more units.
 
     Args:

@@ -9,6 +9,7 @@ from keras_l2feat.pruning.channels.graph import Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.values.aligned import near_aligned_pairs
+from keras_l2feat.types import Model
 
 __all__ = ["ANGLES", "inspect"]
 
@@ -17,7 +18,7 @@ LARGEST = 700.0  # logarithm of a factor that is a number still
 LIMIT = 4096  # units of a layer that are compared with each other
 
 
-def inspect(model, *, quiet=True, input_shape=None) -> dict:
+def inspect(model: Model, *, quiet: bool = True, input_shape: tuple | None = None) -> dict:
     """Look at the units of every layer.
 
     Args:

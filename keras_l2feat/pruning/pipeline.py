@@ -3,7 +3,9 @@ after level."""
 
 import dataclasses
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from keras_l2feat.pruning.options import options_of
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.trace import trace
+from keras_l2feat.types import Model
 
 __all__ = ["GUARANTEES", "named_inputs", "prune"]
 
@@ -37,20 +40,20 @@ GAUSSIAN = 8192  # inputs that stand for data
 
 
 def prune(
-    model,
-    guarantee="exact",
-    data=None,
+    model: Model,
+    guarantee: str = "exact",
+    data: Any = None,
     *,
-    plans=None,
-    balance=True,
-    seed=0,
-    quiet=True,
-    certificate=True,
-    input_shape=None,
-    test_data=None,
-    gaussian=False,
+    plans: Sequence[Plan] | None = None,
+    balance: bool = True,
+    seed: int = 0,
+    quiet: bool = True,
+    certificate: bool = True,
+    input_shape: tuple | None = None,
+    test_data: Any = None,
+    gaussian: bool = False,
     **options,
-):
+) -> tuple:
     """Find the neurons that a model does not need and return an equivalent smaller model.
 
     Args:
@@ -286,7 +289,7 @@ def _loaded(data, model):
     return catalog.load(data) if isinstance(data, (str, Path)) or pair else data
 
 
-def named_inputs(model, data, guarantee="exact"):
+def named_inputs(model: Model, data: Any, guarantee: str = "exact") -> Any:
     """`(name, list of arrays)` of whatever stands for data; "data" and "bounded" are promises
     on the training points alone."""
     if data is None:

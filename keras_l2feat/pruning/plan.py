@@ -31,11 +31,15 @@ do the rest. Levels follow each other: every step is planned on the model that t
 import base64
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.channels.graph import Graph
 
 __all__ = ["BIAS", "Plan", "Removal", "load_plans", "removed_units", "save_plans"]
 
@@ -95,7 +99,9 @@ class Plan:
             counts.setdefault(removal.layer, Counter())[removal.reason] += 1
         return counts
 
-    def remove(self, graph, layer, unit, reason, into=(), constant=0.0) -> None:
+    def remove(
+        self, graph: Graph, layer: str, unit: int, reason: str, into: Any = (), constant: Any = 0.0
+    ) -> None:
         """Remove a unit, with the same replacement at every reader.
 
         Args:
@@ -148,7 +154,7 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, value) -> "Plan":
+    def from_json(cls, value: Any) -> "Plan":
         """The plan of `to_json`.
 
         Raises:
@@ -202,14 +208,14 @@ def _array(value):
     return flat.reshape([int(size) for size in value["shape"]])
 
 
-def save_plans(plans, path) -> None:
+def save_plans(plans: Sequence, path: str | Path) -> None:
     """Write plans that follow each other to a JSON file."""
     from keras_l2feat.files import write_json
 
     write_json(path, [plan.to_json() for plan in plans])
 
 
-def load_plans(path) -> list:
+def load_plans(path: str | Path) -> list:
     """Read what `save_plans` wrote.
 
     Raises:
@@ -225,7 +231,7 @@ def load_plans(path) -> list:
     return [Plan.from_json(item) for item in value]
 
 
-def removed_units(plans) -> dict:
+def removed_units(plans: Sequence) -> dict:
     """layer → set of units of the first model that go; each plan counts what the one before
     left."""
     gone = {}

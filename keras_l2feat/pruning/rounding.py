@@ -12,6 +12,7 @@ accelerators take them, are covered, since they are more exact.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import batches, float64_enabled, precise
 from keras_l2feat.pruning.pipeline import named_inputs
 from keras_l2feat.pruning.values.aligned import unit_roundoff
+from keras_l2feat.types import Model
 
 __all__ = ["PRECISIONS", "tolerance"]
 
@@ -49,7 +51,7 @@ class Rounded:
     error: object
 
 
-def tolerance(a, b, data, precisions=None) -> np.ndarray:
+def tolerance(a: Model, b: Model, data: Any, precisions: Any = None) -> np.ndarray:
     """By how much the outputs of two models of the same function may differ through rounding alone.
 
     Args:

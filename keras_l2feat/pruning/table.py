@@ -3,6 +3,7 @@
 import math
 import textwrap
 
+from keras_l2feat.pruning.certificate import Certificate
 from keras_l2feat.pruning.guarantees.polish import kept_in_words
 from keras_l2feat.text import WIDTH, columns, printable
 
@@ -11,7 +12,7 @@ __all__ = ["table"]
 LESS = 1.005  # from this ratio on it is shown
 
 
-def table(certificate) -> str:
+def table(certificate: Certificate) -> str:
     """What was removed, what it costs before and after, and whether it was verified: lines of
     text."""
     layers = certificate.layers

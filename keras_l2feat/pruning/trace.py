@@ -1,15 +1,19 @@
 """From plans that followed each other to the maps of a certificate: what became of each unit of the
 original."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.checking.maps import Maps
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.plan import BIAS
 
 __all__ = ["trace"]
 
 
-def trace(steps, last, scale=None) -> Maps:
+def trace(steps: Sequence, last: Graph, scale: Any = None) -> Maps:
     """The maps of several plans.
 
     Args:
