@@ -137,7 +137,8 @@ def command(
         if curve_path:
             from keras_l2feat.plots.tradeoff import write_tradeoff
 
-            write_tradeoff(rows(done), curve_path)
+            table_too = curve_path.endswith(".csv")
+            write_tradeoff([r for r in rows(done) if table_too or r["kept"]], curve_path)
         if report_path:
             from keras_l2feat.report.shrinking import write_shrinking_page
 

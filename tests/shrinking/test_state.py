@@ -129,6 +129,19 @@ def test_statistics_are_the_mean_over_batches():
     assert not np.asarray(normal.moving_mean).any()
 
 
+@pytest.mark.parametrize("end", ["linear", "softmax", "sigmoid"])
+def test_the_usual_loss_takes_outputs_for_what_they_are(end):
+    """Probabilities that are taken for logits train to something else."""
+    width = 1 if end == "sigmoid" else 3
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(width, end)])
+    y = np.arange(12) % (2 if width == 1 else 3)
+    loss = Settings.of(model, Points(model, (np.zeros((12, 4)), y), 0)).rest["loss"]
+    if end == "sigmoid":
+        assert loss == "binary_crossentropy"
+    else:
+        assert loss.get_config()["from_logits"] == (end == "linear")
+
+
 def test_a_schedule_gives_its_first_rate_and_comes_back():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     schedule = keras.optimizers.schedules.CosineDecay(0.03, 10)
