@@ -14,6 +14,7 @@ from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import CONJUGATES, dual_bound
 from keras_l2feat.objectives.problem import Problem
+from keras_l2feat.plateau.kinks import stationary_gradients
 
 __all__ = ["InsertionCertificate", "LayerInsertion", "certify"]
 
@@ -120,6 +121,9 @@ def certify(
 ) -> InsertionCertificate:
     """Ask for every hidden layer whether one more neuron could lower the L2-regularized loss.
 
+    Points on a kink of a layer above count with the slopes that make the network most nearly
+    stationary (`plateau.kinks`).
+
     Args:
         network: a `DenseNetwork` with a positively homogeneous σ.
         problem: what it was trained on, λ > 0; `Problem.of(network, data, lam)` is one.
@@ -144,7 +148,9 @@ def certify(
     problem.check(network)
     slopes(network.activation)
     with_gradient = _tape(cost, y) if callable(cost) else partial(cost_with_gradient(cost), y=y)
-    value, a, gradients = network.backward(problem.x, with_gradient)
+    z, a = network.forward(problem.x)
+    value, upstream = with_gradient(z[-1])
+    gradients = stationary_gradients(network, z, a, upstream, lam)
     search = {"count": count, "starts": starts, "steps": steps, "method": method}
     found = [
         _layer(network, layer, a[layer - 1], gradients[layer], lam, seed=seed + layer, **search)
