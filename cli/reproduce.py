@@ -10,6 +10,7 @@ from keras_l2feat.cli.options import folder_option, quiet_option, seed_option
 FIGURES = {
     "fig1": ("fig1", "Attraction and repulsion on MNIST 7, 8, 9 [Jacot et al. 2022, Fig. 1]."),
     "fig2": ("fig2", "Loss against width: the plateau [Jacot et al. 2022, Fig. 2]."),
+    "fig2-60k": ("fig2_60k", "The same on the full MNIST."),
     "landscape": ("landscape", "Activation regions with global and spurious minima."),
     "linear": ("linear", "Deep linear networks: the Schatten norm."),
     "prop13": ("prop13", "Completely positive matrices of triangle-free graphs."),

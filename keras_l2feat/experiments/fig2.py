@@ -36,7 +36,7 @@ def command(out, *, seed, quiet, jobs):
     import pandas as pd
 
     from keras_l2feat import data
-    from keras_l2feat.plateau import plateau_starts, table, write_csv
+    from keras_l2feat.plateau import table, write_csv
     from keras_l2feat.plateau.study import plan
     from keras_l2feat.plateau.tasks import run_tasks
     from keras_l2feat.plots.curve import draw_curve
@@ -56,21 +56,7 @@ def command(out, *, seed, quiet, jobs):
             draw_curve(axis, frames[panel], epsilon=EPSILON, title=TITLES[panel])
         for suffix in (".png", ".svg"):
             save(drawing, out / f"fig2{suffix}")
-    lines = []
-    for panel, frame in frames.items():
-        for (method, lam), group in frame.groupby(["method", "lam"]):
-            starts = plateau_starts(group["width"], group["loss"])
-            best = group.loc[group["loss"].idxmin()]
-            found = ", ".join(
-                f"{s.width} at {100 * s.epsilon:g} %{'' if s.reached else ' (not reached)'}"
-                for s in starts
-            )
-            seconds = group["seconds"].max() if method == "descent" else group["seconds"].sum()
-            lines.append(
-                f"- {TITLES[panel]}, λ = {lam:g}, {method}: the plateau starts at width {found} "
-                f"(of the widths tried); least loss {best['loss']:.4g} at width {best['width']}, "
-                f"test loss there {best['test_loss']:.4g}; {seconds:.0f} s."
-            )
+    lines = [line for panel, frame in frames.items() for line in found(frame, TITLES[panel])]
     text = (
         "The regularized training loss (full lines, λ term included) against the width of both "
         "hidden layers, depth 3, 1000 points; dashed the test loss without the λ term of the same "
@@ -89,3 +75,24 @@ def command(out, *, seed, quiet, jobs):
         "1000 points, and wide networks reach less loss than it does without learning it, so that "
         "no plateau starts at its width."
     )
+
+
+def found(frame, title) -> list:
+    """One line for each method and λ of a `plateau.curves.table`: where the plateau starts."""
+    from keras_l2feat.plateau import plateau_starts
+
+    lines = []
+    for (method, lam), group in frame.groupby(["method", "lam"]):
+        starts = plateau_starts(group["width"], group["loss"])
+        best = group.loc[group["loss"].idxmin()]
+        where = ", ".join(
+            f"{s.width} at {100 * s.epsilon:g} %{'' if s.reached else ' (not reached)'}"
+            for s in starts
+        )
+        seconds = group["seconds"].max() if method == "descent" else group["seconds"].sum()
+        lines.append(
+            f"- {title}, λ = {lam:g}, {method}: the plateau starts at width {where} "
+            f"(of the widths tried); least loss {best['loss']:.4g} at width {best['width']}, "
+            f"test loss there {best['test_loss']:.4g}; {seconds:.0f} s."
+        )
+    return lines

@@ -11,12 +11,14 @@ import numpy as np
 
 from keras_l2feat import progress
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.plateau.removal import removal_losses, remove, without
 from keras_l2feat.plateau.trial import POLISH, Trial, measure
 from keras_l2feat.training.balancing import balance
 from keras_l2feat.training.gradient import Objective
 from keras_l2feat.training.lbfgs import minimize_many
+from keras_l2feat.training.minibatch import minibatches
 from keras_l2feat.training.run import Budget
 
 __all__ = ["START", "descent"]
@@ -46,6 +48,7 @@ def descent(
     per_layer: bool = False,
     budget: Budget = POLISH,
     start_iterations: int | None = None,
+    epochs: int = 0,
     continuation: Sequence[float] = (),
     beam: int = BEAM,
     dtype: str = "float32",
@@ -71,6 +74,7 @@ def descent(
         budget: of the polish at a recorded width.
         start_iterations: of the wide network, at a tenth of the tolerance, the first sixth of them
             at 3λ; by default 8 times those of `budget`.
+        epochs: passes of Adam on minibatches with which the wide network begins: for much data.
         continuation: greater λs, falling, for a λ so small that training ends in poor minima:
             neurons leave at the first of them, and at each recorded width the network is led
             through the others to λ.
@@ -123,7 +127,12 @@ def descent(
     with progress.bar(
         description="descent", total=(start - widths[-1]) * (depth - 1), quiet=quiet
     ) as bar:
-        nets = [plain.encode(problem.random((start,) * (depth - 1), seed))]
+        network = problem.random((start,) * (depth - 1), seed)
+        if epochs:
+            model = network.to_model(lam=lams[0])
+            minibatches(model, problem, epochs, seed=seed)
+            network = DenseNetwork.from_model(model)
+        nets = [plain.encode(network)]
         first = start_iterations or START * budget.iterations
         head = int(EASED * first)
         for objective, iterations in (eased, head), (plain, first - head):

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_l2feat import progress
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.plateau.insertion import certify
 from keras_l2feat.plateau.trial import POLISH, Trial, measure
@@ -27,6 +28,7 @@ SIZE = 0.3
 def growth(
     problem: Problem,
     *,
+    network: DenseNetwork | None = None,
     depth: int = 3,
     start: int | None = None,
     width_limit: int = 100,
@@ -45,6 +47,7 @@ def growth(
 
     Args:
         problem: what is minimized, with λ > 0 and a positively homogeneous σ.
+        network: a trained one to go on from, in place of a narrow one of width `start`.
         depth: L, at least 2.
         start: width of every hidden layer to begin with, by default the number of outputs, at least
             2; the best of 8 random networks of that width is grown.
@@ -69,12 +72,14 @@ def growth(
         raise bad_argument("start", f"between 1 and width_limit={width_limit}", start)
     began = time.monotonic()
     objective = Objective(problem, dtype=dtype, batch_size=batch_size)
-    rivals = [
-        objective.encode(problem.random((start,) * (depth - 1), (seed, index)))
-        for index in range(FRESH)
-    ]
-    best = min(minimize_many(objective, rivals, budget), key=lambda result: result.value)
-    network = objective.decode(best.arrays)
+    if network is None:
+        rivals = [
+            objective.encode(problem.random((start,) * (depth - 1), (seed, index)))
+            for index in range(FRESH)
+        ]
+        best = min(minimize_many(objective, rivals, budget), key=lambda result: result.value)
+        network = objective.decode(best.arrays)
+    problem.check(network)
     trials = []
     with progress.bar(description="growth", quiet=quiet, unit="width") as bar:
         while True:
