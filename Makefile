@@ -38,7 +38,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
-	@$(BIN)/l2feat prune zoo:mnist-1k-wide --data mnist-1k -o demo/mnist-1k-small.keras \
+	@$(BIN)/l2feat prune zoo:mnist-1k-1pct-wide --data mnist-1k -o demo/mnist-1k-small.keras \
 	  --rays demo/rays.png --report demo/report.html
 
 test: $(VENV)/.installed-test

@@ -71,7 +71,7 @@ def main():
         run(
             python,
             "-c",
-            "from keras_l2feat import zoo; zoo.load('mnist-1k-wide').summary()",
+            "from keras_l2feat import zoo; zoo.load('mnist-1k-1pct-wide').summary()",
             **options,
         )
         l2feat = environment / "bin" / "l2feat"
@@ -79,7 +79,7 @@ def main():
         command = [
             l2feat,
             "prune",
-            "zoo:mnist-1k-wide",
+            "zoo:mnist-1k-1pct-wide",
             "--data",
             "mnist-1k",
             "-o",

@@ -18,7 +18,7 @@ from keras_l2feat.cli.options import (
 
 
 @click.command(
-    epilog="Example: l2feat certify zoo:mnist-1k-plateau --data mnist-1k --lam 1e-3",
+    epilog="Example: l2feat certify zoo:mnist-1k-narrow --data mnist-1k --lam 1e-3",
     short_help="Ask whether one more neuron could lower the loss of a trained network.",
 )
 @source_argument

@@ -18,7 +18,7 @@ from keras_l2feat.errors import CheckFailed, InputError
 
 
 @click.command(
-    epilog="Example: l2feat diff zoo:mnist-1k-wide small.keras --data mnist-1k",
+    epilog="Example: l2feat diff zoo:mnist-1k-1pct-wide small.keras --data mnist-1k",
     short_help="Compare two models.",
 )
 @click.argument("first", metavar="A", type=InputFile())

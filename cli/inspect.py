@@ -15,7 +15,7 @@ SHOWN = {"0.001": "rays .001", "0.1": "rays .1"}  # of the angles in JSON, those
 
 
 @click.command(
-    epilog="Example: l2feat inspect zoo:mnist-1k-wide",
+    epilog="Example: l2feat inspect zoo:mnist-1k-1pct-wide",
     short_help="Show rays, angles and balance of a model's layers.",
 )
 @source_argument

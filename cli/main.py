@@ -85,7 +85,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     rows=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: l2feat prune zoo:mnist-1k-wide --data mnist-1k -o small.keras",
+    epilog="Example: l2feat prune zoo:mnist-1k-1pct-wide --data mnist-1k -o small.keras",
 )
 @click.version_option(__version__, prog_name="l2feat")
 @click.option(

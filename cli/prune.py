@@ -60,7 +60,7 @@ class Range(InputFile):
 
 
 @click.command(
-    epilog="Example: l2feat prune zoo:mnist-1k-wide --data mnist-1k -o small.keras",
+    epilog="Example: l2feat prune zoo:mnist-1k-1pct-wide --data mnist-1k -o small.keras",
     short_help="Write an equivalent smaller model, with a certificate.",
 )
 @source_argument

@@ -11,7 +11,7 @@ from keras_l2feat.errors import CheckFailed, InputError
 
 @click.group(
     short_help="List, download, check and rebuild pretrained models.",
-    epilog="Example: l2feat zoo info mnist-1k-plateau",
+    epilog="Example: l2feat zoo info mnist-1k-narrow",
 )
 def command():
     """Pretrained networks, each as a wide parent and its plateau-width equivalent.
@@ -52,7 +52,7 @@ def _brief(value) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-@command.command(epilog="Example: l2feat zoo info mnist-1k-plateau")
+@command.command(epilog="Example: l2feat zoo info mnist-1k-narrow")
 @click.argument("name")
 @json_option
 def info(name, json_path):
@@ -66,7 +66,7 @@ def info(name, json_path):
         click.echo(card_text(one), nl=False)
 
 
-@command.command(epilog="Example: l2feat zoo download mnist-1k-plateau -o models")
+@command.command(epilog="Example: l2feat zoo download mnist-1k-narrow -o models")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @folder_option("Folder to copy the files to; without, they stay in the cache.")
 @quiet_option
@@ -86,7 +86,7 @@ def download(names, output, quiet):
             click.echo(path)
 
 
-@command.command(epilog="Example: l2feat zoo verify mnist-1k-plateau")
+@command.command(epilog="Example: l2feat zoo verify mnist-1k-narrow")
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Check every model of the zoo.")
 @json_option

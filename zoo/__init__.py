@@ -3,7 +3,7 @@
     from keras_l2feat import zoo
 
     zoo.list()
-    model = zoo.load("mnist-1k-plateau")
+    model = zoo.load("mnist-1k-narrow")
 
 Importing this package, listing and looking up import neither Keras nor TensorFlow.
 """

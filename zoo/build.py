@@ -13,8 +13,9 @@ from keras_l2feat.plateau import certify
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
+from keras_l2feat.zoo.measure import metrics
 from keras_l2feat.zoo.models import save
-from keras_l2feat.zoo.recipe import ROLES, recipe
+from keras_l2feat.zoo.recipe import recipe
 from keras_l2feat.zoo.registry import Entry
 from keras_l2feat.zoo.steps import ALIGNED, Making, take
 
@@ -29,11 +30,12 @@ def build(name: str, folder: str | Path, *, quiet: bool = False) -> list:
         folder: an existing folder.
         quiet: no progress bars.
 
-    Returns: the two entries, wide and plateau.
+    Returns: the two entries, wide and narrow.
 
     Raises:
         InputError: no such recipe, or its data are not here.
-        CheckFailed: the plateau is not equivalent to its parent; nothing is written.
+        CheckFailed: the narrow model is not equivalent to its parent, or has a greater loss than
+            the recipe allows; nothing is written.
     """
     from keras_l2feat.pruning import prune
     from keras_l2feat.pruning.certificate import save_certificate
@@ -44,20 +46,25 @@ def build(name: str, folder: str | Path, *, quiet: bool = False) -> list:
     making = Making(chosen, datasets.load(chosen.data), quiet=quiet)
     for step in chosen.steps:
         take(making, step)
-    wide = _stored(making)
+    wide = stored(making)
     pruned, certificate = prune(
         wide, chosen.guarantee, data=making.data, seed=chosen.seed, **chosen.prune
     )
     seconds = latencies([wide, pruned], read(wide))
+    loss = metrics(pruned, making.problem)["train_loss"]
+    if loss > chosen.limit:
+        raise CheckFailed(
+            f"Recipe {chosen.name!r}: the loss is {loss:.6g}. Expected: at most {chosen.limit:.6g}."
+        )
     built = []
-    for role, model, latency in zip(ROLES, (wide, pruned), seconds):
+    for role, model, latency in zip(chosen.roles, (wide, pruned), seconds):
         when = "before" if role == "wide" else "after"
         facts = _facts(making, role, model) | {
             "parameters": certificate.costs[f"parameters_{when}"],
             "flops": certificate.costs[f"flops_{when}"],
             "latency_ms": round(1e3 * latency, 4),
         }
-        if role == "plateau":
+        if role != "wide":
             facts |= {
                 "parent": chosen.models["wide"],
                 "equivalence": _equivalence(certificate, making.data),
@@ -128,7 +135,7 @@ def _certificate_of(built, folder):
     return Path(folder) / f"{built.name}.certificate.json"
 
 
-def _stored(making):
+def stored(making):
     """The trained model in the dtype in which it is saved, without an optimizer's state.
 
     Neurons that training holds on one ray still differ by its rounding errors, which show in their
@@ -163,8 +170,11 @@ def _facts(making, role, model) -> dict:
         facts["optimum"] = chosen.optimum
     if making.curve:
         facts["plateau"] = plateau_facts(making.curve)
+    if chosen.within is not None:
+        loss = facts["metrics"]["train_loss"]
+        facts["plateau"] |= {"best": chosen.best, "above": loss / chosen.best - 1}
     # of the parent it would say the same: it is one function, in more neurons
-    if chosen.certificate and role == "plateau":
+    if chosen.certificate and role != "wide":
         found = certify(DenseNetwork.from_model(model), problem, seed=chosen.seed)
         facts["certificate"] = certificate_facts(found.as_dict(), chosen.seed)
     return facts

@@ -45,6 +45,8 @@ FIELDS = {
     },
     "Plateau": {
         "plateau.start": "Start of the plateau, narrowest widths within ε of the least loss found",
+        "plateau.best": "Least loss known of this data at λ, at any width",
+        "plateau.above": "Part by which the training loss is above it",
         "plateau.curve": "Loss at each width",
         "certificate.gaps": "Insertion certificate: gap of each hidden layer",
         "certificate.how": "How the gap was found",

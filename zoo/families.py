@@ -51,19 +51,22 @@ def _with_table(family):
 
 def _pick(family, role, weights, **wanted):
     """The model of a family with that role and those facts; the first recipe of the family decides
-    the rest."""
+    the rest. Where none stands on the plateau, its narrow one is taken."""
     members = entries(family)
-    if role not in {one.facts["role"] for one in members}:
+    if role not in ("wide", "plateau"):
         raise bad_argument("role", "'wide' or 'plateau'", role)
     for key, value in wanted.items():
         known = list(dict.fromkeys(fact(one.facts, key) for one in members))
         if value not in known:
             raise bad_argument(key, f"one of {', '.join(map(shown, known))}", value)
-    for one in members:
-        if one.facts["role"] == role and all(
-            fact(one.facts, key) == value for key, value in wanted.items()
-        ):
-            return load(one.name, weights=weights)
+    found = {
+        one.facts["role"]: one
+        for one in reversed(members)
+        if all(fact(one.facts, key) == value for key, value in wanted.items())
+    }
+    one = found.get(role) or (found.get("narrow") if role == "plateau" else None)
+    if one is not None:
+        return load(one.name, weights=weights)
     raise bad_argument("model", f"one of {', '.join(one.name for one in members)}", wanted)
 
 

@@ -21,7 +21,7 @@ def load(name: str, *, weights: str = "zoo", quiet: bool = True) -> Model:
     """A model of the zoo by name.
 
     Args:
-        name: as `zoo.list()` shows it, for example "mnist-1k-plateau".
+        name: as `zoo.list()` shows it, for example "mnist-1k-narrow".
         weights: "zoo" for the trained weights; None for the architecture alone, freshly
             initialized: nothing is downloaded.
         quiet: no progress bar while downloading.
@@ -34,7 +34,7 @@ def load(name: str, *, weights: str = "zoo", quiet: bool = True) -> Model:
 
     Example:
         >>> from keras_l2feat import zoo
-        >>> zoo.load("mnist-1k-plateau").output_shape
+        >>> zoo.load("mnist-1k-narrow").output_shape
         (None, 10)
     """
     if weights not in {"zoo", None}:

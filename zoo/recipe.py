@@ -22,17 +22,17 @@ from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
 from keras_l2feat.zoo.registry import FOLDER
 
-__all__ = ["ROLES", "Recipe", "recipe", "recipes"]
+__all__ = ["PLATEAU", "Recipe", "recipe", "recipes"]
 
-ROLES = ("wide", "plateau")
+PLATEAU = 1e-3  # part of the least loss known within which a network stands on the plateau
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """One recipe; the fields are those of the YAML file.
 
-    `name` is the file's, the models are called `NAME-wide` and `NAME-plateau`; `sha256` is of the
-    file's bytes.
+    `name` is the file's, the models are called `NAME-wide` and `NAME-plateau`, or `NAME-narrow`;
+    `sha256` is of the file's bytes.
     """
 
     name: str
@@ -52,6 +52,8 @@ class Recipe:
     prune: dict = dataclasses.field(default_factory=dict)  # further options of the pruner
     certificate: bool = True  # whether the insertion certificate is computed
     optimum: str | None = None  # what theory says of it
+    best: float | None = None  # the least loss known of the data at λ, whatever the width
+    within: float | None = None  # by which part of `best` the narrow model may be above it
 
     def problem(self, data: Dataset) -> Any:
         """What training minimizes: an `objectives.Problem`."""
@@ -62,7 +64,21 @@ class Recipe:
     @property
     def models(self) -> dict:
         """The models' names by role."""
-        return {role: f"{self.name}-{role}" for role in ROLES}
+        return {role: f"{self.name}-{role}" for role in self.roles}
+
+    @property
+    def roles(self) -> tuple:
+        """What the two models are: the narrow one stands on the plateau only if it is within 0.1 %
+        of the least loss known."""
+        plateau = self.within is None or self.within <= PLATEAU
+        return ("wide", "plateau" if plateau else "narrow")
+
+    @property
+    def limit(self) -> float:
+        """The greatest loss that the narrow model may have."""
+        if self.best is None or self.within is None:
+            return float("inf")
+        return (1 + self.within) * self.best
 
 
 def recipes() -> list[str]:

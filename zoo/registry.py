@@ -90,6 +90,9 @@ def entry(name: str) -> Entry:
     """
     known = _known()
     name = str(name).removeprefix("zoo:")
+    if name not in known:  # what was called a plateau and is not within 0.1 % of it
+        former = f"{name.removesuffix('-plateau')}-narrow"
+        name = former if name.endswith("-plateau") and former in known else name
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -154,23 +154,18 @@ def minibatch(making, *, epochs, batch_size=200, learning_rate=2e-3, angle=None)
 
     With an `angle`, neurons that near to a ray are snapped onto it after each epoch.
     """
-    import keras
-
     from keras_l2feat.callbacks import AlignNeurons
-    from keras_l2feat.costs import cost_function
+    from keras_l2feat.training.minibatch import minibatches
 
-    data, cost = making.data, cost_function(making.problem.cost)
-    steps = epochs * -(-len(data.x_train) // batch_size)
-    keras.utils.set_random_seed(making.recipe.seed)
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
-    making.model.compile(optimizer, lambda y, z: cost(z, y))
-    making.model.fit(
-        data.inputs(making.model),
-        data.y_train,
+    minibatches(
+        making.model,
+        making.problem,
+        epochs,
         batch_size=batch_size,
-        epochs=epochs,
-        verbose=0 if making.quiet else 2,
+        learning_rate=learning_rate,
         callbacks=[] if angle is None else [AlignNeurons(angle=angle, every=1)],
+        seed=making.recipe.seed,
+        quiet=making.quiet,
     )
     _record(making, metrics(making.model, making.problem)["train_loss"])
 
@@ -181,6 +176,46 @@ def align(making, *, angles, every=50, **options):
 
     for angle in angles:
         fit(making, callbacks=[AlignNeurons(angle=angle, every=every)], **options)
+
+
+def descend(making, *, start, least, **options):
+    """The narrowest network, by the sum of its widths, whose loss the recipe allows, of those that
+    `plateau.descent` finds layer by layer from a wide one; with options of it."""
+    from keras_l2feat.plateau import descent
+
+    options = {"seed": making.recipe.seed, "quiet": making.quiet, **options}
+    trials = descent(making.problem, (least, start), per_layer=True, **options)
+    making.curve += [(list(trial.widths), trial.loss) for trial in trials]
+    fine = [trial for trial in trials if trial.loss <= making.recipe.limit] or trials[:1]
+    _in_float64(making, min(fine, key=lambda trial: sum(trial.widths)).network)
+
+
+def grow(making, *, gap, width_limit, iterations=1500):
+    """Neurons that the insertion certificate names are added and trained, until its gap is closed
+    up to `gap`, by `plateau.growth`."""
+    from keras_l2feat.plateau import growth
+    from keras_l2feat.training import Budget
+
+    network = DenseNetwork.from_model(making.model)
+    trials = growth(
+        making.problem,
+        network=network,
+        width_limit=width_limit,
+        gap=gap,
+        budget=Budget(iterations, 1e-8),
+        seed=making.recipe.seed,
+        quiet=making.quiet,
+    )
+    making.curve += [(list(trial.widths), trial.loss) for trial in trials]
+    _in_float64(making, trials[-1].network)
+
+
+def copy(making, *, widths):
+    """Neurons come back to these widths as copies of those that stayed, on their rays and at the
+    same norm; the steps that follow train all of them."""
+    from keras_l2feat.pruning.expand import expand
+
+    making.model = expand(making.model, tuple(widths), seed=making.recipe.seed)
 
 
 def bipartite(making, *, copies):
@@ -282,12 +317,19 @@ STEPS: dict[str, Callable] = {
     "fit": fit,
     "minibatch": minibatch,
     "align": align,
+    "descend": descend,
+    "grow": grow,
+    "copy": copy,
     "bipartite": bipartite,
     "deep_linear": deep_linear,
     "from_teacher": from_teacher,
     "global_minimum": global_minimum,
     "silence": silence,
 }
+
+
+def _in_float64(making, network):
+    making.model = network.to_model(dtype="float64", lam=making.recipe.lam)
 
 
 def _explicit(making, weights, copies):
@@ -305,7 +347,7 @@ def _explicit(making, weights, copies):
     network = DenseNetwork(
         tuple(weights), activation=making.recipe.activation, beta=making.recipe.beta
     )
-    making.model = network.to_model(dtype="float64", lam=making.recipe.lam)
+    _in_float64(making, network)
 
 
 def _record(making, loss):

@@ -200,7 +200,7 @@ def test_within_together_nothing_appears_before_the_end(folder):
     [
         ("inspect", "zoo:mnist-1k-wide"),
         ("prune", "zoo:mnist-789-42-wide", "--data", "mnist-789-42", "--no-latency"),
-        ("diff", "zoo:mnist-1k-wide", "zoo:mnist-1k-plateau"),
+        ("diff", "zoo:mnist-1k-wide", "zoo:mnist-1k-narrow"),
         ("certify", "zoo:bipartite-4-plateau", "--data", "bipartite:n=4"),
         ("forces", "zoo:mnist-789-42-wide", "--data", "mnist-789-42"),
         ("zoo", "list"),

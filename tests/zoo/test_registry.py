@@ -41,9 +41,9 @@ def test_a_row_that_cannot_be(field, value):
 
 
 def test_names_that_are_near_are_suggested():
-    with pytest.raises(InputError, match=r"Did you mean .*'mnist-1k-plateau'"):
+    with pytest.raises(InputError, match=r"Did you mean .*'mnist-1k-narrow'"):
         zoo.entry("mnist-1k-plato")
-    assert zoo.entry("zoo:mnist-1k-plateau") is zoo.entry("mnist-1k-plateau")
+    assert zoo.entry("zoo:mnist-1k-narrow") is zoo.entry("mnist-1k-narrow")
 
 
 def test_registering_ones_own(registered):
@@ -111,4 +111,11 @@ def test_listing_imports_no_heavy_module():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "mnist-1k-plateau" in done.stdout
+    assert "mnist-1k-narrow" in done.stdout
+
+
+def test_names_of_before_keep_loading():
+    """What was called a plateau, and is not within 0.1 % of the least loss known, has another
+    name."""
+    assert zoo.entry("mnist-1k-lam1e-4-plateau") is zoo.entry("mnist-1k-lam1e-4-narrow")
+    assert zoo.entry("zoo:mnist-1k-plateau").name == "mnist-1k-narrow"

@@ -1,0 +1,51 @@
+"""Steps that find a width: what they leave is narrow, trained, and within what a recipe allows."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keras_l2feat import data, prune
+from keras_l2feat.network import DenseNetwork
+from keras_l2feat.zoo.build import stored
+from keras_l2feat.zoo.measure import metrics
+from keras_l2feat.zoo.recipe import recipe
+from keras_l2feat.zoo.steps import Making, take
+
+BEST = 0.1225  # of this data set at λ = 10⁻², see docs/theory.md
+
+
+@pytest.fixture
+def making():
+    chosen = dataclasses.replace(recipe("mnist-789-42"), best=BEST, within=0.02)
+    return Making(chosen, data.load("mnist-789-42"))
+
+
+@pytest.mark.slow
+def test_descent_grows_and_comes_back_wide(making):
+    take(making, {"descend": {"start": 8, "least": 2}})
+    narrow = DenseNetwork.from_model(making.model)
+    losses = dict((tuple(widths), loss) for widths, loss in making.curve)
+    assert losses[narrow.hidden] <= making.recipe.limit
+    assert not any(
+        loss <= making.recipe.limit and sum(widths) < sum(narrow.hidden)
+        for widths, loss in losses.items()
+    )
+    take(making, {"grow": {"gap": 0.05, "width_limit": 20}})
+    grown = DenseNetwork.from_model(making.model)
+    assert np.greater_equal(grown.hidden, narrow.hidden).all()
+    take(making, {"copy": {"widths": [24, 22]}})
+    take(making, {"fit": {"max_iterations": 50}})
+    assert metrics(making.model, making.problem)["train_loss"] <= making.recipe.limit
+    small, certificate = prune(stored(making), data=making.data)
+    assert certificate.verified
+    assert np.less_equal(DenseNetwork.from_model(small).hidden, grown.hidden).all()
+
+
+def test_names_say_whether_a_pair_stands_on_the_plateau():
+    chosen = recipe("mnist-789-42")
+    assert chosen.models["plateau"] == "mnist-789-42-plateau"
+    assert dataclasses.replace(chosen, best=1.0, within=0.01).models == {
+        "wide": "mnist-789-42-wide",
+        "narrow": "mnist-789-42-narrow",
+    }
