@@ -93,9 +93,12 @@ def _several(walk, inputs):
 
 
 def _of_constants(op, constants):
+    known = ~np.isnan(constants)
+    if not known.any():
+        return np.full(len(constants), np.nan)
     if op.function is not None:
         with np.errstate(all="ignore"):
-            return np.asarray(op.function(constants), dtype=np.float64)
+            return np.where(known, np.asarray(op.function(constants), dtype=np.float64), np.nan)
     if op.labels is not None:  # a slope by channel: the positive side is the same for all
         return np.where(constants >= 0, constants, np.nan)
     return np.full(len(constants), np.nan)

@@ -68,7 +68,7 @@ class Product:
         """The outputs that read nothing but constants: their values, else NaN."""
         read = np.zeros(self.kernel.shape[1], dtype=bool)
         read[self.entries[0]] = True
-        moves = self.kernel[:, read].any(axis=(0, 1))
+        moves = (self.kernel if read.all() else self.kernel[:, read]).any(axis=(0, 1))
         if not self.constant.any():
             return np.where(moves, np.nan, self.bias)
         steady = self.bias + np.einsum("tio,i->o", self.kernel, self.constant)
@@ -76,17 +76,29 @@ class Product:
             moves |= np.einsum("tio,i->to", np.abs(self.kernel), np.abs(self.constant)).any(axis=0)
         return np.where(moves, np.nan, steady)
 
-    def of(self, which) -> Outputs:
-        """Some outputs."""
+    def passed(self):
+        """The one channel that each column stands for as it is, (count,) int; -1 for others."""
+        row, column, factor = self.entries
+        found = np.full(self.count, -1)
+        found[column] = np.where(factor == 1, row, -1)
+        found[np.bincount(column, minlength=self.count) != 1] = -1
+        return found
+
+    def of(self, which, columns=None) -> Outputs:
+        """Some outputs; in float64, some columns of them alone, if these are named."""
         numbers = self.tolerance.numbers
         part, bias = numbers(self.kernel[:, :, which]), numbers(self.bias[which])
-        if self.trivial:
+        if self.tolerance.exact:
             value, size = part, magnitude(part)
-        elif self.tolerance.exact:
-            value, size = self._integers(part), self._integers(part, absolute=True)
+            if not self.trivial:
+                value, size = self._integers(part), self._integers(part, absolute=True)
+        elif self.trivial:
+            value = part if columns is None else part[:, columns]
+            size = np.abs(value)
         else:
-            value = np.stack([self.matrix @ tap for tap in part])
-            size = np.stack([abs(self.matrix) @ np.abs(tap) for tap in part])
+            matrix = self.matrix if columns is None else self.matrix[columns]
+            value = np.stack([matrix @ tap for tap in part])
+            size = np.stack([abs(matrix) @ np.abs(tap) for tap in part])
         offset, terms, slack = bias, magnitude(bias), self.slack
         inward = around = numbers(np.zeros((len(self.kernel), 1, len(which))))
         if self.constant.any():

@@ -19,7 +19,7 @@ class Sizes(Semantics):
     def linear(self, op, x):
         kernel = np.abs(op.kernel())
         known = np.ones(kernel.shape[1]) if op.reader is None else x
-        return _relative(np.einsum("tio,i->o", kernel, known))
+        return _relative(np.einsum("io,i->o", kernel.sum(axis=0), known))
 
     def depthwise(self, op, x):
         return _relative((np.abs(op.kernel()).sum(axis=0) * x[:, None]).reshape(-1))
@@ -65,5 +65,5 @@ def amplification(kernels, sizes, x, rows, kept, gone):
     p, column, factor = p[chosen], column[chosen], factor[chosen]
     weight = np.abs(factor) * x.error[p] * np.concatenate([sizes, np.ones(x.count)])[column]
     effect = np.einsum("tpo,p->o", np.abs(ours[:, p][:, :, kept]), weight)
-    after = np.einsum("tio,i->o", np.abs(theirs), sizes)[rows.column[kept]]
+    after = np.einsum("io,i->o", np.abs(theirs).sum(axis=0), sizes)[rows.column[kept]]
     return ratio(effect, after * np.abs(rows.factor[kept])), p

@@ -36,7 +36,7 @@ __all__ = [
 FORMAT = "keras-l2feat certificate 1"
 
 COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
-FEW = 2
+FEW = 1
 BUDGET = 2 * 10**9
 NAMED = 8  # ill-conditioned units that a summary names
 # A witness disagrees if the two models' outputs differ by more than this part of the largest one:

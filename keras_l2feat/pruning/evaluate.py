@@ -145,7 +145,7 @@ def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
     """
     generator = np.random.default_rng(seed)
     shapes = input_shapes(graph.model)
-    count = max(2, min(count, ENTRIES // max(int(np.prod(s)) for s in shapes)))
+    count = min(count, max(2, ENTRIES // max(int(np.prod(s)) for s in shapes)))
     inputs = []
     for symbolic, tensor, shape in zip(graph.model.inputs, graph.inputs, shapes):
         tokens = graph.tokens(tensor)
