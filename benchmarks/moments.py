@@ -23,7 +23,7 @@ import numpy as np
 
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.pruning.guarantees.bounded import plan_of
+from keras_l2feat.pruning.guarantees.search import plan_of
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import RIDGE, Takeover
 from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order

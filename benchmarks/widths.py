@@ -14,7 +14,7 @@ import networks
 import numpy as np
 
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.pruning.guarantees.bounded import plan_of
+from keras_l2feat.pruning.guarantees.search import plan_of
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import Takeover
 from keras_l2feat.pruning.takeover.removal import removal_order

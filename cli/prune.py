@@ -19,7 +19,7 @@ from keras_l2feat.cli.options import (
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile, OutputFile
-from keras_l2feat.errors import InputError, Interrupted
+from keras_l2feat.errors import InputError
 
 EXPORTS = {"onnx": ".onnx", "saved_model": "", "tflite": ".tflite"}  # suffix by format
 TARGETS = (
@@ -57,6 +57,12 @@ class Range(InputFile):
         if not low <= high:
             self.fail(f"the lower bound first is expected. Received: {value!r}")
         return low, high
+
+
+def _gone(context, option, value):
+    if value:
+        text = "No such option: --polish. To train on while the network shrinks, see l2feat shrink."
+        raise click.NoSuchOption("--polish", text, ctx=context)
 
 
 @click.command(
@@ -120,7 +126,6 @@ class Range(InputFile):
     metavar="FILE.csv|png",
     help="Write the accuracy at every size, for bounded.",
 )
-@click.option("--polish", is_flag=True, help="With bounded and --data: fine-tune after merging.")
 @click.option("--keep-loss", metavar="0.1%", help="Largest relative rise of the loss, for bounded.")
 @click.option(
     "--keep-accuracy",
@@ -129,12 +134,7 @@ class Range(InputFile):
     flag_value="0",
     help="Largest fall of the accuracy, for bounded; without a value, none.",
 )
-@click.option(
-    "--lam",
-    type=Number(0),
-    metavar="X",
-    help="With --polish: amount of L2; by default what the layers carry.",
-)
+@click.option("--polish", is_flag=True, hidden=True, expose_value=False, callback=_gone)
 @click.option("--dry-run", is_flag=True, help="Show what would go, write no model.")
 @click.option(
     "--certificate",
@@ -230,7 +230,7 @@ def command(
     if test_data:
         options["test_data"] = load_data(test_data)
     on_data = guarantee == "bounded" and (data is not None or "gaussian" in options)
-    if curve_path or (report_path and on_data and "polish" not in options):
+    if curve_path or (report_path and on_data):
         options["curve"] = True
 
     if certificate_path and guarantee not in ("exact", "domain"):
@@ -241,55 +241,49 @@ def command(
     from keras_l2feat.pruning.table import table
 
     plans = load_plans(apply_plan) if apply_plan else None
-    try:
-        pruned, certificate = prune(
-            model,
-            guarantee,
-            data,
-            plans=plans,
-            balance=not no_balance,
-            seed=seed,
-            quiet=quiet,
-            **options,
-        )
-    except Interrupted as stop:
-        if stop.best is None:
-            raise
-        pruned, certificate = stop.best
+    pruned, certificate = prune(
+        model,
+        guarantee,
+        data,
+        plans=plans,
+        balance=not no_balance,
+        seed=seed,
+        quiet=quiet,
+        **options,
+    )
     _measure(model, pruned, certificate, seed, latency=not no_latency)
     written = None if dry_run else output
-    with files.separately():  # also where polishing was interrupted
-        if written:
-            from keras_l2feat.files import save_model
+    if written:
+        from keras_l2feat.files import save_model
 
-            save_model(plain(pruned) if plainly else pruned, written)
-        if curve_path:
-            from keras_l2feat.plots.tradeoff import write_tradeoff
+        save_model(plain(pruned) if plainly else pruned, written)
+    if curve_path:
+        from keras_l2feat.plots.tradeoff import write_tradeoff
 
-            write_tradeoff(certificate.facts["curve"], curve_path)
-        if certificate_path:
-            save_certificate(certificate, certificate_path)
-        if plan_path:
-            save_plans(certificate.plans, plan_path)
-        gone = sum(len(plan.removed) for plan in certificate.plans)
-        told = {"data": data, "guarantee": guarantee, "weights": given_weights()}
-        hints = advice(model, source, removed=gone, **told)
-        result = {**certificate.to_json(), "source": source, "output": written, "advice": hints}
-        if export_format and written:
-            from keras_l2feat.exports import export
+        write_tradeoff(certificate.facts["curve"], curve_path)
+    if certificate_path:
+        save_certificate(certificate, certificate_path)
+    if plan_path:
+        save_plans(certificate.plans, plan_path)
+    gone = sum(len(plan.removed) for plan in certificate.plans)
+    told = {"data": data, "guarantee": guarantee, "weights": given_weights()}
+    hints = advice(model, source, removed=gone, **told)
+    result = {**certificate.to_json(), "source": source, "output": written, "advice": hints}
+    if export_format and written:
+        from keras_l2feat.exports import export
 
-            result["export"] = export(pruned, exported, export_format, seed=seed)
-        if report_path:
-            from keras_l2feat.report.page import write_pruning_page
+        result["export"] = export(pruned, exported, export_format, seed=seed)
+    if report_path:
+        from keras_l2feat.report.page import write_pruning_page
 
-            write_pruning_page(report_path, result, model, pruned, certificate.plans)
-        if rays_path:
-            from keras_l2feat.plots.rays import rays_before_after
-            from keras_l2feat.pruning.plan import removed_units
+        write_pruning_page(report_path, result, model, pruned, certificate.plans)
+    if rays_path:
+        from keras_l2feat.plots.rays import rays_before_after
+        from keras_l2feat.pruning.plan import removed_units
 
-            gone = removed_units(certificate.plans)
-            rays_before_after(model, pruned, rays_path, data=data, gone=gone, seed=seed)
-        write_json_result(result, json_path)
+        gone = removed_units(certificate.plans)
+        rays_before_after(model, pruned, rays_path, data=data, gone=gone, seed=seed)
+    write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(table(certificate))
         click.echo(f"Written: {written}." if written else "Nothing written.")
@@ -301,12 +295,6 @@ def command(
             )
         if hints:
             click.echo("\n" + "\n".join(hints))
-    if certificate.facts.get("interrupted"):
-        rounds = sum(record["kept"] for record in certificate.facts["polish"]) - 1
-        raise Interrupted(
-            f"Polishing ended after {rounds} round{'s' * (rounds != 1)} that held"
-            + (f", which {written} holds." if written else ".")
-        )
 
 
 def _check_level(guarantee, data, options, curve_path):
@@ -315,7 +303,7 @@ def _check_level(guarantee, data, options, curve_path):
     if guarantee == "data" and data is None:
         raise InputError("The guarantee 'data' needs '--data NAME|FILE.npz'.")
     asked = [name for name in TARGETS if name in options]
-    if guarantee == "bounded" and not asked and "polish" not in options:
+    if guarantee == "bounded" and not asked:
         raise InputError(
             "The guarantee 'bounded' needs '--tolerance T' or another target, as '--agree 99.9%' "
             "or '--flops 50%'."
@@ -324,10 +312,6 @@ def _check_level(guarantee, data, options, curve_path):
     if guarantee != "bounded" and (of_bounded or curve_path):
         name = (of_bounded or ["curve"])[0].replace("_", "-")
         raise InputError(f"Option '--{name}' belongs to '--guarantee bounded'.")
-    if "lam" in options and "polish" not in options:
-        raise InputError("Option '--lam' needs '--polish'.")
-    if "polish" in options and (guarantee != "bounded" or data is None):
-        raise InputError("Option '--polish' needs '--guarantee bounded' and '--data'.")
 
 
 def _measure(model, pruned, certificate, seed, *, latency):

@@ -37,8 +37,8 @@ FLOORS = (  # lowest first
     ),
     *("theory", "plots", "report", "exports", "zoo", "experiments", "cli"),
 )
-# Imported inside a function, when asked for: the way out to Keras, and training after pruning.
-ALLOWED = {("network", "models"), ("pruning", "training")}
+# Imported inside a function, when asked for: the way out to Keras.
+ALLOWED = {("network", "models")}
 
 
 def unit(path):

@@ -53,20 +53,18 @@ class Claim:
         input_range: `(low, high)`, the box of "domain", and of "bounded" without data.
         tolerance: largest |Δ| of any output, of "bounded"; relative: the same over the largest
             output. Where neither is given, nothing is promised of single outputs.
-        trained: the model was trained on afterwards.
     """
 
     level: str = "exact"
     input_range: tuple | None = None
     tolerance: float | None = None
     relative: float | None = None
-    trained: bool = False
 
     @property
     def bounds(self) -> bool:
         """Whether anything is promised of single outputs."""
         given = self.tolerance is not None or self.relative is not None
-        return not self.trained and (self.level != "bounded" or given)
+        return self.level != "bounded" or given
 
     @property
     def proved(self) -> bool:
@@ -132,9 +130,8 @@ class Certificate:
         claim: what is claimed.
         verdict: of the check of the weights, where the claim is one that they can prove.
         maps: what that check was told, for others to repeat it.
-        facts: what planners and data have to say, for reports; nothing rests on them. After
-            polishing, or where a size or an accuracy was asked for, which bound no output, `kept`
-            and `measured` say what stayed.
+        facts: what planners and data have to say, for reports; nothing rests on them. Where a
+            size or an accuracy was asked for, which bound no output, `measured` says what stayed.
         seed: of the random inputs.
         plans: what was carried out, in order.
     """
@@ -472,7 +469,7 @@ def _evaluation(source, label, old, new, claim, share, classes):
     )
     bound, kind = share * reach, "share"
     if not claim.bounds:  # nothing is promised about single outputs
-        bound, kind = np.inf, "trained on" if claim.trained else "measured"
+        bound, kind = np.inf, "measured"
     elif claim.tolerance is not None:
         bound, kind = float(claim.tolerance), "tolerance"
     elif claim.relative is not None:

@@ -28,8 +28,7 @@ class Data(Domain):
 
 @dataclass(frozen=True)
 class Bounded(Domain):
-    """One of the targets of `guarantees.targets`, `per` and `curve` (see `bounded.bounded_plan`);
-    or `polish` with `keep_loss`, `keep_accuracy` and the amount of L2 `lam`."""
+    """One of the targets of `guarantees.targets`, `per` and `curve`, see `bounded.bounded_plan`."""
 
     tolerance: float | None = None
     relative_tolerance: float | None = None
@@ -41,11 +40,10 @@ class Bounded(Domain):
     parameters: float | None = None
     per: str | None = None
     curve: bool | None = None
-    polish: bool | None = None
-    lam: float | None = None
 
 
 BY_LEVEL = {"exact": Exact, "domain": Domain, "data": Data, "bounded": Bounded}
+GONE = {"polish": " To train on while the network shrinks, see `l2feat shrink`."}
 
 
 def options_of(guarantee, given) -> Exact:
@@ -66,6 +64,7 @@ def options_of(guarantee, given) -> Exact:
             continue
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = GONE.get(name, hint)
         takes = ", ".join(map(repr, known)) or "none"
         raise InputError(
             f"The guarantee {guarantee!r} has no option {name!r}.{hint} "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_l2feat.backend import require_keras
-from keras_l2feat.errors import CheckFailed, InputError, Interrupted
+from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.certificate import Claim, certify
 from keras_l2feat.pruning.channels.read import functional, read
@@ -80,9 +80,7 @@ def prune(
         **options: of the level: `input_range` (domain); for bounded one of `tolerance`,
             `relative_tolerance`, `agree="99.9%"`, `keep_accuracy="0.2%"`, `keep_loss="1%"`,
             `units=0.5`, `flops=0.5`, `parameters=0.5` (the share that may stay), and `per="flops"`
-            (what a removal is weighed against), `curve=True` (see `bounded.bounded_plan`); or
-            `polish=True` with `keep_loss="0.1%"`, `keep_accuracy=True`, `lam` (see
-            `polish.polish`), with data: outputs then change.
+            (what a removal is weighed against), `curve=True` (see `bounded.bounded_plan`).
 
     Returns: `(pruned, certificate)`. If nothing is redundant, `pruned` is `model` itself.
 
@@ -90,8 +88,6 @@ def prune(
         InputError: an argument, or a model that cannot be read.
         CheckFailed: the result deviates by more than the guarantee allows; `error.certificate` says
             by how much.
-        Interrupted: by Ctrl-C while polishing; its `best` is what would be returned, with the
-            rounds so far.
 
     Example:
     >>> from keras_l2feat.models import mlp
@@ -120,7 +116,6 @@ def prune(
         options.get("input_range"),
         options.get("tolerance"),
         options.get("relative_tolerance"),
-        bool(options.get("polish")),
     )
     for _ in range(TRIALS):
         steps, current, scale = _pruned(
@@ -149,8 +144,6 @@ def prune(
         error = CheckFailed(report.reason)
         error.certificate = report
         raise error
-    if report.facts.get("interrupted"):
-        raise Interrupted(best=(pruned, report))
     return pruned, report
 
 
@@ -182,10 +175,6 @@ def _pruned(graph, planners, options, *, balance, data, test, named, seed, quiet
             steps.append((current, plan))
         if plan:
             current = read(rewrite(current, plan))
-    if options.get("polish"):
-        current, rounds, facts = _polished(current, data, quiet=quiet, **options)
-        steps += rounds
-        steps.append((current, Plan("bounded", facts=facts)))
     scale = None
     if balance and any(plan.removed for _, plan in steps):
         scale = balance_units(current)
@@ -244,8 +233,6 @@ def _planners(plans, guarantee, options):
         for level in levels[: levels.index(guarantee)]
         if level == "exact" or _asked(level, options)
     ]
-    if options.get("polish") and options.get("tolerance") is None:
-        wanted, guarantee = wanted[:-1], wanted[-1]
     before = [_planner(level) for level in wanted]
     if guarantee == "data":
         before = [within_norm(planner) for planner in before]
@@ -260,19 +247,6 @@ def _planner(level):
 def _asked(level, options):
     """Whether a level before the wanted one has what it needs."""
     return level == "domain" and options.get("input_range") is not None
-
-
-def _polished(graph, data, *, keep_loss=None, keep_accuracy=False, lam=None, quiet=True, **_):
-    from keras_l2feat.pruning.guarantees.polish import kept, polish
-
-    targets = {"keep_loss": keep_loss, "keep_accuracy": keep_accuracy}
-    facts = {}
-    try:
-        polished, rounds, records = polish(graph, data, lam=lam, quiet=quiet, **targets)
-    except Interrupted as stop:
-        polished, rounds, records = stop.best
-        facts["interrupted"] = True
-    return polished, rounds, {**facts, "polish": records, "kept": kept(records, data, **targets)}
 
 
 def _loaded(data, model):

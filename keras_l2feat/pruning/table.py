@@ -4,7 +4,6 @@ import math
 import textwrap
 
 from keras_l2feat.pruning.certificate import Certificate
-from keras_l2feat.pruning.guarantees.polish import kept_in_words
 from keras_l2feat.text import WIDTH, columns, printable
 
 __all__ = ["table"]
@@ -58,16 +57,11 @@ def table(certificate: Certificate) -> str:
         for e in certificate.evaluations
         if e.source == "data"
     ]
-    lines += _polish(certificate.facts.get("polish", ()))
     lines += _measured(certificate.facts.get("measured", {}))
     lines.append("")
     if not lost:
         lines.append(_nothing(certificate))
-    if "kept" in certificate.facts:
-        lines.append(
-            f"Trained on, no output is bounded: {kept_in_words(certificate.facts['kept'])[1]}."
-        )
-    elif "target" in certificate.facts and "tolerance" not in certificate.facts:
+    if "target" in certificate.facts and "tolerance" not in certificate.facts:
         ((name, value),) = certificate.facts["target"].items()
         lines.append(f"Asked for: {name} {value:g}. No output is bounded; measured as above.")
     else:
@@ -77,19 +71,6 @@ def table(certificate: Certificate) -> str:
         verdict = "verified" if certificate.verified else "NOT verified"
         lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
     return "\n".join(lines)
-
-
-def _polish(records):
-    """Loss and accuracy at each width that was tried."""
-    rows = [("units after polishing", "loss", "accuracy", "on test points", "")]
-    for record in records:
-        shares = [
-            "" if record[k] is None else f"{record[k]:.2%}" for k in ("accuracy", "test_accuracy")
-        ]
-        verdict = "" if record["kept"] else "taken back"
-        widths = ", ".join(str(count) for count in record["units"].values())
-        rows.append((widths, f"{record['loss']:.6g}", shares[0], shares[1], verdict))
-    return ["", *columns(rows)] if records else []
 
 
 def _measured(parts):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_l2feat.pruning.guarantees.polish import kept_in_words
 from keras_l2feat.pruning.plan import Plan, removed_units
 from keras_l2feat.report import directions
 from keras_l2feat.report.drawing import histogram, line, rays, stacked_bar
@@ -136,12 +135,7 @@ def _summary(result):
     bound = f", bound {_number(bound)}" if isinstance(bound, (int, float)) else ""
     colour, verdict = ("", "verified") if verified else (" bad", "not verified")
     promise = f"guarantee <b>{escape(str(result.get('guarantee', '–')))}</b>; {deviation}{bound}"
-    kept = (result.get("facts") or {}).get("kept")
-    if kept:  # trained on: no output is bounded, so nothing is green
-        fine, words = kept_in_words(kept)
-        colour, verdict = (" kept", "loss kept") if fine else (" fell", "accuracy fell")
-        promise = f"trained on, no output is bounded: {escape(words)}; {deviation}"
-    elif verified and units[0] == units[1]:  # true, but no success
+    if verified and units[0] == units[1]:  # true, but no success
         colour, verdict = " fell", "nothing can go"
     hints = "".join(
         f"<pre>{escape(line.strip())}</pre>" if line.startswith(" ") else f"<p>{escape(line)}</p>"
@@ -310,11 +304,7 @@ def _certificate(result):
     skip = {"layers", "barriers", "removals", "evaluations", "facts"}
     rows = {k: v for k, v in result.items() if k not in skip and not k.startswith(tuple(CARDS))}
     facts = dict(result.get("facts") or {})
-    polish = facts.pop("polish", None)
-    facts.pop("kept", None)
     facts.pop("curve", None)
-    if polish:
-        rows.pop("verified", None)
     rows.update(facts)
     lines = "".join(
         f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(_fact(value))}</td></tr>"
@@ -331,17 +321,11 @@ def _certificate(result):
         "kind of bound",
         "predictions changed",
     )
-    page += grid(
+    return page + grid(
         "Comparisons, in float64",
         names,
         [[e.get(k) for k in keys] for e in result.get("evaluations", ())],
     )
-    names = ("units", "loss", "accuracy", "on test points", "kept")
-    keys = ("loss", "accuracy", "test_accuracy", "kept")
-    found = [
-        [", ".join(map(str, r["units"].values())), *(r[k] for k in keys)] for r in polish or ()
-    ]
-    return page + grid("Polishing", names, found)
 
 
 def grid(title: str, names: Sequence[str], rows: Sequence[Sequence]) -> str:

@@ -3,7 +3,7 @@ rewritten."""
 
 import numpy as np
 
-from keras_l2feat.pruning.guarantees.bounded import plan_of
+from keras_l2feat.pruning.guarantees.search import plan_of
 from keras_l2feat.pruning.guarantees.targets import harm
 from keras_l2feat.pruning.measure import latencies
 from keras_l2feat.pruning.plan import Plan, Removal

@@ -227,7 +227,7 @@ def test_a_plan_does_not_decide_its_own_verification():
     x = np.random.default_rng(0).standard_normal((3, 4)).astype("float32")
     _, honest = prune(model, "data", x)
     assert len(honest.plans[-1].removed) > 0
-    for facts in ({}, {"tolerance": 1e30}, {"polish": []}, {"only": "data"}, {"low": 0, "high": 0}):
+    for facts in ({}, {"tolerance": 1e30}, {"only": "data"}, {"low": 0, "high": 0}):
         for plan in honest.plans:
             plan.facts = facts
         with pytest.raises(CheckFailed, match="not shown to be equal"):

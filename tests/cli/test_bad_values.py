@@ -17,6 +17,7 @@ TRAIN = ("train", "--widths", "3", "--iterations", "3", "-o", "new.keras")
 PRUNE = ("prune", "wide.keras", "--no-latency", "-o", "new.keras")
 DOMAIN = (*PRUNE, "--guarantee", "domain", "--input-range")
 BOUNDED = (*PRUNE, "--guarantee", "bounded")
+SHRINK = ("shrink", "wide.keras", "--data", "good.npz", "-o", "new.keras")
 PLATEAU = ("plateau", "good.npz", "--iterations", "3", "--widths", "1,2", "-o", "new")
 CASES = [
     *((*TRAIN, f"{name}.npz") for name in ("huge", "no_y", "label", "label_u64", "negative")),
@@ -53,8 +54,12 @@ CASES = [
     (*PRUNE, "--export", "onnx", "--dry-run"),
     BOUNDED,
     *((*BOUNDED, "--tolerance", text) for text in ("nan", "-1", "0", "x")),
-    (*BOUNDED, "--data", "good.npz", "--polish", "--keep-loss", "x"),
-    (*BOUNDED, "--data", "good.npz", "--polish", "--lam", "nan"),
+    (*BOUNDED, "--data", "good.npz", "--keep-loss", "x"),
+    (*BOUNDED, "--polish"),
+    *(
+        (*SHRINK, *o)
+        for o in ((), ("--loss", "x"), ("--units", "0"), ("--units", "1", "--rate", "nan"))
+    ),
     *(("prune", f"{name}.keras", "-o", "new.keras") for name in ("text", "dir", "hello", "none")),
     *(("inspect", name) for name in ("", "zoo:", "zoo:../x", LONG, "none.keras", "hello.keras")),
     ("inspect", "wide.keras", "--json", "/dev/full"),

@@ -1,7 +1,6 @@
 """`l2feat prune` at every guarantee: what it writes, says and refuses."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -68,36 +67,6 @@ def test_each_guarantee_writes_a_smaller_verified_model(capsys, folder, tmp_path
     assert page.read_text().count("<h2>") == 4 + (reason == "taken over")  # and all sizes
 
 
-@pytest.mark.slow
-def test_polishing_reports_every_width(capsys, folder, tmp_path):
-    out = tmp_path / "small.keras"
-    options = (
-        "--guarantee",
-        "bounded",
-        "--data",
-        folder / "points.npz",
-        "--polish",
-        "--keep-loss",
-        "50%",
-        "-o",
-        out,
-        "--report",
-        tmp_path / "page.html",
-    )
-    result = run(capsys, folder, *options)
-    records = result["facts"]["polish"]
-    assert records[0]["units"]["hidden_1"] == 60
-    assert result["layers"][0]["units_after"] < 60
-    assert result["bound"] is None
-    assert result["verified"] is False  # no output is bounded
-    assert result["facts"]["kept"]["loss"][1] <= 1.5 * result["facts"]["kept"]["loss"][0]
-    assert out.exists()
-    page = (tmp_path / "page.html").read_text()
-    body = page[page.index("<body") :].partition("<pre>")[0]
-    assert "verified" not in body
-    assert re.search(r'class="badge (kept|fell)">(loss kept|accuracy fell)<', body)
-
-
 def test_a_size_is_reached_and_the_tradeoff_written(capsys, folder, tmp_path):
     points = folder / "points.npz"
     options = ("--guarantee", "bounded", "--data", points, "--test-data", points, "--units", "50%")
@@ -124,12 +93,11 @@ def test_a_size_is_reached_and_the_tradeoff_written(capsys, folder, tmp_path):
         (("--guarantee", "bounded", "--tolerance", "-1"), "-1.0 is not in the range x>0"),
         (("--tolerance", "0.1"), "belongs to"),
         (("--keep-loss", "1%"), "'--keep-loss' belongs to"),
-        (("--lam", "1"), "needs '--polish'"),
+        (("--polish",), "see l2feat shrink"),
         (("--guarantee", "bounded", "--units", "0.5"), "needs data"),
         (("--guarantee", "bounded", "--units", "5%", "--agree", "1"), "One target"),
         (("--guarantee", "bounded", "--units", "0.5", "--curve", "a.gif"), ".csv or .png"),
         (("--curve", "a.csv"), "'--curve' belongs to"),
-        (("--guarantee", "bounded", "--polish"), "--data"),
         (("--guarantee", "domain", "--input-range", "1,0"), "lower bound first"),
         (("--guarantee", "domain", "--input-range", "nan,1"), "lower bound first"),
     ],

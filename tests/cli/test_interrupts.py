@@ -105,21 +105,6 @@ def test_train_keeps_the_best_so_far_and_says_that_it_was_interrupted(tmp_path, 
     assert json.loads((tmp_path / "m.json").read_text())["reason"] == "interrupted"
 
 
-def test_polishing_keeps_the_rounds_so_far(tmp_path):
-    command = Command(
-        *("prune", "zoo:mnist-1k-wide", "--data", "mnist-1k", "--guarantee", "bounded"),
-        *("--polish", "--keep-loss", "50%", "-o", "m.keras", "--json", "m.json", "--no-latency"),
-        cwd=tmp_path,
-    ).wait_for(r" [1-9]round", seconds=200)
-    assert command.end(signal.SIGINT) == 130
-    assert re.search(
-        r"Polishing ended after \d rounds? that held, which m.keras holds", command.said
-    )
-    assert "Traceback" not in command.said
-    load_model(tmp_path / "m.keras")
-    assert json.loads((tmp_path / "m.json").read_text())["facts"]["interrupted"]
-
-
 def test_a_trial_that_was_cut_short_is_never_taken_for_finished(tmp_path):
     def table():
         return pd.read_csv(tmp_path / "out/curve.csv").drop(columns="seconds")

@@ -10,14 +10,13 @@ import numpy as np
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.guarantees.on_data import data_sha256
-from keras_l2feat.pruning.guarantees.search import Search, plan_of
+from keras_l2feat.pruning.guarantees.search import Search
 from keras_l2feat.pruning.guarantees.targets import Target, measured
 from keras_l2feat.pruning.guarantees.within_box import box_plan
-from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.sizes import SIZES
 
-__all__ = ["bounded_plan", "cheapest_plan", "plan_of"]
+__all__ = ["bounded_plan"]
 
 
 def bounded_plan(
@@ -86,21 +85,6 @@ def bounded_plan(
     if curve:
         plan.facts["curve"] = search.curve()
     return plan
-
-
-def cheapest_plan(graph, inputs, share) -> Plan:
-    """The cheapest removals as measured on data, a share of all units that can go, and at least
-    one.
-
-    Args:
-        graph: the model's `Graph`; inputs: data, one array per model input; share: in (0, 1].
-
-    Returns: a `Plan` with guarantee "bounded", empty if nothing can go.
-    """
-    search = Search(graph, inputs, None, Target("units", 0.0), None, True)
-    if not search.steps:
-        return Plan("bounded")
-    return search.settle(search.counts(max(1, int(share * len(search.steps)))), False)[0]
 
 
 def _labels(data, inputs):

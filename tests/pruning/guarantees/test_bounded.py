@@ -242,6 +242,7 @@ def test_targets_that_make_no_sense_are_refused():
         ({"keep_loss": "1%"}, points.x_train, "needs data with labels"),
         ({"keep_accuracy": "1%"}, regression, "needs a model with one output of classes"),
         ({"units": 0.5, "per": "watts"}, points, "'per' must be one of"),
+        ({"polish": True}, points, "no option 'polish'. .* see `l2feat shrink`"),
         ({"units": 0.5}, None, "needs data"),
         ({"units": 0.5, "gaussian": True}, points, "one of the two"),
     ):
