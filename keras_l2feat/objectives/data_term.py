@@ -95,8 +95,8 @@ def _named(model, end, data, cost):
     if isinstance(data, Dataset):
         if not data.fits(width) and not (data.classes == 2 and width == 1 and end == "sigmoid"):
             raise InputError(
-                f"Data set {data.name!r} has {data.outputs} outputs; model {model.name!r} "
-                f"has {width}."
+                f"Data set {data.name!r} has {data.x_train.shape[1]} inputs and {data.outputs} "
+                f"outputs; model {model.name!r} has {width} outputs."
             )
     if cost != "crossentropy":
         return DataTerm(cost, cost if end == "linear" else None)
