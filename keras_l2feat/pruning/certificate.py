@@ -394,7 +394,10 @@ def _answers(model, sets):
 
 def _share(graph, claim):
     """What part of the largest output two models may differ by."""
-    unit = max((roundoff(graph.dtype(layer)) for layer, *_ in graph.slots), default=0.0)
+    layers = {layer for layer, *_ in graph.slots}
+    dtypes = {graph.dtype(layer) for layer in layers}  # of weights; those of sums may be coarser
+    dtypes |= {str(graph.layers[layer].compute_dtype) for layer in layers}
+    unit = max(map(roundoff, dtypes), default=0.0)
     return max(SHARE, 64 * unit) if claim.proved else max(SHARE_OF_DATA, 64 * unit, DEVIATION)
 
 

@@ -191,3 +191,17 @@ def test_raw_pixels_in_half_precision(dtype):
     options = {"first": [layers.Rescaling(1 / 255, dtype=dtype)], "dtype": dtype}
     graph, *_ = pairs(sizes=(1.0, 1.0), **options)
     assert merged_units(graph.model) == UNITS - 1
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_weights_are_compared_as_stored_and_outputs_as_summed(policy):
+    """In mixed precision, what is proved of float32 weights is witnessed by sums in half of it."""
+    random = np.random.default_rng(0)
+    parts = [layers.Dense(n, a, dtype=policy) for n, a in ((64, "relu"), (64, "relu"), (10, None))]
+    model = keras.Sequential([keras.Input((20,)), *parts])
+    weights = [random.normal(size=w.shape) / 8 for w in model.get_weights()]
+    weights[0][:, 32:], weights[1][32:] = 2 * weights[0][:, :32], 2 * weights[1][:32]
+    model.set_weights(weights)
+    small, certificate = prune(model, data=10 * random.normal(size=(200, 20)).astype("float32"))
+    assert certificate.verified
+    assert [layer.units for layer in small.layers] == [32, 64, 10]
