@@ -156,6 +156,14 @@ def _gone(context, option, value):
     metavar="FILE.json",
     help="Carry out a plan instead of looking for one.",
 )
+@click.option(
+    "--filter",
+    "--filters",
+    "filters",
+    multiple=True,
+    metavar="REGEX",
+    help="Take units only from layers whose name matches; may be given several times.",
+)
 @click.option("--no-balance", is_flag=True, help="Leave the scale of the remaining units as it is.")
 @click.option(
     "--report",
@@ -197,6 +205,7 @@ def command(
     certificate_path,
     plan_path,
     apply_plan,
+    filters,
     no_balance,
     report_path,
     rays_path,
@@ -246,6 +255,7 @@ def command(
         guarantee,
         data,
         plans=plans,
+        filters=filters or None,
         balance=not no_balance,
         seed=seed,
         quiet=quiet,

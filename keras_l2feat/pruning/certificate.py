@@ -38,7 +38,7 @@ FORMAT = "keras-l2feat certificate 1"
 COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
 FEW = 1
 BUDGET = 2 * 10**9
-NAMED = 8  # ill-conditioned units that a summary names
+NAMED = 8  # units or layers that a line names
 # A witness disagrees if the two models' outputs differ by more than this part of the largest one:
 # in float32, with layers between that amplify roundings. `SHARE_OF_DATA` is for float64.
 SHARE, SHARE_OF_DATA = 1e-3, 1e-5
@@ -121,8 +121,8 @@ class Certificate:
 
     Attributes:
         guarantee: level.
-        layers: list of `{"name", "units_before", "units_after", "removed": {reason: count}}`, in
-            order.
+        layers: list of `{"name", "units_before", "units_after", "removed": {reason: count},
+            "kept": why the others stay}`, in order.
         removals: list of `{"layer", "unit", "reason", "into", "constant"}`, one a unit.
         barriers: layer → why nothing next to it was touched.
         evaluations: list of `Evaluation`.

@@ -15,6 +15,7 @@ from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.certificate import Claim, certify
 from keras_l2feat.pruning.channels.read import functional, read
 from keras_l2feat.pruning.evaluate import random_inputs
+from keras_l2feat.pruning.filters import Filters, hold, kept, matching
 from keras_l2feat.pruning.guarantees.on_data import data_sha256, within_norm
 from keras_l2feat.pruning.measure import costs
 from keras_l2feat.pruning.options import options_of
@@ -45,6 +46,7 @@ def prune(
     data: Any = None,
     *,
     plans: Sequence[Plan] | None = None,
+    filters: Filters = None,
     balance: bool = True,
     seed: int = 0,
     quiet: bool = True,
@@ -66,6 +68,9 @@ def prune(
             or a `tf.data.Dataset` of batches `x` or `(x, y)`; evaluated in the certificate, and
             what the level "data" keeps.
         plans: plans to carry out instead of finding them (`plan.load_plans`).
+        filters: which layers may lose units, as in Keras' `Model.quantize`: a regular expression
+            that is searched in a layer's name, a list of them, or a function of the layer; by
+            default all.
         balance: rescale units so that incoming and outgoing weights have equal norm, where the
             model allows it and something was removed.
         seed: of every draw.
@@ -103,6 +108,8 @@ def prune(
     asked = dataclasses.asdict(options_of(guarantee, options))
     options = {name: value for name, value in asked.items() if value is not None}
     graph = read(model, input_shape)
+    chosen, blamed = matching(graph, filters), set()
+    hold(graph, chosen)
     data, test = _loaded(data, graph.model), _loaded(test_data, graph.model)
     if gaussian:
         if data is not None:
@@ -110,7 +117,9 @@ def prune(
         data = random_inputs(graph, GAUSSIAN, seed)
     named = named_inputs(graph.model, data, guarantee)
     test = _held_out(graph.model, data, test)
-    settings = dict(balance=balance, data=data, test=test, named=named, seed=seed, quiet=quiet)
+    settings = dict(
+        chosen=chosen, balance=balance, data=data, test=test, named=named, seed=seed, quiet=quiet
+    )
     claim = Claim(
         guarantee,
         options.get("input_range"),
@@ -125,6 +134,7 @@ def prune(
         if not certificate:
             return pruned, None
         done = [plan for _, plan in steps]
+        why = kept(graph, chosen, blamed, claim.text, done[-1] if done else None)
         report = certify(
             graph,
             current,
@@ -132,14 +142,19 @@ def prune(
             maps=trace(steps, current, scale) if claim.proved else None,
             data=named,
             seed=seed,
-            layers=_layers(graph, current, steps),
+            layers=_layers(graph, current, steps, why),
             removals=_removals(done),
             costs=_costs(graph, current),
             facts=_facts(graph, model, pruned, data, named, claim, done),
             plans=done,
         )
-        if not report.reason or plans is not None or not _held(graph, report.verdict):
+        if not report.reason or plans is not None:
             break
+        fresh = _blamed(graph, report.verdict)
+        if not fresh:
+            break
+        graph.pinned[fresh] = True
+        blamed.update(fresh)
     if report.reason:
         error = CheckFailed(report.reason)
         error.certificate = report
@@ -147,15 +162,13 @@ def prune(
     return pruned, report
 
 
-def _held(graph, verdict):
-    """Keep the units that a check could do nothing with; whether there are any."""
+def _blamed(graph, verdict):
+    """The units that a check could do nothing with, and that may still go."""
     blamed = [] if verdict is None else [graph.unit(*name) for name in verdict.blamed]
-    fresh = [unit for unit in blamed if not graph.pinned[unit]]
-    graph.pinned[fresh] = True
-    return bool(fresh)
+    return [unit for unit in blamed if not graph.pinned[unit]]
 
 
-def _pruned(graph, planners, options, *, balance, data, test, named, seed, quiet):
+def _pruned(graph, planners, options, *, chosen, balance, data, test, named, seed, quiet):
     """What the planners lead to: `(graph, plan)` of each step, the last graph, and what its units
     were multiplied by in the end (`None`: by nothing)."""
     current, steps = graph, []
@@ -174,7 +187,7 @@ def _pruned(graph, planners, options, *, balance, data, test, named, seed, quiet
         if plan or plan.facts or plan.ill_conditioned:
             steps.append((current, plan))
         if plan:
-            current = read(rewrite(current, plan))
+            current = hold(read(rewrite(current, plan)), chosen)
     scale = None
     if balance and any(plan.removed for _, plan in steps):
         scale = balance_units(current)
@@ -310,7 +323,7 @@ def _reasons(steps):
     return reasons
 
 
-def _layers(before, after, steps):
+def _layers(before, after, steps, why):
     reasons = _reasons(steps)
     return [
         {
@@ -318,6 +331,7 @@ def _layers(before, after, steps):
             "units_before": len(units),
             "units_after": len(after.writers[name]),
             "removed": reasons.get(name, {}),
+            "kept": why[name],
         }
         for name, units in before.writers.items()
     ]

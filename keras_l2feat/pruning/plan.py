@@ -80,6 +80,7 @@ class Plan:
             JSON-able.
         ill_conditioned: `(layer, unit)` of units that are multiples of each other up to rounding,
             and stay: with the weights that read them, taking them for one would move the outputs.
+        reached: names of the layers that the guarantee looks at, `None` for all.
     """
 
     guarantee: str = "exact"
@@ -88,6 +89,7 @@ class Plan:
     facts: dict = field(default_factory=dict)
     ill_conditioned: list = field(default_factory=list)
     weights: dict = field(default_factory=dict)
+    reached: set | None = None
 
     def __bool__(self):
         return bool(self.removed or self.transfers or self.weights)

@@ -3,7 +3,7 @@
 import math
 import textwrap
 
-from keras_l2feat.pruning.certificate import Certificate
+from keras_l2feat.pruning.certificate import NAMED, Certificate
 from keras_l2feat.text import WIDTH, columns, printable
 
 __all__ = ["table"]
@@ -21,8 +21,7 @@ def table(certificate: Certificate) -> str:
         why = ", ".join(f"{count} {reason}" for reason, count in layer["removed"].items())
         rows.append((layer["name"], str(layer["units_before"]), str(layer["units_after"]), why))
     lines = columns(rows) if lost else []
-    if unchanged := len(layers) - len(lost):
-        lines.append(f"{unchanged} layer{'s' * (unchanged > 1)} unchanged")
+    lines += _unchanged([layer for layer in layers if layer not in lost])
     lines.append("")
     costs = [("", "before", "after", "")]
     for key, label, form in (
@@ -71,6 +70,19 @@ def table(certificate: Certificate) -> str:
         verdict = "verified" if certificate.verified else "NOT verified"
         lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
     return "\n".join(lines)
+
+
+def _unchanged(layers):
+    """The layers that lost nothing, by the reason."""
+    reasons = {}
+    for layer in layers:
+        reasons.setdefault(layer["kept"], []).append(layer["name"])
+    lines = []
+    for reason, names in reasons.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        text = f"Unchanged: {', '.join(names[:NAMED])}{more} ({reason})."
+        lines += textwrap.wrap(printable(text), WIDTH, break_on_hyphens=False)
+    return lines
 
 
 def _measured(parts):

@@ -153,7 +153,7 @@ def _layers(result):
             f"{count} {reason}"
             for reason, count in sorted(layer.get("removed", {}).items())
             if count
-        )
+        ) or layer.get("kept", "")
         bar = stacked_bar(
             [
                 ("kept", after, f"{after} kept"),

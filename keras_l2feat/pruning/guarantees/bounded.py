@@ -67,6 +67,7 @@ def bounded_plan(
         raise bad_argument("per", f"one of {', '.join(SIZES)}", per)
     search = Search(graph, inputs, _labels(data, inputs), target, per, quiet)
     plan, parts = search.settle(search.most(), balanced)
+    plan.reached = {layer for site in search.engine.sites for layer, _ in site.names}
     plan.facts = {
         "target": {target.name: target.value},
         "measured": parts,

@@ -181,7 +181,7 @@ def data_plan(graph, *, inputs, seed=0, **_):
         if all(positions.shape[1] == 1 for _, positions in site.readers)
     ]
     reach = float(np.abs(outputs(model, inputs)).max(initial=0.0))
-    plan = Plan("data")
+    plan = Plan("data", reached={layer for site in found for layer, _ in site.names})
     plan.facts = {
         "only": "data",
         "points": len(inputs[0]),

@@ -70,6 +70,7 @@ def box_plan(graph, *, tolerance, input_range, quiet=True) -> Plan:
             fitting, failing = (middle, failing) if fits else (fitting, middle)
             progress.update()
     plan = _plan(found, steps[:fitting])
+    plan.reached = {layer for site in found for layer, _ in site.names}
     bound = judge(plan) if plan else 0.0
     low, high = input_range
     plan.facts = {
