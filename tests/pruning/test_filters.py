@@ -111,7 +111,10 @@ def test_what_stands_beside_a_barrier_names_it():
     assert found["before"] == "next to odd, which is not understood"
 
 
-@pytest.mark.parametrize("filters, said", [("x", "No layer is chosen"), ("(", "unterm"), (3, "int")])
+BAD = [("x", "No layer is chosen"), ("(", "unterm"), (3, "int")]
+
+
+@pytest.mark.parametrize("filters, said", BAD)
 def test_filters_that_cannot_be(filters, said):
     with pytest.raises(InputError, match=said):
         prune(planted(), filters=filters)
