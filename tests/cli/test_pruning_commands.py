@@ -84,6 +84,7 @@ def test_prune_writes_a_model_a_plan_and_json(folder, capsys):
         "units_before": 12,
         "units_after": 6,
         "removed": {"aligned": 6},
+        "kept": "not redundant for every input",
     }
     assert result["parameters_before"] == 223
     assert result["parameters_after"] == 83
