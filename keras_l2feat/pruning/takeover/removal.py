@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import blas, lapack
 
-__all__ = ["Problem", "fitted", "removal_order"]
+__all__ = ["Problem", "fitted", "mirrored", "removal_order"]
 
 BATCH = 32
 
@@ -51,44 +52,48 @@ class _State:
         self.inverse = _inverse(gram)
         self.kernel = problem.kernel * scale[:, None]
         self.columns = problem.columns
+        self.others = np.setdiff1d(np.arange(len(gram)), self.columns)
         self.weight = problem.weight
 
     def costs(self):
         """What each unit that is left costs, (n,)."""
-        block, kernel = self._blocks(self.columns)
+        block = self.inverse[self.columns[:, :, None], self.columns[:, None, :]]
+        kernel = self.kernel[self.columns]
         if block.shape[1] == 1:
             found = (kernel[:, 0] ** 2).sum(axis=1) / block[:, 0, 0]
         else:
-            found = (kernel * np.linalg.solve(block, kernel)).sum(axis=(1, 2))
+            found = np.trace(np.linalg.solve(block, kernel @ kernel.mT), axis1=1, axis2=2)
         return self.weight * found
-
-    def _blocks(self, columns):
-        return self.inverse[columns[:, :, None], columns[:, None, :]], self.kernel[columns]
 
     def part(self, units):
         """The same for some units alone."""
         few = object.__new__(_State)
-        columns = self.columns[units]
-        flat = columns.reshape(-1)
-        few.inverse, few.kernel = self.inverse[np.ix_(flat, flat)], self.kernel[flat]
-        few.columns = np.arange(len(flat)).reshape(columns.shape)
-        few.weight = self.weight
+        few.inverse, few.kernel, few.weight = self.inverse, self.kernel, self.weight
+        few.columns, few.others = self.columns[units], self.others[:0]
+        few._pack()
         return few
 
+    def _pack(self):
+        """Hold no more than the columns that are left."""
+        left = np.concatenate([self.columns.reshape(-1), self.others])
+        self.inverse, self.kernel = self.inverse[np.ix_(left, left)], self.kernel[left]
+        size = self.columns.size
+        self.columns = np.arange(size).reshape(self.columns.shape)
+        self.others = np.arange(size, len(left))
+
     def without(self, units):
-        """Take units away."""
+        """Take units away, in place: their rows and columns, of which rounding is left, go once
+        they are a quarter."""
         gone = self.columns[units].reshape(-1)
-        kept = np.setdiff1d(np.arange(len(self.inverse)), gone)
-        across = self.inverse[np.ix_(kept, gone)]
-        both = np.column_stack([across.T, self.kernel[gone]])
-        solved = np.linalg.solve(self.inverse[np.ix_(gone, gone)], both)
-        inverse = self.inverse[np.ix_(kept, kept)]
-        inverse -= across @ solved[:, : len(kept)]
-        self.inverse = inverse
-        self.kernel = self.kernel[kept] - across @ solved[:, len(kept) :]
-        place = np.full(len(kept) + len(gone), -1)
-        place[kept] = np.arange(len(kept))
-        self.columns = place[np.delete(self.columns, units, axis=0)]
+        rows = self.inverse[gone]
+        solved = np.linalg.solve(rows[:, gone], np.column_stack([rows, self.kernel[gone]]))
+        own, taken = np.ascontiguousarray(solved[:, : len(self.inverse)]), solved[:, len(rows.T) :]
+        less = blas.dgemm(-1.0, own.T, rows.T, 1.0, self.inverse.T, trans_b=1, overwrite_c=1)
+        self.inverse = less.T
+        self.kernel -= rows.T @ taken
+        self.columns = np.delete(self.columns, units, axis=0)
+        if 4 * (self.columns.size + len(self.others)) < 3 * len(self.inverse):
+            self._pack()
 
 
 def removal_order(problems):
@@ -148,13 +153,21 @@ def fitted(gram, cross, kernel, ridge):
 
 
 def _inverse(gram):
-    """By Cholesky, which keeps it symmetric and positive: of units that depend on each other, the
-    inverse of an LU decomposition leaves nothing right where the ridge is small."""
-    try:
-        factor = linalg.cho_factor(gram, lower=True, check_finite=False)
-    except linalg.LinAlgError:  # rounded to indefinite
+    """By Cholesky, which keeps it symmetric and positive: of units that depend on each
+    other, the inverse of an LU decomposition leaves nothing right where the ridge is small."""
+    factor, failed = lapack.dpotrf(gram.T, lower=1)
+    if not failed:
+        inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    if failed:  # rounded to indefinite
         return linalg.inv(gram, check_finite=False)
-    return linalg.cho_solve(factor, np.eye(len(gram)), overwrite_b=True, check_finite=False)
+    return mirrored(inverse.T)
+
+
+def mirrored(matrix):
+    """A symmetric matrix of which only the upper triangle is right, completed in place."""
+    for row in range(len(matrix)):
+        matrix[row + 1 :, row] = matrix[row, row + 1 :]
+    return matrix
 
 
 def _scale(gram):

@@ -11,7 +11,7 @@ could not be told from what they explain wholly. In float64 that part is 1e-8.
 import numpy as np
 from scipy.linalg import blas
 
-from keras_l2feat.pruning.takeover.removal import fitted
+from keras_l2feat.pruning.takeover.removal import fitted, mirrored
 
 __all__ = ["Sums", "best_ridge"]
 
@@ -49,9 +49,7 @@ class Sums:
     def total(self):
         """XᵀX, both triangles."""
         self._settle()
-        for row in range(len(self.upper)):
-            self.upper[row + 1 :, row] = self.upper[row, row + 1 :]
-        return self.upper
+        return mirrored(self.upper)
 
     @property
     def cross(self):
