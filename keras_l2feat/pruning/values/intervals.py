@@ -49,8 +49,8 @@ NONDECREASING = frozenset(  # Keras' names; gelu, silu and the like are not
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Bounds `low <= value <= high` of a tensor, (channels,) float64; inputs also by place,
-    (places, channels)."""
+    """Bounds `low <= value <= high` of a tensor, (channels,) float64; of inputs, and of what is
+    done to each of their entries alone, also by place, (places, channels)."""
 
     low: np.ndarray
     high: np.ndarray
@@ -134,14 +134,19 @@ class Intervals(Semantics):
 
     def affine(self, op, x):
         scale, shift, _ = op.coefficients()
-        ends = [_times(x.low, scale) + shift, _times(x.high, scale) + shift]
-        return Box(np.minimum(*ends), np.maximum(*ends))
+
+        def ends(bounds):
+            found = [_times(bound, scale) + shift for bound in bounds]
+            return np.minimum(*found), np.maximum(*found)
+
+        return Box(*ends((x.low, x.high)), None if x.places is None else ends(x.places))
 
     def map(self, op, *inputs):
         return _map(self.graph, op, inputs)
 
     def passed(self, op, x):
-        return x if op.constants else _with_zero(x)
+        x = x if op.constants else _with_zero(x)
+        return x if op.tag is None else Box(x.low, x.high)  # others have other places
 
     def normalize(self, op, x):
         return _unknown(op)

@@ -110,6 +110,25 @@ def test_no_input_leaves_the_bounds(name):
         assert (y <= box.high + slack).all()
 
 
+@pytest.mark.parametrize("between", [(), ("scaled",), ("pooled",), ("scaled", "pooled")])
+def test_bounds_by_place_are_of_the_places_that_are_there(between):
+    """Rows of an image that never vary: each place keeps its bounds until pooling makes others."""
+    parts = {"scaled": layers.Rescaling(-2.0, 1.0), "pooled": layers.AveragePooling2D(2)}
+    chosen = [parts[name] for name in between]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *chosen, layers.Flatten(), layers.Dense(3)])
+    low, high = np.zeros((4, 4, 1)), np.zeros((4, 4, 1))
+    high[2:] = 1.0
+    graph = read(model)
+    found = interval.boxes(graph, interval.box_of_inputs(graph, low, high))
+    y = model.predict(corners(np.random.default_rng(0), 300, low, high), verbose=0)
+    box = found[graph.outputs[0].number]
+    assert (y >= box.low - 1e-5).all()
+    assert (y <= box.high + 1e-5).all()
+    if "pooled" not in between:
+        flat = found[graph.ops[-2].out.number]
+        assert np.array_equal(flat.low == flat.high, np.arange(16) < 8)
+
+
 def test_a_single_point_is_bounded_by_its_value():
     model = residual_dense()
     randomize(model, np.random.default_rng(1))
