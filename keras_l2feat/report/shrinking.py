@@ -14,6 +14,7 @@ COLUMNS = {  # title → key in a record
     "units": "units",
     "parameters": "parameters",
     "FLOPs": "flops",
+    "inputs read": "inputs",
     "loss": "loss",
     "accuracy": "accuracy",
     "loss before training": "cut_loss",
@@ -35,7 +36,9 @@ def shrinking_page(result: dict, *, title: str | None = None) -> str:
     first, last = result["curve"][0], _last(result["curve"])
     wanted = "; ".join(f"{name} {value:g}" for name, value in result["target"].items())
     numbers = [(n, first[n], last[n]) for n in ("units", "parameters", "flops")]
-    numbers += [(n, first[n], last[n]) for n in ("loss", "accuracy") if last[n] is not None]
+    for key, shown in (("inputs", "inputs read"), ("loss", "loss"), ("accuracy", "accuracy")):
+        if last[key] is not None:
+            numbers.append((shown, first[key], last[key]))
     taken = f"{result['training_seconds']:.1f} s of training"
     if result.get("original_seconds"):
         taken += f"; as many epochs of the original take {result['original_seconds']:.1f} s"

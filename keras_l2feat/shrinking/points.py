@@ -150,12 +150,17 @@ class Points:
                 chosen = np.linspace(0, total - 1, count).astype(int)
             return _in_order(model, _taken(x, chosen))
         parts, seen = [], 0
-        for batch in self.batches:
-            parts.append([np.asarray(part) for part in _in_order(model, batch[0])])
-            seen += len(parts[-1][0])
+        for given in self.every(model):
+            parts.append(given)
+            seen += len(given[0])
             if seen >= count:
                 break
         return [np.concatenate(arrays)[:count] for arrays in zip(*parts)]
+
+    def every(self, model):
+        """The inputs of all batches, lists of one array a model input."""
+        for batch in self.batches:
+            yield [np.asarray(part) for part in _in_order(model, batch[0])]
 
     def whole(self) -> tuple:
         """All training points `(x, y)`, one array each, for full batches.

@@ -20,10 +20,11 @@ class Shrinkage:
     Attributes:
         target: name → value of what was asked for.
         curve: records, the original first: "round", "epochs" (of the round), "share" (of the size
-            asked for that is left), "units", "flops", "parameters", "loss" and "accuracy" (on
-            points held out; `None` where there are none, or no classes), "cut_loss" and
-            "cut_accuracy" (the same before training on), "seconds" (of training), "cut_seconds",
-            "kept" (whether the target holds), "widths".
+            asked for that is left), "units", "flops", "parameters", "inputs" (how many entries of
+            the inputs are read, `None` where that is not known), "loss" and "accuracy" (on points
+            held out; `None` where there are none, or no classes), "cut_loss" and "cut_accuracy"
+            (the same before training on), "seconds" (of training), "cut_seconds", "kept" (whether
+            the target holds), "widths".
         held_out: number of points that were only measured on.
         seconds: of everything; training_seconds: of training alone.
         original_seconds: what as many epochs of the original would take, estimated from some steps

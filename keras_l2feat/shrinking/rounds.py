@@ -11,6 +11,7 @@ from keras_l2feat.errors import CheckFailed, InputError, Interrupted, bad_argume
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.shrinking.cut import POINTS, Cut, composed, least, recalibrate
+from keras_l2feat.shrinking.inputs import Inputs
 from keras_l2feat.shrinking.record import Shrinkage, measured, sizes, step_seconds
 from keras_l2feat.shrinking.state import State, carry, seeded
 from keras_l2feat.shrinking.training import kind_of, minimized, taught, trained
@@ -49,6 +50,7 @@ class Rounds:
         self.goal, self.options = goal, options
         self.whole = sizes(graph)
         self._check_size()
+        self.inputs = Inputs(graph, points.every(graph.model))
         start = self._original()
         if getattr(given, "compiled", False) and given.optimizer is not None:
             carry(graph, self._all(graph), given, start)
@@ -155,6 +157,7 @@ class Rounds:
 
         self._train(model, epochs, done["epochs"], before, after)
         record.update(epochs=epochs, seconds=time.perf_counter() - began)
+        self.inputs.hand_over(read(model))
         record.update(measured(model, self.points.held, self.kind))
         record["kept"] = bool(self.goal.reached(self.curve[0], record))
         shown.set_postfix(units=record["units"], loss=record["loss"])
@@ -202,6 +205,7 @@ class Rounds:
         else:
             units = cut.to_size(goal.size, share * self.whole[goal.size])
         smaller = cut.rewritten(units)
+        self.inputs.hand_over(read(smaller))
         self.settings.compile(smaller)
         carry(graph, units, larger, smaller)
         seeded(smaller, [self.options.seed, len(self.curve)])
@@ -218,6 +222,7 @@ class Rounds:
             "epochs": 0,
             "share": found[self.goal.size] / self.whole[self.goal.size],
             **found,
+            "inputs": self.inputs.read(graph),
             **measured(model, self.points.held, self.kind),
             "cut_loss": None,
             "cut_accuracy": None,

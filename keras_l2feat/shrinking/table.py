@@ -5,7 +5,7 @@ from keras_l2feat.text import columns
 __all__ = ["rows", "table"]
 
 NUMBERS = (
-    *("round", "epochs", "share", "units", "flops", "parameters"),
+    *("round", "epochs", "share", "units", "flops", "parameters", "inputs"),
     *("loss", "accuracy", "cut_loss", "cut_accuracy", "seconds", "cut_seconds", "kept"),
 )
 
@@ -37,6 +37,9 @@ def table(done) -> str:
             )
         )
     lines = columns(shown, left={7})
+    first, last = (done.curve[n]["inputs"] for n in (0, -1))
+    if last is not None and last < first:
+        lines.append(f"Of {first} inputs {last} are read: the others never vary in the data.")
     points = f"{done.held_out} points" if done.held_out else "points"
     if done.curve[0]["loss"] is not None:
         lines.append(f"Loss and accuracy are on {points} held out.")
