@@ -16,7 +16,7 @@ from keras_l2feat.pruning.channels.copies import (
     set_weights,
     unbuilt,
 )
-from keras_l2feat.pruning.channels.symbolic import LEVELS, agree, call, is_own, place
+from keras_l2feat.pruning.channels.symbolic import LEVELS, agree, call, is_own, retraced
 
 __all__ = ["opened"]
 
@@ -89,37 +89,22 @@ def _once(model, understood, reasons):
     nothing to open."""
     import keras
 
-    found = []
+    def opens(layer):
+        return (
+            _composite(layer)
+            and not isinstance(layer, keras.Model)
+            and not understood(layer)
+            and layer.name not in reasons
+        )
 
-    def inside(layer):
-        if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model):
-            return layer
-        if not _composite(layer) or understood(layer) or layer.name in reasons:
-            return layer
+    def call_uncached(layer, arguments, options):
+        with _without_cache(layer):
+            return call(layer, arguments, options)
 
-        def called(*arguments, **options):
-            try:
-                with _without_cache(layer):
-                    outputs = call(layer, arguments, options)
-            except Exception as error:  # somebody's code on symbolic tensors
-                reasons[layer.name] = place(error)
-                return layer(*arguments, **options)
-            found.append(layer)
-            return outputs
+    def failed(layers, why):
+        reasons.update({layer.name: why for layer in layers})
 
-        return called
-
-    inputs = keras.tree.map_structure(
-        lambda t: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name), model.input
-    )
-    outputs = model._run_through_graph(inputs, operation_fn=inside)
-    if not found:
-        return None
-    try:
-        return keras.Model(inputs, outputs, name=model.name)
-    except ValueError as error:
-        reasons |= {layer.name: " ".join(str(error).split())[:200] for layer in found}
-        return None
+    return retraced(model, opens, call_uncached, failed)
 
 
 MASK = "_compute_self_attention_mask"

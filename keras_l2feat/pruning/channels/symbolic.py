@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["LEVELS", "agree", "as_functional", "call", "functional", "is_own", "place"]
+__all__ = ["LEVELS", "agree", "as_functional", "call", "functional", "is_own", "retraced"]
 
 LEVELS = 8  # how deep own layers stand in each other, at most
 POINTS = 4
@@ -64,7 +64,7 @@ def as_functional(model, input_shape=None):
         ) from error
     agree(model, traced)
     for _ in range(LEVELS):
-        opened = _opened(traced)
+        opened = retraced(traced, _is_own_and_whole, _call_unmasked)
         if opened is None:
             break
         try:
@@ -101,24 +101,30 @@ def call(layer, arguments, options=None):
     return layer.call(*arguments, **options)
 
 
-def _opened(model):
-    """The model with the calls inside its own layers in place of the calls of these; `None` where
-    there is nothing to open."""
+def retraced(model, opens, call=call, failed=lambda layers, why: None):
+    """The model with the calls inside some layers in place of the calls of these.
+
+    Args:
+        model: Functional.
+        opens: layer → whether to look inside.
+        call: calls such a layer on symbolic tensors, as the function `call` does.
+        failed: is told which layers stay whole, and why.
+
+    Returns: a Functional model; `None` where no layer could be opened.
+    """
     import keras
 
     found = []
 
     def inside(layer):
-        if not is_own(layer) or functional(layer) is not None:
+        if not opens(layer):
             return layer
 
         def called(*arguments, **options):
-            tensors = keras.tree.flatten((arguments, options))
-            if any(getattr(t, "_keras_mask", None) is not None for t in tensors):
-                return layer(*arguments, **options)
             try:
                 outputs = call(layer, arguments, options)
-            except Exception:  # somebody's code on symbolic tensors: a barrier, then
+            except Exception as error:  # somebody's code on symbolic tensors: a barrier, then
+                failed([layer], place(error))
                 return layer(*arguments, **options)
             found.append(layer)
             return outputs
@@ -133,8 +139,19 @@ def _opened(model):
         return None
     try:
         return keras.Model(inputs, outputs, name=model.name)
-    except ValueError:  # for example two layers of one name
+    except ValueError as error:  # for example two layers of one name
+        failed(found, " ".join(str(error).split())[:200])
         return None
+
+
+def _call_unmasked(layer, arguments, options):
+    """`call`; what a layer makes of a mask is not in the graph of its calls."""
+    import keras
+
+    tensors = keras.tree.flatten((arguments, options))
+    if any(getattr(t, "_keras_mask", None) is not None for t in tensors):
+        raise ValueError(f"Layer {layer.name!r} is given a mask.")
+    return call(layer, arguments, options)
 
 
 def is_own(layer):
@@ -143,6 +160,10 @@ def is_own(layer):
 
     module = type(layer).__module__.partition(".")[0]
     return isinstance(layer, keras.layers.Layer) and module not in {*FOREIGN, "keras_l2feat"}
+
+
+def _is_own_and_whole(layer):
+    return is_own(layer) and functional(layer) is None
 
 
 def agree(model, traced):
@@ -181,17 +202,10 @@ def place(error):
     import traceback
 
     place = "its call"
-    for frame, line in traceback.walk_tb(error.__traceback__):
+    for (frame, _), read in zip(
+        traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__)
+    ):
         module = frame.f_globals.get("__name__", "").partition(".")[0]
-        if module not in FOREIGN and module != "keras_l2feat":
-            summary = traceback.extract_tb(error.__traceback__)
-            text = next(
-                (
-                    s.line
-                    for s in summary
-                    if s.filename == frame.f_code.co_filename and s.lineno == line
-                ),
-                "",
-            )
-            place = f"line {line} of {frame.f_code.co_filename} is not symbolic, `{text}`"
+        if module not in {*FOREIGN, "keras_l2feat"}:
+            place = f"line {read.lineno} of {read.filename} is not symbolic, `{read.line}`"
     return place
