@@ -49,8 +49,8 @@ def record(name, seed, units):
         "network": name,
         "seed": seed,
         "units": units or 1.0,
-        "accuracy": accuracy(model, given),
-        "pruned_accuracy": accuracy(small, given),
+        "accuracy": networks.accuracy(model, given),
+        "pruned_accuracy": networks.accuracy(small, given),
         "widths": "-".join(map(str, widths(model))),
         "pruned_widths": "-".join(map(str, widths(small))),
         "left": sum(widths(small)) / sum(widths(model)),
@@ -59,11 +59,6 @@ def record(name, seed, units):
         "proved": certificate.verified,
         "seconds": round(seconds, 1),
     }
-
-
-def accuracy(model, given):
-    found = model.predict(given.inputs(model, "test"), batch_size=500, verbose=0).argmax(1)
-    return float((found == given.y_test).mean())
 
 
 def main():

@@ -41,21 +41,16 @@ IDLE = "import keras_l2feat.pruning, keras_l2feat.cli.main, tensorflow"
 def make(name, folder):
     """Files of a model as it is, and of the same with planted channels."""
     import keras
-    from gauge import gauge
+    from gauge import widened
 
     from keras_l2feat import files
-    from keras_l2feat.pruning.channels.read import read
-    from keras_l2feat.pruning.expand import expand, expandable
 
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, name)(weights=None, input_shape=(SIZE, SIZE, 3))
-    widths, covered = {}, set()
-    for layer, units in expandable(read(model)).items():
-        if not covered & set(units.tolist()):  # tied layers follow
-            widths[layer] = len(units) + max(1, len(units) // 16)
-        covered |= set(units.tolist())
     files.save_model(model, folder / f"{name}.keras")
-    files.save_model(gauge(expand(model, widths)), folder / f"{name}-planted.keras")
+    files.save_model(
+        widened(model, lambda units: max(1, units // 16)), folder / f"{name}-planted.keras"
+    )
 
 
 def shares(path):

@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory.oracle import global_optimum
 from keras_l2feat.training import covariance, fit
 
@@ -46,7 +47,7 @@ def main():
         x = generator.standard_normal((n, d))
         y = generator.standard_normal((n, k)) if cost == "squared" else np.arange(n) % k
         start = time.perf_counter()
-        optimum = global_optimum(x, y, LAM, cost=cost, beta=beta)
+        optimum = global_optimum(Problem((x, y), LAM, cost, beta=beta))
         print(f"N = {n}, d = {d}, outputs {k}, β = {beta:g}, {cost}: oracle "
         f"{optimum.value:.8g} ± {optimum.gap:.0e}, "
               f"{time.perf_counter() - start:.2f} s")  # fmt: skip

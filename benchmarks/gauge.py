@@ -10,9 +10,10 @@ import numpy as np
 
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.expand import expand, expandable
 from keras_l2feat.pruning.rewrite import rebuild
 
-__all__ = ["gauge"]
+__all__ = ["gauge", "widened"]
 
 
 def gauge(model, *, low=0.5, high=2.0, seed=0):
@@ -46,6 +47,18 @@ def gauge(model, *, low=0.5, high=2.0, seed=0):
         return [array.astype(dtype) for array, dtype in zip(new, stored)]
 
     return rebuild(graph, np.ones(len(factor), dtype=int), weights)
+
+
+def widened(model, more, *, seed=0):
+    """An equivalent model with `more(n)` units besides the n of each layer that can be widened,
+    split from others (tied layers follow), and then rescaled."""
+    widths, covered = {}, set()
+    for layer, units in expandable(read(model)).items():
+        if not covered & set(units.tolist()):
+            widths[layer] = len(units) + int(more(len(units)))
+        covered |= set(units.tolist())
+    seed = int(np.random.default_rng(seed).integers(1 << 30))
+    return gauge(expand(model, widths, seed=seed), seed=seed)
 
 
 def _normalized(graph):

@@ -13,18 +13,14 @@ and on MNIST. LeNet-5 is drawn alone: a maximum over places has no such formula.
     python benchmarks/moments.py [--seeds 3] [--folder benchmarks/trained] [-o results/moments]
 """
 
-import argparse
 import time
 from functools import partial
-from pathlib import Path
 
 import networks
 import numpy as np
 
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.pruning.guarantees.search import plan_of
-from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import RIDGE, Takeover
 from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order
 
@@ -97,41 +93,29 @@ def drawn(model, widths, count):
     x = np.random.default_rng(0).standard_normal((count, *model.inputs[0].shape[1:]))
     graph = read(model)
     engine = Takeover(graph, [x.astype("float32")])
-    gone = np.zeros(len(graph.pinned), dtype=bool)
-    for site, width in zip(engine.sites, widths):
-        order = removal_order(engine.problems(site))[0]
-        gone[site.units[order[: len(site.units) - width]]] = True
-    return rewrite(graph, plan_of(engine, gone))
+    orders = [removal_order(engine.problems(site))[0] for site in engine.sites]
+    return networks.cut(graph, engine, orders, widths)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", default=list(WIDTHS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/trained"))
-    parser.add_argument("-o", "--output", type=Path)
-    arguments = parser.parse_args()
-    records = []
-    for name in arguments.names or list(WIDTHS):
-        for seed in range(arguments.seeds):
-            model, points = networks.trained(name, seed, arguments.folder), networks.points(name)
-            test = points.inputs(model, "test")
-            normal = np.random.default_rng(1).standard_normal((10_000, *test.shape[1:]))
-            ways = {f"drawn, {n}": partial(drawn, model, WIDTHS[name], n) for n in COUNTS}
-            if name == "mlp":
-                ways["propagated"] = partial(
-                    propagated, DenseNetwork.from_model(model), WIDTHS[name]
-                )
-            answers = [model.predict(x, batch_size=500, verbose=0) for x in (normal, test)]
-            for way, made in ways.items():
-                start = time.perf_counter()
-                small = made()
-                seconds = time.perf_counter() - start
-                after = [small.predict(x, batch_size=500, verbose=0) for x in (normal, test)]
-                rms = [float(np.sqrt(((b - a) ** 2).mean())) for a, b in zip(answers, after)]
-                record = {
+    arguments = networks.parser(__doc__, WIDTHS).parse_args()
+    record = networks.Recorder(arguments.output, "moments.csv")
+    for name, seed, model, points in networks.each(arguments):
+        test = points.inputs(model, "test")
+        normal = np.random.default_rng(1).standard_normal((10_000, *test.shape[1:]))
+        ways = {f"drawn, {n}": partial(drawn, model, WIDTHS[name], n) for n in COUNTS}
+        if name == "mlp":
+            network = DenseNetwork.from_model(model)
+            ways["propagated"] = partial(propagated, network, WIDTHS[name])
+        answers = [networks.outputs(model, x) for x in (normal, test)]
+        for way, made in ways.items():
+            start = time.perf_counter()
+            small = made()
+            seconds = time.perf_counter() - start
+            after = [networks.outputs(small, x) for x in (normal, test)]
+            rms = [float(np.sqrt(((b - a) ** 2).mean())) for a, b in zip(answers, after)]
+            record(
+                {
                     "network": name,
                     "seed": seed,
                     "way": way,
@@ -140,10 +124,7 @@ def main():
                     "accuracy": float((after[1].argmax(1) == points.y_test).mean()),
                     "seconds": round(seconds, 1),
                 }
-                records.append(record)
-                print(*record.values(), sep="  ", flush=True)
-                if arguments.output:
-                    networks.write_csv(records, arguments.output / "moments.csv")
+            )
 
 
 if __name__ == "__main__":

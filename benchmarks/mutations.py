@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from gauge import gauge
+from gauge import widened
 from keras import layers
 
 from keras_l2feat.checking import Maps, check
@@ -20,7 +20,6 @@ from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
-from keras_l2feat.pruning.expand import expand, expandable
 from keras_l2feat.pruning.plan import BIAS
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.trace import trace
@@ -130,13 +129,7 @@ def filled(model, generator):
 def planted(model, generator):
     """An equivalent wider model, in other coordinates, in which some units are constant or mirrored
     besides."""
-    graph, widths, covered = read(model), {}, set()
-    for layer, units in expandable(graph).items():
-        if not covered & set(units.tolist()):
-            widths[layer] = len(units) + int(generator.integers(1, 4))
-        covered |= set(units.tolist())
-    seed = int(generator.integers(1 << 30))
-    wide = gauge(expand(model, widths, seed=seed), seed=seed)
+    wide = widened(model, lambda _: generator.integers(1, 4), seed=generator)
     for layer in wide.layers[:-1]:
         if isinstance(layer, layers.Dense):
             kernel, bias = layer.get_weights()

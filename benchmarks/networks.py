@@ -15,7 +15,6 @@ MNIST is read from where the environment variable L2FEAT_MNIST says, or through 
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import keras
@@ -23,6 +22,8 @@ import numpy as np
 from keras import layers
 
 from keras_l2feat import data, files
+from keras_l2feat.pruning.guarantees.search import plan_of
+from keras_l2feat.pruning.rewrite import rewrite
 
 EPOCHS = {"mlp": 10, "lenet": 8, "residual": 4, "series": 60}
 
@@ -124,6 +125,25 @@ def compiled(model, name, given) -> None:
     )
 
 
+def outputs(model, x):
+    """What the model answers, `(N, n_out)`."""
+    return model.predict(x, batch_size=500, verbose=0)
+
+
+def accuracy(model, given) -> float:
+    """The share of the test points of `given` that the model gets right."""
+    answers = outputs(model, given.inputs(model, "test"))
+    return float((answers.argmax(1) == given.y_test).mean())
+
+
+def cut(graph, engine, orders, widths):
+    """The model whose sites keep so many units: the first of each order are taken over."""
+    gone = np.zeros(len(graph.pinned), dtype=bool)
+    for site, order, width in zip(engine.sites, orders, widths):
+        gone[site.units[order[: len(site.units) - width]]] = True
+    return rewrite(graph, plan_of(engine, gone))
+
+
 def write_csv(records, path):
     """Write records, equal keys each, to a file."""
     import pandas as pd
@@ -132,24 +152,47 @@ def write_csv(records, path):
     pd.DataFrame(records).to_csv(path, index=False)
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+class Recorder:
+    """Prints records of equal keys as they come, and keeps them in a file where one is wanted."""
+
+    def __init__(self, folder, name):
+        self.path, self.records = folder and Path(folder) / name, []
+
+    def __call__(self, record):
+        self.records.append(record)
+        print(*record.values(), sep="  ", flush=True)
+        if self.path:
+            write_csv(self.records, self.path)
+
+
+def parser(description, names=None):
+    """Of the arguments that all of these have: NAME …, --seeds and --folder; -o is for results."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", default=list(NETWORKS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/trained"))
-    arguments = parser.parse_args()
-    for seed in range(arguments.seeds):
-        for name in arguments.names:
-            start = time.perf_counter()
-            model, given = trained(name, seed, arguments.folder), points(name)
-            right = model.predict(given.inputs(model, "test"), verbose=0).argmax(1) == given.y_test
-            print(
-                f"{name:9s} seed {seed}: {model.count_params():7d} parameters, "
-                f"test accuracy {right.mean():.4f}, {time.perf_counter() - start:.0f} s",
-                flush=True,
-            )
+    if names:
+        made.add_argument("names", nargs="*", default=list(names))
+        made.add_argument("--seeds", type=int, default=3)
+    made.add_argument("--folder", type=Path, default=Path("benchmarks/trained"))
+    made.add_argument("-o", "--output", type=Path)
+    return made
+
+
+def each(arguments):
+    """`(name, seed, model, points)` of the networks that the arguments name."""
+    for name in arguments.names:
+        given = points(name)
+        for seed in range(arguments.seeds):
+            yield name, seed, trained(name, seed, arguments.folder), given
+
+
+def main():
+    for name, seed, model, given in each(parser(__doc__, NETWORKS).parse_args()):
+        print(
+            f"{name:9s} seed {seed}: {model.count_params():7d} parameters, "
+            f"test accuracy {accuracy(model, given):.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 import cvxpy as cp
 import numpy as np
 
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory.oracle import global_optimum
 from keras_l2feat.theory.patterns import patterns
 
@@ -57,6 +58,11 @@ def fastest(function, repeat):
     return best, result
 
 
+def problem_of(generator, n, d, beta=0.0):
+    x, y = generator.standard_normal((n, d)), generator.standard_normal(n)
+    return Problem((x, y), LAM, beta=beta)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -66,11 +72,12 @@ def main():
     parser.add_argument("--skip-large", action="store_true")
     options = parser.parse_args()
     generator = np.random.default_rng(options.seed)
-    global_optimum(generator.standard_normal((4, 2)), generator.standard_normal(4), LAM)  # imports
+    global_optimum(problem_of(generator, 4, 2))  # imports
     for n, d in SIZES:
-        x, y = generator.standard_normal((n, d)), generator.standard_normal(n)
+        given = problem_of(generator, n, d)
+        x, y = given.x, given.y[:, 0]
         ours, optimum = fastest(
-            lambda x=x, y=y: global_optimum(x, y, LAM, tolerance=1e-7), options.repeat
+            lambda given=given: global_optimum(given, tolerance=1e-7), options.repeat
         )
         active = patterns(x)
         print(f"N = {n}, d = {d}, {len(active)} patterns: ours {ours:.3f} s, "
@@ -95,10 +102,8 @@ def main():
                 "alone"
             )
     for n, d, beta in () if options.skip_large else LARGE:
-        x, y = generator.standard_normal((n, d)), generator.standard_normal(n)
-        seconds, optimum = fastest(
-            lambda x=x, y=y, b=beta: global_optimum(x, y, LAM, beta=b, tolerance=1e-4), 1
-        )
+        given = problem_of(generator, n, d, beta)
+        seconds, optimum = fastest(lambda given=given: global_optimum(given, tolerance=1e-4), 1)
         print(
             f"N = {n}, d = {d}, β = {beta:g}, patterns searched: {seconds:.2f} s, {optimum.rounds} "
             f"rounds, gap {optimum.gap:.1e} as far as the search sees, {optimum.network.hidden[0]} "

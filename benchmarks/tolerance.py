@@ -16,9 +16,6 @@ which nobody has seen.
     [-o results/tolerance]
 """
 
-import argparse
-from pathlib import Path
-
 import networks
 import numpy as np
 
@@ -69,15 +66,11 @@ def clustered(network, angle):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = networks.parser(__doc__)
     parser.add_argument("--tolerance", type=float, default=1e-3)
     parser.add_argument("--iterations", type=int, default=2500)
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/trained"))
-    parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    points, records = data.load("mnist-1k"), []
+    points, record = data.load("mnist-1k"), networks.Recorder(arguments.output, "removed.csv")
     for name, model in trained(points, arguments.iterations, arguments.folder):
         before = DenseNetwork.from_model(model)
         found = {
@@ -92,18 +85,16 @@ def main():
                 float(np.abs(after(x) - before(x)).max())
                 for x in (points.x_train.astype(float), points.x_test.astype(float))
             ]
-            record = {
-                "network": name,
-                "method": method,
-                "removed": 512 - sum(after.hidden),
-                "widths": "-".join(map(str, after.hidden)),
-                "max_abs": moved[0],
-                "max_abs_test": moved[1],
-            }
-            records.append(record)
-            print(*record.values(), sep="  ", flush=True)
-            if arguments.output:
-                networks.write_csv(records, arguments.output / "removed.csv")
+            record(
+                {
+                    "network": name,
+                    "method": method,
+                    "removed": 512 - sum(after.hidden),
+                    "widths": "-".join(map(str, after.hidden)),
+                    "max_abs": moved[0],
+                    "max_abs_test": moved[1],
+                }
+            )
 
 
 if __name__ == "__main__":

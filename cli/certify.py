@@ -5,7 +5,6 @@ import click
 from keras_l2feat.cli.options import (
     choice,
     data_option,
-    json_option,
     lam_option,
     load_data,
     load_trained,
@@ -13,8 +12,8 @@ from keras_l2feat.cli.options import (
     seed_option,
     source_argument,
     whole,
-    write_json_result,
 )
+from keras_l2feat.cli.outputs import json_option, write_json_result
 
 
 @click.command(

@@ -3,13 +3,8 @@
 import click
 
 from keras_l2feat import files
-from keras_l2feat.cli.options import (
-    json_option,
-    load_source,
-    quiet_option,
-    weights_option,
-    write_json_result,
-)
+from keras_l2feat.cli.options import load_source, quiet_option, weights_option
+from keras_l2feat.cli.outputs import json_option, write_json_result
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed
 

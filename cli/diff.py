@@ -5,14 +5,13 @@ import click
 from keras_l2feat import files
 from keras_l2feat.cli.options import (
     data_option,
-    json_option,
     load_data,
     load_source,
     quiet_option,
     seed_option,
     weights_option,
-    write_json_result,
 )
+from keras_l2feat.cli.outputs import json_option, write_json_result
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed, InputError
 

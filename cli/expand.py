@@ -2,16 +2,8 @@
 
 import click
 
-from keras_l2feat.cli.options import (
-    Widths,
-    json_option,
-    load_source,
-    output_option,
-    quiet_option,
-    seed_option,
-    source_argument,
-    write_json_result,
-)
+from keras_l2feat.cli.options import Widths, load_source, quiet_option, seed_option, source_argument
+from keras_l2feat.cli.outputs import json_option, output_option, write_json_result
 from keras_l2feat.errors import CheckFailed
 
 

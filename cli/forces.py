@@ -6,16 +6,14 @@ import click
 
 from keras_l2feat.cli.options import (
     data_option,
-    folder_option,
-    json_option,
     lam_option,
     load_data,
     load_trained,
     number,
     quiet_option,
     source_argument,
-    write_json_result,
 )
+from keras_l2feat.cli.outputs import folder_option, json_option, write_json_result
 from keras_l2feat.errors import InputError
 
 

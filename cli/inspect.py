@@ -2,14 +2,8 @@
 
 import click
 
-from keras_l2feat.cli.options import (
-    given_weights,
-    json_option,
-    load_source,
-    quiet_option,
-    source_argument,
-    write_json_result,
-)
+from keras_l2feat.cli.options import given_weights, load_source, quiet_option, source_argument
+from keras_l2feat.cli.outputs import json_option, write_json_result
 
 SHOWN = {"0.001": "rays .001", "0.1": "rays .1"}  # of the angles in JSON, those in the table
 

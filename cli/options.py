@@ -1,14 +1,12 @@
 """Options and arguments that commands share, and where their values lead."""
 
-import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from keras_l2feat.cli.paths import InputFile, OutputFile, OutputFolder
+from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 
 __all__ = [
@@ -16,20 +14,16 @@ __all__ = [
     "Number",
     "Widths",
     "data_option",
-    "folder_option",
     "given_weights",
-    "json_option",
     "lam_option",
     "load_data",
     "load_source",
     "load_trained",
-    "output_option",
     "quiet_option",
     "scale_option",
     "seed_option",
     "source_argument",
     "weights_option",
-    "write_json_result",
 ]
 
 
@@ -52,11 +46,20 @@ def whole(name: str, help: str, *, default: int | None = None, least: int = 1) -
     return click.option(name, type=kind, default=default, show_default=shown, help=help)
 
 
-def number(name: str, help: str, *, default: float | None = None, **limits) -> Callable:
+def number(
+    name: str,
+    help: str,
+    *,
+    default: float | None = None,
+    metavar: str | None = None,
+    **limits: float,
+) -> Callable:
     """An option that takes a finite number within the limits of a `click.FloatRange`."""
-    shown = default is not None
     kind = Number(**{"min": 0, **limits})
-    return click.option(name, type=kind, default=default, show_default=shown, help=help)
+    shown = default is not None
+    return click.option(
+        name, type=kind, default=default, show_default=shown, metavar=metavar, help=help
+    )
 
 
 def choice(name: str, choices: Sequence[str], help: str) -> Callable:
@@ -106,14 +109,6 @@ seed_option = click.option(
 quiet_option = click.option(
     "--quiet", "-q", is_flag=True, help="Print no tables and show no progress bars."
 )
-json_option = click.option(
-    "--json",
-    "json_path",
-    type=OutputFile(stdout=True),
-    metavar="FILE|-",
-    help="Write the result as JSON to a file, or to stdout with '-'.",
-)
-
 lam_option = click.option(
     "--lam",
     type=Number(0, min_open=True),
@@ -125,30 +120,6 @@ lam_option = click.option(
 batch_size_option = whole(
     "--batch-size", "Number of points in memory at a time; gradients stay full batch."
 )
-
-
-def output_option(help: str, *, required: bool = False) -> Callable:
-    """`-o, --output OUT.keras`: where a model goes."""
-    return click.option(
-        *("-o", "--output"),
-        type=OutputFile(".keras"),
-        metavar="OUT.keras",
-        required=required,
-        help=help,
-    )
-
-
-def folder_option(help: str, *, required: bool = False, default: str | None = None) -> Callable:
-    """`-o, --output DIR`: where files go."""
-    return click.option(
-        *("-o", "--output"),
-        type=OutputFolder(),
-        metavar="DIR",
-        required=required,
-        default=default,
-        show_default=default is not None,
-        help=help,
-    )
 
 
 SCALE = f"{__name__}.scale"  # where `scale_option` leaves its value for `load_data`
@@ -254,16 +225,3 @@ def load_trained(source: str, data: Any, lam: float | None) -> tuple:
         raise InputError(f"Option '--lam X' is needed: {source!r} carries no L2 penalty.")
     data.check_widths(network.widths, f"the widths of {source!r}")
     return network, problem
-
-
-def write_json_result(value: object, path: str | None) -> None:
-    """Write `value` where `--json` says: a file, `-` for stdout, nowhere for `None`."""
-    if path is None:
-        return
-    if path == "-":
-        json.dump(value, sys.stdout, indent=2, allow_nan=False)
-        sys.stdout.write("\n")
-        return
-    from keras_l2feat.files import write_json
-
-    write_json(path, value)

@@ -8,16 +8,14 @@ from keras_l2feat.cli.options import (
     WIDEST,
     batch_size_option,
     choice,
-    folder_option,
-    json_option,
     load_data,
     number,
     quiet_option,
     scale_option,
     seed_option,
     whole,
-    write_json_result,
 )
+from keras_l2feat.cli.outputs import folder_option, json_option, write_json_result
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 

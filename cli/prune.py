@@ -6,16 +6,21 @@ import click
 
 from keras_l2feat import files
 from keras_l2feat.cli.options import (
-    Number,
+    choice,
     data_option,
     given_weights,
-    json_option,
     load_data,
     load_source,
-    output_option,
+    number,
     quiet_option,
     seed_option,
     source_argument,
+)
+from keras_l2feat.cli.outputs import (
+    curve_option,
+    json_option,
+    output_option,
+    report_option,
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile, OutputFile
@@ -60,9 +65,11 @@ class Range(InputFile):
 
 
 def _gone(context, option, value):
+    from keras_l2feat.pruning.options import GONE
+
     if value:
-        text = "No such option: --polish. To train on while the network shrinks, see l2feat shrink."
-        raise click.NoSuchOption("--polish", text, ctx=context)
+        hint = GONE[option.name].replace("`", "")
+        raise click.NoSuchOption("--polish", f"No such option: --polish.{hint}", ctx=context)
 
 
 @click.command(
@@ -74,12 +81,10 @@ def _gone(context, option, value):
 @data_option(
     text="Compare the models on this data set too: a name such as mnist-1k, or an .npz file."
 )
-@click.option(
+@choice(
     "--guarantee",
-    type=click.Choice(["exact", "domain", "data", "bounded"]),
-    default="exact",
-    show_default=True,
-    help="What has to stay: outputs for every input, for inputs in --input-range, on --data, "
+    ["exact", "domain", "data", "bounded"],
+    "What has to stay: outputs for every input, for inputs in --input-range, on --data, "
     "or up to --tolerance.",
 )
 @click.option(
@@ -88,12 +93,7 @@ def _gone(context, option, value):
     metavar="LOW,HIGH|FILE.npz",
     help="Least and largest value of the inputs, for the guarantee domain.",
 )
-@click.option(
-    "--tolerance",
-    type=Number(0, min_open=True),
-    metavar="T",
-    help="Largest change of any output, for bounded.",
-)
+@number("--tolerance", "Largest change of any output, for bounded.", min_open=True, metavar="T")
 @click.option(
     "--relative-tolerance",
     metavar="0.1%",
@@ -119,13 +119,7 @@ def _gone(context, option, value):
 @click.option(
     "--gaussian", is_flag=True, help="Without data: take inputs to be standard normal, for bounded."
 )
-@click.option(
-    "--curve",
-    "curve_path",
-    type=OutputFile(".csv", ".png"),
-    metavar="FILE.csv|png",
-    help="Write the accuracy at every size, for bounded.",
-)
+@curve_option("Write the accuracy at every size, for bounded.")
 @click.option("--keep-loss", metavar="0.1%", help="Largest relative rise of the loss, for bounded.")
 @click.option(
     "--keep-accuracy",
@@ -165,13 +159,7 @@ def _gone(context, option, value):
     help="Take units only from layers whose name matches; may be given several times.",
 )
 @click.option("--no-balance", is_flag=True, help="Leave the scale of the remaining units as it is.")
-@click.option(
-    "--report",
-    "report_path",
-    type=OutputFile(),
-    metavar="FILE.html",
-    help="Write an HTML page about what was removed.",
-)
+@report_option("Write an HTML page about what was removed.")
 @click.option(
     "--rays",
     "rays_path",

@@ -4,14 +4,13 @@ import click
 
 from keras_l2feat.cli.options import (
     data_option,
-    json_option,
     load_data,
     load_source,
     number,
     quiet_option,
     source_argument,
-    write_json_result,
 )
+from keras_l2feat.cli.outputs import json_option, write_json_result
 from keras_l2feat.errors import InputError
 
 

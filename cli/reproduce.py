@@ -3,7 +3,8 @@
 import click
 
 from keras_l2feat.cli.main import LazyGroup
-from keras_l2feat.cli.options import folder_option, quiet_option, seed_option
+from keras_l2feat.cli.options import quiet_option, seed_option
+from keras_l2feat.cli.outputs import folder_option
 
 # name: (module of keras_l2feat.experiments, help line). The module holds `command`, a
 # `record.Figure`.

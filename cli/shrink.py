@@ -4,21 +4,25 @@ import click
 
 from keras_l2feat import files
 from keras_l2feat.cli.options import (
-    Number,
+    choice,
     data_option,
-    json_option,
     load_data,
     load_source,
-    output_option,
+    number,
     quiet_option,
     seed_option,
     source_argument,
+    whole,
+)
+from keras_l2feat.cli.outputs import (
+    curve_option,
+    json_option,
+    output_option,
+    report_option,
     write_json_result,
 )
 from keras_l2feat.cli.paths import InputFile, OutputFile, OutputFolder
 from keras_l2feat.errors import Interrupted
-
-TARGETS = ("units", "flops", "parameters", "latency", "loss", "accuracy")
 
 
 @click.command(
@@ -42,47 +46,23 @@ TARGETS = ("units", "flops", "parameters", "latency", "loss", "accuracy")
     help="Points held out: a share of the training points, or the training points of another data "
     "set.  [default: 10%]",
 )
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Epochs of training, all rounds together.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(1),
-    help="Number of rounds; by default each keeps about 70% of what there is.",
-)
+@whole("--epochs", "Epochs of training, all rounds together.", default=20)
+@whole("--rounds", "Number of rounds; by default each keeps about 70% of what there is.")
 @click.option("--distill", is_flag=True, help="Learn from the outputs of SOURCE too.")
-@click.option(
+@choice(
     "--method",
-    type=click.Choice(["compiled", "lbfgs"]),
-    default="compiled",
-    show_default=True,
-    help="The model's own optimizer, or L-BFGS on full batches for small networks.",
+    ["compiled", "lbfgs"],
+    "The model's own optimizer, or L-BFGS on full batches for small networks.",
 )
-@click.option(
+@number(
     "--rate",
-    type=Number(0, min_open=True),
+    "Learning rate at the start of each round; by default the optimizer's.",
+    min_open=True,
     metavar="X",
-    help="Learning rate at the start of each round; by default the optimizer's.",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="Points in a batch.  [default: 128]")
-@click.option(
-    "--curve",
-    "curve_path",
-    type=OutputFile(".csv", ".png", ".svg", ".pdf"),
-    metavar="FILE.csv|png",
-    help="Write what each round led to, as a table or a picture.",
-)
-@click.option(
-    "--report",
-    "report_path",
-    type=OutputFile(),
-    metavar="FILE.html",
-    help="Write an HTML page about all rounds.",
-)
+@whole("--batch-size", "Points in a batch.  [default: 128]")
+@curve_option("Write what each round led to, as a table or a picture.")
+@report_option("Write an HTML page about all rounds.")
 @click.option(
     "--keep-rounds",
     type=OutputFolder(),

@@ -7,17 +7,14 @@ from keras_l2feat.cli.options import (
     Widths,
     choice,
     data_option,
-    folder_option,
-    json_option,
     load_data,
     load_source,
-    output_option,
     quiet_option,
     seed_option,
     source_argument,
     whole,
-    write_json_result,
 )
+from keras_l2feat.cli.outputs import folder_option, json_option, output_option, write_json_result
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed, InputError
 
@@ -190,13 +187,13 @@ def connect(first, second, data, lam, output, json_path, seed, quiet):
 
         lam = regularizers.amount(models[0])
     from keras_l2feat.network import DenseNetwork
+    from keras_l2feat.objectives import Problem
     from keras_l2feat.theory.connect import connect as connected
 
     a, b = (DenseNetwork.from_model(model) for model in models)
     data.check_widths(a.widths, f"the widths of {first!r}")
-    connection = connected(
-        a, b, data.x_train, data.y_train, cost=data.cost, lam=lam, seed=seed, quiet=quiet
-    )
+    problem = Problem.of(a, data, lam)
+    connection = connected(a, b, problem, seed=seed, quiet=quiet)
     rows = []
     for name, (t, losses, norms, deviation) in connection.profiles.items():
         rows += [

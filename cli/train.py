@@ -9,16 +9,14 @@ from keras_l2feat.cli.options import (
     Widths,
     batch_size_option,
     choice,
-    json_option,
     load_data,
     number,
-    output_option,
     quiet_option,
     scale_option,
     seed_option,
     whole,
-    write_json_result,
 )
+from keras_l2feat.cli.outputs import json_option, output_option, write_json_result
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import Interrupted
 

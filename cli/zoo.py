@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from keras_l2feat.cli.options import folder_option, json_option, quiet_option, write_json_result
+from keras_l2feat.cli.options import quiet_option
+from keras_l2feat.cli.outputs import folder_option, json_option, write_json_result
 from keras_l2feat.cli.paths import OutputFile, OutputFolder
 from keras_l2feat.errors import CheckFailed, InputError
 

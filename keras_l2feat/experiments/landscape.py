@@ -11,6 +11,7 @@ from keras_l2feat.experiments.record import figure
 from keras_l2feat.files import write_text
 from keras_l2feat.kernels.insertion import Enumeration
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.objectives.dual import dual_bound
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.theory.oracle import global_optimum
@@ -58,10 +59,11 @@ def _regions(seed, quiet):
     rows = []
     with progress.bar(total=len(sets) * len(NEURONS), description="regions", quiet=quiet) as bar:
         for data, n, d, x, y in sets:
-            optimum = global_optimum(x, y, LAM, tolerance=1e-8).value
+            problem = Problem((x, y), LAM, beta=0.0)
+            optimum = global_optimum(problem, tolerance=1e-8).value
             for m in NEURONS:
                 kinds = [
-                    region_minimum(x, y, random_region(x, m, generator), LAM, optimum).kind
+                    region_minimum(problem, random_region(x, m, generator), optimum).kind
                     for _ in range(SAMPLES)
                 ]
                 rows.append(
@@ -87,7 +89,8 @@ def _training(seed, quiet):
     """
     generator = np.random.default_rng(seed + 1)
     x, y = generator.standard_normal((POINTS, INPUTS)), generator.standard_normal(POINTS)
-    optimum = global_optimum(x, y, LAM, tolerance=1e-8)
+    problem = Problem((x, y), LAM, beta=0.0)
+    optimum = global_optimum(problem, tolerance=1e-8)
     enumeration = Enumeration(x)
     rows = []
     for m in progress.bar(WIDTHS, description="training", quiet=quiet):
@@ -101,7 +104,7 @@ def _training(seed, quiet):
         w, v, losses = _descend(x, y, w, v)
         for run_, (scale, loss) in enumerate(zip(scales, losses)):
             ended = region_of(DenseNetwork((w[run_], v[run_][:, None]), beta=0.0), x)
-            minimum = region_minimum(x, y, ended, LAM, optimum.value)
+            minimum = region_minimum(problem, ended, optimum.value)
             _, gradient = cost_with_gradient("squared")(_outputs(x, ended, minimum), y)
             bound = dual_bound("squared", gradient, y, enumeration.maximum(gradient).score, LAM)
             gap = (minimum.value - bound) / minimum.value

@@ -8,7 +8,6 @@ from keras_l2feat.experiments.record import figure
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.theory import constructions, criticality
-from keras_l2feat.training.lbfgs import minimize
 from keras_l2feat.training.run import Budget
 
 LAM = 0.1
@@ -28,10 +27,11 @@ def around(share, lam):
 def command(out, *, seed, quiet):
     """The fold at λ = 0.1: losses around it, and descent from its two ends after a small kick."""
     fold = constructions.fold(LAM)
+    problem = fold.problem
     claims, generator = Claims(), np.random.default_rng(seed)
 
     def loss(network):
-        return criticality.loss_and_gradient(network, fold.x, fold.y, lam=LAM)[0]
+        return criticality.loss_and_gradient(network, problem)[0]
 
     level = loss(fold.both)
     claims.check("loss of both ends of the fold", level, loss(fold.one), tolerance=1e-12)
@@ -119,12 +119,4 @@ def command(out, *, seed, quiet):
 def descend(fold, network, generator):
     """Losses of L-BFGS on the weights after a small random kick."""
     start = [weight + KICK * generator.standard_normal(weight.shape) for weight in network.weights]
-    result = minimize(
-        lambda weights: criticality.loss_and_gradient(
-            network.with_weights(weights), fold.x, fold.y, lam=fold.lam
-        ),
-        start,
-        Budget(60, 1e-12),
-        quiet=True,
-    )
-    return result.values
+    return criticality.descend(network.with_weights(start), fold.problem, Budget(60, 1e-12))[1]

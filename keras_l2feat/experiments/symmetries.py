@@ -8,11 +8,10 @@ import numpy as np
 from keras_l2feat.data.teachers import teacher
 from keras_l2feat.experiments.claims import Claims, write_csv
 from keras_l2feat.experiments.record import figure
-from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.progress import bar
 from keras_l2feat.theory import connect, criticality, manifold, matching, symmetries
-from keras_l2feat.training.lbfgs import minimize
 from keras_l2feat.training.run import Budget
 
 KNOWN = {(1, 3): 10, (2, 4): 62, (3, 5): 450, (3, 6): 3120}  # T(r, m)
@@ -50,26 +49,21 @@ def counts(claims):
     return rows, [{"r": r, "crossover": symmetries.crossover(r)} for r in range(2, 61)]
 
 
-def trained(widths, activation, x, y, lam, seed, quiet):
+def trained(hidden, problem, seed, quiet):
     """L-BFGS from a random start, then Newton where σ is smooth."""
-    network = DenseNetwork.random(widths, activation=activation, seed=seed)
-    result = minimize(
-        lambda weights: criticality.loss_and_gradient(network.with_weights(weights), x, y, lam=lam),
-        network.weights,
-        Budget(4000, 1e-10),
-        quiet=quiet,
-        description="training",
-    )
-    network = network.with_weights(result.arrays)
-    return criticality.critical_point(network, x, y, lam=lam) if activation == "tanh" else network
+    start = problem.random(hidden, seed)
+    network, _ = criticality.descend(start, problem, Budget(4000, 1e-10), quiet=quiet)
+    smooth = problem.activation == "tanh"
+    return criticality.critical_point(network, problem) if smooth else network
 
 
 def curvature(claims, seed, quiet):
     """A critical point of positive loss, expanded: still critical, and flat in at least m − r more
     directions."""
     toy = teacher(depth=2, width=8, inputs=2, n=40, seed=seed)
-    x, y = toy.x_train.astype(np.float64), toy.y_train.astype(np.float64)
-    narrow = trained((2, 3, 1), "tanh", x, y, 0.0, seed, quiet)
+    problem = Problem(toy, 0.0, activation="tanh")
+    x = problem.x
+    narrow = trained((3,), problem, seed, quiet)
     wide = manifold.expand_layer(narrow, 0, np.array(OWNERS), sharing="fractions", seed=seed)
     claims.check(
         "expanded: largest change of an output",
@@ -78,13 +72,12 @@ def curvature(claims, seed, quiet):
         tolerance=1e-12,
     )
     for name, network in (("narrow", narrow), ("expanded", wide)):
-        slope = np.linalg.norm(criticality.gradient(network, x, y))
+        slope = np.linalg.norm(criticality.gradient(network, problem))
         claims.check(f"{name}: norm of the gradient", 0, slope, tolerance=1e-9)
     spectra = {}
     for name, network in (("narrow", narrow), ("expanded", wide)):
-        spectra[name] = np.sort(np.abs(np.linalg.eigvalsh(criticality.hessian(network, x, y))))[
-            ::-1
-        ]
+        values = np.linalg.eigvalsh(criticality.hessian(network, problem))
+        spectra[name] = np.sort(np.abs(values))[::-1]
     flat = {name: int((values < FLAT * values[0]).sum()) for name, values in spectra.items()}
     more = len(OWNERS) - narrow.hidden[0]
     claims.check(
@@ -94,11 +87,11 @@ def curvature(claims, seed, quiet):
         relation="≥",
     )
     # At zero loss the whole manifold is flat, zero-type groups included.
-    target = narrow(x)
+    solved = Problem.of(narrow, (x, narrow(x)), 0.0)
     owners = np.array([*OWNERS, -1, -1, -2])
     full = manifold.expand_layer(narrow, 0, owners, sharing="free", seed=seed)
     predicted = len(manifold.flat_directions(full, 0, owners, sharing="free"))
-    values = np.abs(np.linalg.eigvalsh(criticality.hessian(full, x, target)))
+    values = np.abs(np.linalg.eigvalsh(criticality.hessian(full, solved)))
     zero = int((values < FLAT * values.max()).sum())
     claims.check(
         "flat directions at zero loss, at least the manifold's", predicted, zero, relation="≥"
@@ -109,11 +102,11 @@ def curvature(claims, seed, quiet):
 def connections(claims, seed, quiet):
     """Two minima of one problem: one against its own permutation, and one against the other."""
     toy = teacher(depth=3, width=4, inputs=3, n=150, seed=seed)
-    x, y = toy.x_train.astype(np.float64), toy.y_train.astype(np.float64)
-    a, b = (trained((3, *HIDDEN, 1), "relu", x, y, LAM, seed + k, quiet) for k in (1, 2))
+    problem = Problem(toy, LAM)
+    a, b = (trained(HIDDEN, problem, seed + k, quiet) for k in (1, 2))
     generator = np.random.default_rng(seed)
     shuffled = matching.permute(a, [generator.permutation(n) for n in HIDDEN])
-    same = connect.connect(a, shuffled, x, y, lam=LAM, seed=seed)
+    same = connect.connect(a, shuffled, problem, seed=seed)
     _, losses, _, deviation = same.profiles["moves"]
     claims.check("permuted: largest |Δ output| along the path", 0, deviation.max(), tolerance=1e-10)
     claims.check(
@@ -125,7 +118,7 @@ def connections(claims, seed, quiet):
     claims.check(
         "permuted: barrier of the straight line", 1e-3, same.barriers["straight"], relation=">"
     )
-    other = connect.connect(a, b, x, y, lam=LAM, seed=seed, quiet=quiet)
+    other = connect.connect(a, b, problem, seed=seed, quiet=quiet)
     claims.check(
         "different: matched line below the straight one",
         other.barriers["straight"],

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_l2feat import regularizers
-from keras_l2feat.activations import ACTIVATIONS
+from keras_l2feat.activations import ACTIVATIONS, append_bias
 from keras_l2feat.costs import cost_function
 from keras_l2feat.data import Dataset, load
 from keras_l2feat.errors import bad_argument
@@ -99,6 +99,11 @@ class Problem:
     def x(self) -> np.ndarray:
         """Training inputs, `(N, n_0)` float64."""
         return np.asarray(self.data.x_train, dtype=np.float64)
+
+    @property
+    def augmented(self) -> np.ndarray:
+        """A_0 = `[x, β·1]`, `(N, n_0 + 1)` float64; `x` itself when β = 0."""
+        return append_bias(self.x, self.beta)
 
     @property
     def y(self) -> np.ndarray:

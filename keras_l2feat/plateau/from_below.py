@@ -68,7 +68,7 @@ def growth(
     if depth < 2:
         raise bad_argument("depth", "at least 2", depth)
     start = start or min(max(2, problem.data.outputs), width_limit)
-    if not 1 <= start <= width_limit:
+    if network is None and not 1 <= start <= width_limit:
         raise bad_argument("start", f"between 1 and width_limit={width_limit}", start)
     began = time.monotonic()
     objective = Objective(problem, dtype=dtype, batch_size=batch_size)

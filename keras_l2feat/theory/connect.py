@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import scaling
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory import criticality
 from keras_l2feat.theory.matching import distance, match, permute
 from keras_l2feat.training.lbfgs import minimize
@@ -89,11 +89,8 @@ class Connection:
 def connect(
     a: DenseNetwork,
     b: DenseNetwork,
-    x: ArrayLike,
-    y: ArrayLike,
+    problem: Problem,
     *,
-    cost: str = "squared",
-    lam: float = 0.0,
     per_piece: int = 11,
     tolerance: float = 1e-6,
     seed: int = 0,
@@ -108,10 +105,7 @@ def connect(
 
     Args:
         a, b: networks.
-        x: `(N, n_0)` data points.
-        y: `(N, n_L)` targets, or `(N,)` labels.
-        cost: "squared" or "crossentropy".
-        lam: λ ≥ 0 of the loss along the path.
+        problem: whose loss is followed along the paths; its cost is "squared" or "crossentropy".
         per_piece: networks looked at on each piece (the straight paths and the union: five times as
             many).
         tolerance: relative distance within which b counts as a permutation of a: what float32
@@ -130,17 +124,10 @@ def connect(
         paths["moves"] = connect_permutations(a, b, keep=keep, tolerance=tolerance, seed=seed)
     else:
         paths["matched"] = straight(a, matched)
-        paths["bent"] = bend(a, matched, x, y, cost=cost, lam=lam, quiet=quiet)
+        paths["bent"] = bend(a, matched, problem, quiet=quiet)
         paths["union"] = connect_through_union(a, b, keep=keep)
     profiles = {
-        name: profile(
-            path,
-            x,
-            y,
-            cost=cost,
-            lam=lam,
-            per_piece=per_piece if name == "moves" else 5 * per_piece,
-        )
+        name: profile(path, problem, per_piece=per_piece if name == "moves" else 5 * per_piece)
         for name, path in paths.items()
     }
     return Connection(permutation, paths, profiles)
@@ -239,11 +226,8 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep: str = "norm
 def bend(
     a: DenseNetwork,
     b: DenseNetwork,
-    x: ArrayLike,
-    y: ArrayLike,
+    problem: Problem,
     *,
-    cost: str = "squared",
-    lam: float = 0.0,
     points: int = 9,
     iterations: int = 300,
     quiet: bool = True,
@@ -266,7 +250,7 @@ def bend(
     def mean_loss(middle):
         total, gradients = 0.0, [np.zeros_like(m) for m in middle]
         for t in inner:
-            value, slopes = criticality.loss_and_gradient(at(t, middle), x, y, cost=cost, lam=lam)
+            value, slopes = criticality.loss_and_gradient(at(t, middle), problem)
             total += value / points
             for gradient, slope in zip(gradients, slopes):
                 gradient += 2 * t * (1 - t) * slope / points
@@ -279,25 +263,17 @@ def bend(
     return Path((lambda t: at(t, found.arrays),))
 
 
-def profile(
-    path: Path,
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    cost: str = "squared",
-    lam: float = 0.0,
-    per_piece: int = 11,
-) -> tuple[np.ndarray, ...]:
+def profile(path: Path, problem: Problem, *, per_piece: int = 11) -> tuple[np.ndarray, ...]:
     """What happens along a path.
 
     Returns: float64 arrays `t`, `loss` (with the λ term), `squared_norm` and `deviation` (largest
-    |Δ output| from the path's start on `x`), one entry per sampled network.
+    |Δ output| from the path's start on the problem's data), one entry per sampled network.
     """
     rows, start = [], None
     for t, network in path.sample(per_piece):
-        outputs = network(x)
+        outputs = network(problem.x)
         start = outputs if start is None else start
-        loss = criticality.loss_and_gradient(network, x, y, cost=cost, lam=lam)[0]
+        loss = criticality.loss_and_gradient(network, problem)[0]
         rows.append((t, loss, network.squared_norm, np.abs(outputs - start).max()))
     return tuple(np.array(column) for column in zip(*rows))
 

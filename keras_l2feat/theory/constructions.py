@@ -15,6 +15,7 @@ from keras_l2feat import data
 from keras_l2feat.caratheodory import reduce_network
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory import completely_positive, ranks
 from keras_l2feat.training.balancing import imbalance
 from keras_l2feat.training.rays import snap
@@ -212,6 +213,11 @@ class Fold:
     lam: float
     both: DenseNetwork
     one: DenseNetwork
+
+    @property
+    def problem(self) -> Problem:
+        """Of which `both` is a local minimum."""
+        return Problem.of(self.both, (self.x, self.y), self.lam)
 
     def turned(self, epsilon: float) -> DenseNetwork:
         """`one` with its second neuron turned to (−ε, ε): the loss falls by ε²(1 − 2λ) − ε⁴/2."""

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from keras_l2feat import progress
+from keras_l2feat.activations import append_bias
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.training.lbfgs import minimize
@@ -167,10 +168,11 @@ def lower_bound(
     from keras_l2feat.kernels.insertion import insertion_maximum
 
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    augmented = np.hstack([x, np.full((len(x), 1), beta)]) if beta > 0 else x
     if live is not None:
         live = live[:, np.any(live != 0, axis=0)]
-    best = insertion_maximum(multipliers, augmented, activation=activation, live=live, seed=seed)
+    best = insertion_maximum(
+        multipliers, append_bias(x, beta), activation=activation, live=live, seed=seed
+    )
     slope = -float(np.vdot(multipliers, y))
     curvature = beta**2 * float(np.sum(multipliers.sum(axis=0) ** 2)) / 4
     t = 2 / best.score if best.score > 0 else 0.0
@@ -182,7 +184,7 @@ def lower_bound(
 def _convex(x, y, depth, activation, beta):
     """All patterns with both signs of the output weight: the global optimum of L = 2, k = 1 over
     every width."""
-    from keras_l2feat.activations import slopes
+    from keras_l2feat.objectives import Problem
     from keras_l2feat.theory.patterns import patterns
     from keras_l2feat.theory.programs import solve_columns
 
@@ -190,12 +192,10 @@ def _convex(x, y, depth, activation, beta):
         raise bad_argument(
             "method", "'constrained' or 'limit' unless depth is 2 and y has one column", "convex"
         )
-    a = DenseNetwork((np.zeros((x.shape[1] + (beta > 0), 0)),), beta=beta).augment(x)
-    signs = np.where(patterns(a), 1, -1)
+    problem = Problem((x, y), 1.0, "squared", activation, beta)
+    signs = np.where(patterns(problem.augmented), 1, -1)
     signs, heads = np.concatenate([signs, signs]), np.repeat([1.0, -1.0], len(signs))
-    solution = solve_columns(
-        a, y, signs, heads[:, None], 1.0, cost="exact", beta=beta, slopes=slopes(activation)
-    )
+    solution = solve_columns(problem, signs, heads[:, None], exact=True)
     sizes = np.sqrt(np.linalg.norm(solution.u, axis=1))
     used = sizes**2 > 1e-7 * max(sizes.max() ** 2, 1e-300)
     above = (heads * sizes)[used, None]

@@ -10,9 +10,7 @@ gap. Where the patterns can be enumerated, pricing and bound are exact.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from keras_l2feat.activations import slopes as slopes_of
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.kernels.insertion import (
@@ -22,6 +20,7 @@ from keras_l2feat.kernels.insertion import (
     insertion_maximum,
 )
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.objectives.dual import dual_bound
 from keras_l2feat.theory.programs import ACCURACY, solve_columns
 from keras_l2feat.training.merge import tidy
@@ -61,13 +60,8 @@ class Optimum:
 
 
 def global_optimum(
-    x: ArrayLike,
-    y: ArrayLike,
-    lam: float,
+    problem: Problem,
     *,
-    cost: str = "squared",
-    activation: str = "relu",
-    beta: float = 0.0,
     tolerance: float = 1e-6,
     max_rounds: int = 100,
     method: str = "auto",
@@ -76,12 +70,7 @@ def global_optimum(
     """The least C + λΣ‖W_l‖² over two-layer networks of every width.
 
     Args:
-        x: (N, n_0) points.
-        y: (N, k) or (N,) targets; labels for "crossentropy".
-        lam: λ > 0.
-        cost: "squared" or "crossentropy".
-        activation: name of a positively homogeneous σ.
-        beta: amount of bias, of both layers.
+        problem: λ > 0, a positively homogeneous σ; the cost is "squared" or "crossentropy".
         tolerance: relative gap at which to stop.
         max_rounds: the greatest number of convex programs.
         method: how patterns are priced: "enumerate", "search", or "auto".
@@ -95,12 +84,10 @@ def global_optimum(
 
     Reference: [Jacot et al. 2022, §3.2; Pilanci and Ergen 2020].
     """
-    if not lam > 0:
-        raise bad_argument("lam", "positive", lam)
-    x = np.asarray(x, dtype=np.float64)
-    a = DenseNetwork((np.zeros((x.shape[1] + (beta > 0), 0)),), beta=beta).augment(x)
-    value_and_gradient = cost_with_gradient(cost)
-    outputs = int(np.max(y)) + 1 if cost == "crossentropy" else int(np.size(y) // len(x))
+    if not problem.lam > 0:
+        raise bad_argument("lam", "positive", problem.lam)
+    a, lam, activation = problem.augmented, problem.lam, problem.activation
+    value_and_gradient = cost_with_gradient(problem.cost)
     enumeration = None
     if method == "enumerate" or (method == "auto" and enumerable(a)):
         enumeration = Enumeration(a, activation)
@@ -119,28 +106,26 @@ def global_optimum(
         )
 
     def loss(network) -> float:
-        return value_and_gradient(network(x), y)[0] + lam * network.squared_norm
+        return value_and_gradient(network(problem.x), problem.y)[0] + lam * network.squared_norm
 
-    signs, outgoing = np.zeros((0, len(a)), dtype=np.int8), np.zeros((0, outputs))
-    if enumeration is not None and outputs == 1 and len(enumeration.cells) <= AT_ONCE:
+    empty = problem.random((0,))
+    signs, outgoing = np.zeros((0, len(a)), dtype=np.int8), np.zeros((0, empty.widths[-1]))
+    if enumeration is not None and empty.widths[-1] == 1 and len(enumeration.cells) <= AT_ONCE:
         signs = np.repeat(enumeration.cells, 2, axis=0)
         outgoing = np.tile([[1.0], [-1.0]], (len(enumeration.cells), 1))
-    empty = DenseNetwork.random((x.shape[1], 0, outputs), activation=activation, beta=beta)
     best, bound, rounds = (np.inf, empty), -np.inf, 0
     while True:
-        solution = solve_columns(
-            a, y, signs, outgoing, lam, cost=cost, beta=beta, slopes=slopes_of(activation)
-        )
+        solution = solve_columns(problem, signs, outgoing)
         rounds += 1
-        neurons = _network(solution, outgoing, lam, activation, beta)
+        neurons = _network(solution, outgoing, problem)
         best = min(
             best,
             *((loss(network), network) for network in (neurons, tidy(neurons, loss))),
             key=lambda pair: pair[0],
         )
-        _, g = value_and_gradient(solution.outputs, y)
+        _, g = value_and_gradient(solution.outputs, problem.y)
         found = price(g, best[1].weights[0], rounds)
-        bound = max(bound, dual_bound(cost, g, y, found.score, lam, beta))
+        bound = max(bound, dual_bound(problem.cost, g, problem.y, found.score, lam, problem.beta))
         if best[0] - bound <= tolerance * abs(best[0]) or rounds >= max_rounds:
             break
         priced = _columns(a, g, found.directions[:, found.scores > 2 * lam], activation)
@@ -185,11 +170,14 @@ def _joined(*groups):
     return signs[kept], outgoing[kept], kept
 
 
-def _network(solution, outgoing, lam, activation, beta):
+def _network(solution, outgoing, problem):
     norms = np.linalg.norm(solution.u, axis=1)
-    used = norms > max(NEGLIGIBLE * norms.max(initial=0.0), ACCURACY * solution.value / (2 * lam))
+    used = norms > max(
+        NEGLIGIBLE * norms.max(initial=0.0), ACCURACY * solution.value / (2 * problem.lam)
+    )
     scale = np.sqrt(norms[used])
     above = outgoing[used] * scale[:, None]
-    if beta > 0:
+    if problem.beta > 0:
         above = np.concatenate([above, solution.bias[None]])
-    return DenseNetwork(((solution.u[used] / scale[:, None]).T, above), activation, beta)
+    incoming = (solution.u[used] / scale[:, None]).T
+    return DenseNetwork((incoming, above), problem.activation, problem.beta)

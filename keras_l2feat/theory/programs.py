@@ -22,8 +22,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from keras_l2feat.activations import slopes
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory.patterns import Cones
 
 __all__ = ["ColumnSolution", "import_extra", "solve_columns", "solve_matrices"]
@@ -66,36 +68,25 @@ class ColumnSolution:
 
 
 def solve_columns(
-    a: ArrayLike,
-    y: ArrayLike,
-    signs: ArrayLike,
-    outgoing: ArrayLike,
-    lam: float,
-    *,
-    cost: str = "squared",
-    beta: float = 0.0,
-    slopes: tuple[float, float] = (0.0, 1.0),
+    problem: Problem, signs: ArrayLike, outgoing: ArrayLike, *, exact: bool = False
 ) -> ColumnSolution:
     """min C(Σ_c D_c A u_c v_cᵀ + β 1 bᵀ) + 2λ Σ_c ‖u_c‖ + λ‖b‖² over u_c in the cone of its cell.
 
     Args:
-        a: (N, d) points, bias column included.
-        y: (N, k) targets, or (N,) labels for "crossentropy".
+        problem: λ > 0; A (N, d) is [x, β·1]; the cost is "squared" or "crossentropy".
         signs: (C, N) ±1 (0: the point's side does not matter), one row a column.
         outgoing: (C, k) unit vectors v_c.
-        lam: λ > 0.
-        cost: "squared", "crossentropy", or "exact": C = 0 if the outputs are y, else ∞.
-        beta: amount of bias of the output layer.
-        slopes: of σ (below, above) 0.
+        exact: the outputs have to be the targets: C = 0 there, else ∞.
 
     Raises:
         InputError: Clarabel is not installed, or the cost is unknown.
         CheckFailed: the solver found no solution.
     """
     clarabel = import_extra("clarabel")
-    a, signs, outgoing = (np.asarray(value, dtype=np.float64) for value in (a, signs, outgoing))
+    signs, outgoing = (np.asarray(value, dtype=np.float64) for value in (signs, outgoing))
+    a, lam, beta = problem.augmented, problem.lam, problem.beta
     (points, d), (columns, outputs) = a.shape, outgoing.shape
-    sides = np.where(signs > 0, slopes[1], np.where(signs < 0, slopes[0], 0.0))
+    sides = _slopes(problem, signs)
     # Variables: u (C·d), t (C), bias (k), z (N·k), and what the cost needs.
     u, t = columns * d, columns
     bias = outputs if beta > 0 else 0
@@ -127,8 +118,9 @@ def solve_columns(
     right.append(np.zeros(columns * (d + 1)))
     cones += [clarabel.SecondOrderConeT(d + 1)] * columns
 
+    cost = "exact" if exact else problem.cost
     quadratic, objective, more, more_right, more_cones, constant = _cost_block(
-        clarabel, cost, y, points, outputs, known
+        clarabel, cost, problem.y, points, outputs, known
     )
     extra = len(objective) - known - z
     objective[u : u + t] = 2 * lam
@@ -159,6 +151,12 @@ def solve_columns(
         x[known : known + z].reshape(points, outputs),
         np.array(answer.z)[:z].reshape(points, outputs),
     )
+
+
+def _slopes(problem, signs):
+    """σ' on each point by its side; 0 where the side does not matter."""
+    below, above = slopes(problem.activation)
+    return np.where(signs > 0, above, np.where(signs < 0, below, 0.0))
 
 
 def _at(block, offset, width):
@@ -224,23 +222,13 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
     )
 
 
-def solve_matrices(
-    a: ArrayLike,
-    y: ArrayLike,
-    cones: Cones,
-    lam: float,
-    *,
-    cost: str = "squared",
-    beta: float = 0.0,
-    slopes: tuple[float, float] = (0.0, 1.0),
-) -> float:
+def solve_matrices(problem: Problem, cones: Cones) -> float:
     """The least loss over all neurons in given cells and all outgoing weights, by semi-definite
     programming.
 
     Args:
-        a: (N, d) points, bias column included; exact for rank ≤ 4, otherwise a lower bound.
-        cones: `patterns.Cones`.
-        y, lam, cost, beta, slopes: as for `solve_columns`.
+        problem: as for `solve_columns`; exact for [x, β·1] of rank ≤ 4, otherwise a lower bound.
+        cones: `patterns.Cones` of [x, β·1].
 
     Returns: C + 2λ Σ‖U‖_cone + λ‖b‖².
 
@@ -250,18 +238,12 @@ def solve_matrices(
     """
     import_extra("clarabel")
     cp = import_extra("cvxpy")
-    a = np.asarray(a, dtype=np.float64)
-    points = len(a)
-    cost_with_gradient(cost)  # refuses a cost without a program
-    labels = np.asarray(y)
-    outputs = (
-        int(labels.max()) + 1
-        if cost == "crossentropy"
-        else np.reshape(labels, (points, -1)).shape[1]
-    )
+    a, lam, beta = problem.augmented, problem.lam, problem.beta
+    points, outputs, labels = len(a), problem.data.outputs, problem.y
+    cost_with_gradient(problem.cost)  # refuses a cost without a program
     z, norm, constraints = 0, 0, []
     for sign, group in zip(cones.signs, cones.generators, strict=True):
-        side = np.where(sign > 0, slopes[1], np.where(sign < 0, slopes[0], 0.0))
+        side = _slopes(problem, sign)
         for rays in group:
             count = rays.shape[1]
             moment = cp.Variable((count + outputs, count + outputs), PSD=True)
@@ -277,13 +259,13 @@ def solve_matrices(
         bias = cp.Variable((1, outputs))
         z = z + beta * np.ones((points, 1)) @ bias
         penalty = penalty + lam * cp.sum_squares(bias)
-    if cost == "squared":
+    if problem.cost == "squared":
         data = cp.sum_squares(z - np.reshape(labels, (points, outputs))) / points
     else:
         chosen = np.eye(outputs)[labels]
         data = (cp.sum(cp.log_sum_exp(z, axis=1)) - cp.sum(cp.multiply(chosen, z))) / points
-    problem = cp.Problem(cp.Minimize(data + penalty), constraints)
-    problem.solve(solver=cp.CLARABEL)
-    if problem.status not in {"optimal", "optimal_inaccurate"}:
-        raise CheckFailed(f"The convex program was not solved: {problem.status}.")
-    return float(problem.value)
+    program = cp.Problem(cp.Minimize(data + penalty), constraints)
+    program.solve(solver=cp.CLARABEL)
+    if program.status not in {"optimal", "optimal_inaccurate"}:
+        raise CheckFailed(f"The convex program was not solved: {program.status}.")
+    return float(program.value)

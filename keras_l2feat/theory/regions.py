@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory.programs import solve_columns
 
 __all__ = ["Region", "RegionMinimum", "random_region", "region_minimum", "region_of"]
@@ -81,9 +82,7 @@ def random_region(x: np.ndarray, neurons: int, generator: np.random.Generator) -
     return Region(signs, generator.choice(np.array([-1, 1], dtype=np.int8), neurons))
 
 
-def region_minimum(
-    x: ArrayLike, y: ArrayLike, region: Region, lam: float, optimum: float, cost: str = "squared"
-) -> RegionMinimum:
+def region_minimum(problem: Problem, region: Region, optimum: float) -> RegionMinimum:
     """The minimum of a region, and what it is in the whole landscape.
 
     A minimum where some neuron must vanish is a local one only if it is global: a vanishing neuron
@@ -91,19 +90,17 @@ def region_minimum(
     the loss rises on both sides.
 
     Args:
-        x: (N, d) points, in general position where minima lie on kinks.
-        y: (N,) targets.
+        problem: of one output, with relu, λ > 0 and β = 0; its points are in general position
+            where minima lie on kinks.
         region: a `Region` of relu neurons.
-        lam: λ > 0.
         optimum: the global optimum over all widths, from `oracle.global_optimum`.
-        cost: "squared".
 
     Returns: a `RegionMinimum`.
     """
-    x = np.asarray(x, dtype=np.float64)
+    x, lam = problem.x, problem.lam
     columns = region.columns
     signs, heads = columns[:, :-1], columns[:, -1:].astype(np.float64)
-    solution = solve_columns(x, y, signs, heads, lam, cost=cost)
+    solution = solve_columns(problem, signs, heads)
     norms = np.linalg.norm(solution.u, axis=1)
     heights = np.abs(solution.u @ x.T) / np.maximum(norms, np.finfo(float).tiny)[:, None]
     kinks = heights <= ZERO * heights.max(initial=0.0)
@@ -114,7 +111,7 @@ def region_minimum(
     elif dead.any():
         kind = "none"
     else:
-        _, gradient = cost_with_gradient(cost)(solution.outputs, y)
+        _, gradient = cost_with_gradient(problem.cost)(solution.outputs, problem.y)
         held = (
             _held(x, gradient[:, 0] * head, sign > 0, u / norm, kink, lam)
             for head, sign, u, norm, kink in zip(heads[:, 0], signs, solution.u, norms, kinks)

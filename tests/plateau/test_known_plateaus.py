@@ -63,9 +63,9 @@ def test_two_layers_reach_the_convex_optimum_at_its_width(outputs, beta, seed):
 
     generator, lam = np.random.default_rng(seed), 1e-2
     x, y = generator.standard_normal((8, 2)), generator.standard_normal((8, outputs))
-    optimum = global_optimum(x, y, lam, beta=beta)
-    assert optimum.enumerated
     problem = Problem((x, y), lam, beta=beta)
+    optimum = global_optimum(problem)
+    assert optimum.enumerated
     options = {"depth": 2, "dtype": "float64", "quiet": True}
     trials = descent(problem, range(1, 17), budget=Budget(1000, 1e-9), **options)
     trials += growth(problem, width_limit=30, gap=1e-3, budget=Budget(1000, 1e-5), **options)

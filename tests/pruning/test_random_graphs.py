@@ -4,13 +4,12 @@ stays."""
 import keras
 import numpy as np
 import pytest
-from gauge import gauge
+from gauge import widened
 from keras import layers
 
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, random_inputs
-from keras_l2feat.pruning.expand import expand, expandable
 
 GRAPHS = 300
 QUICK = 10
@@ -163,22 +162,11 @@ def build(seed):
     return model, prune(model, certificate=False)[0]
 
 
-def plant(model, generator):
-    """Split units of every layer where that is possible (tied layers follow), and rescale them
-    all."""
-    graph, widths, covered = read(model), {}, set()
-    for layer, units in expandable(graph).items():
-        if not covered & set(units.tolist()):
-            widths[layer] = len(units) + int(generator.integers(1, 4))
-        covered |= set(units.tolist())
-    seed = int(generator.integers(1 << 30))
-    return gauge(expand(model, widths, seed=seed), seed=seed)
-
-
 def check(seed):
     model, small = build(seed)
+    generator = np.random.default_rng(seed)
     least = {layer: len(units) for layer, units in read(small).writers.items()}
-    wide = plant(small, np.random.default_rng(seed))
+    wide = widened(small, lambda _: generator.integers(1, 4), seed=generator)
     pruned, certificate = prune(wide)
     assert {layer["name"]: layer["units_after"] for layer in certificate.layers} == least, seed
     assert certificate.verified, seed

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory import connect, matching
 
 
@@ -56,7 +57,9 @@ def test_one_extra_neuron_connects_permutations_at_constant_loss(hidden, activat
     assert matching.distance(start, connect.pad(network, start.hidden)) == 0
     assert matching.distance(end, connect.pad(other, start.hidden)) == 0
     assert start.hidden == tuple(n + 1 for n in hidden)
-    _, loss, norm, deviation = connect.profile(path, x, y, lam=1e-2 if keep == "norm" else 0.0)
+    _, loss, norm, deviation = connect.profile(
+        path, Problem.of(network, (x, y), 1e-2 if keep == "norm" else 0.0)
+    )
     assert deviation.max() < 1e-10
     assert np.abs(loss - loss[0]).max() < 1e-10
     if keep == "norm":
@@ -76,8 +79,8 @@ def test_a_path_is_continuous():
 def test_the_straight_line_between_permutations_has_a_barrier():
     network = DenseNetwork.random((3, 6, 2), seed=0)
     x = np.random.default_rng(0).standard_normal((50, 3))
-    y = network(x)
-    losses = connect.profile(connect.straight(network, shuffled(network, 3)), x, y)[1]
+    path = connect.straight(network, shuffled(network, 3))
+    losses = connect.profile(path, Problem.of(network, (x, network(x)), 0.0))[1]
     assert connect.barrier(losses) > 0.1
 
 
@@ -112,7 +115,7 @@ def test_the_union_by_the_last_layer_serves_any_activation():
     x = np.random.default_rng(0).standard_normal((20, 2))
     y = x[:, :1]
     path = connect.connect_through_union(a, b, keep="function")
-    losses = connect.profile(path, x, y)[1]
+    losses = connect.profile(path, Problem.of(a, (x, y), 0.0))[1]
     assert connect.barrier(losses) < 1e-12
     assert losses[0] == pytest.approx(np.mean((a(x) - y) ** 2))
     assert losses[-1] == pytest.approx(np.mean((b(x) - y) ** 2))
@@ -120,32 +123,20 @@ def test_the_union_by_the_last_layer_serves_any_activation():
 
 def test_bending_lowers_the_barrier():
     from keras_l2feat.theory import criticality
-    from keras_l2feat.training.lbfgs import minimize
     from keras_l2feat.training.run import Budget
 
     generator = np.random.default_rng(0)
     x = generator.standard_normal((40, 2))
     y = DenseNetwork.random((2, 3, 1), seed=7)(x)
-    ends = []
-    for seed in (1, 2):
-        network = DenseNetwork.random((2, 4, 1), seed=seed)
-        found = minimize(
-            lambda weights, network=network: criticality.loss_and_gradient(
-                network.with_weights(weights), x, y, lam=1e-3
-            ),
-            network.weights,
-            Budget(300),
-            quiet=True,
-        )
-        ends.append(network.with_weights(found.arrays))
-    a, b = ends
-    connection = connect.connect(a, b, x, y, lam=1e-3)
+    problem = Problem((x, y), 1e-3)
+    a, b = (criticality.descend(problem.random((4,), s), problem, Budget(300))[0] for s in (1, 2))
+    connection = connect.connect(a, b, problem)
     assert not connection.permutation
     assert connection.barriers["union"] < 1e-12  # two layers: no barrier, with the norm counted
     assert connection.best == "union"
     b = matching.permute(b, matching.match(b, a))
-    line = connect.barrier(connect.profile(connect.straight(a, b), x, y, lam=1e-3)[1])
-    curve = connect.barrier(connect.profile(connect.bend(a, b, x, y, lam=1e-3), x, y, lam=1e-3)[1])
+    line = connect.barrier(connect.profile(connect.straight(a, b), problem)[1])
+    curve = connect.barrier(connect.profile(connect.bend(a, b, problem), problem)[1])
     assert line > 1e-3
     assert curve < 0.5 * line
 
@@ -154,7 +145,8 @@ def test_connect_sees_a_permutation_and_stored_in_float32():
     network = DenseNetwork.random((3, 5, 4, 2), seed=0)
     rounded = network.with_weights(w.astype(np.float32) for w in shuffled(network, 1).weights)
     x = np.random.default_rng(0).standard_normal((20, 3))
-    connection = connect.connect(network, rounded, x, network(x) + 1, lam=1e-2)
+    problem = Problem.of(network, (x, network(x) + 1), 1e-2)
+    connection = connect.connect(network, rounded, problem)
     assert connection.permutation
     assert connection.best == "moves"
     assert connection.barriers["moves"] < 1e-6

@@ -93,7 +93,7 @@ def test_the_fold_is_a_minimum_of_the_weights_and_none_of_the_covariances(lam):
     fold = constructions.fold(lam)
 
     def loss(network):
-        return criticality.loss_and_gradient(network, fold.x, fold.y, lam=lam)[0]
+        return criticality.loss_and_gradient(network, fold.problem)[0]
 
     def covariances(network):
         z, a = network.forward(fold.x)
@@ -101,7 +101,7 @@ def test_the_fold_is_a_minimum_of_the_weights_and_none_of_the_covariances(lam):
 
     for first, second in zip(covariances(fold.both), covariances(fold.one)):
         np.testing.assert_allclose(first, second, atol=1e-12)
-    assert np.linalg.norm(criticality.gradient(fold.both, fold.x, fold.y, lam=lam)) < 1e-12
+    assert np.linalg.norm(criticality.gradient(fold.both, fold.problem)) < 1e-12
     generator = np.random.default_rng(0)
     for _ in range(300):  # a local minimum, along every direction tried
         step = 1e-3 * generator.standard_normal(4)

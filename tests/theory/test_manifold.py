@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory import criticality, manifold, symmetries
 from keras_l2feat.training import Budget
-from keras_l2feat.training.lbfgs import minimize
 
 
 def deviation(a, b, x):
@@ -61,24 +61,18 @@ def test_every_listed_expansion_is_an_equivalent_network_of_its_own_subspace():
 
 
 def trained(activation, lam):
-    """A critical point of positive loss and the data it belongs to: the first try that ends on no
-    kink of σ."""
+    """A critical point of positive loss and its problem: the first try that ends on no kink of
+    σ."""
     for seed in range(20):
         generator = np.random.default_rng(seed)
         x = generator.standard_normal((25, 2))
         y = DenseNetwork.random((2, 5, 2), activation=activation, seed=seed + 1)(x)
         network = DenseNetwork.random((2, 3, 2), activation=activation, seed=seed + 2)
-        result = minimize(
-            lambda weights, network=network, x=x, y=y: criticality.loss_and_gradient(
-                network.with_weights(weights), x, y, lam=lam
-            ),
-            network.weights,
-            Budget(2000, 0),
-            quiet=True,
-        )
-        network = criticality.critical_point(network.with_weights(result.arrays), x, y, lam=lam)
-        if np.linalg.norm(criticality.gradient(network, x, y, lam=lam)) < 1e-10:
-            return network, x, y
+        problem = Problem.of(network, (x, y), lam)
+        network, _ = criticality.descend(network, problem, Budget(2000, 0))
+        network = criticality.critical_point(network, problem)
+        if np.linalg.norm(criticality.gradient(network, problem)) < 1e-10:
+            return network, problem
     raise AssertionError("no critical point found")
 
 
@@ -86,21 +80,19 @@ def trained(activation, lam):
     "activation, lam, sharing", [("tanh", 0.0, "fractions"), ("relu", 1e-2, "balanced")]
 )
 def test_a_critical_point_stays_critical_and_is_flat_along_its_shares(activation, lam, sharing):
-    network, x, y = trained(activation, lam)
+    network, problem = trained(activation, lam)
     owners = np.array([0, 1, 2, 1, 0, 1])
     wide = manifold.expand_layer(network, 0, owners, sharing=sharing, seed=4)
-    wide_loss = criticality.loss_and_gradient(wide, x, y, lam=lam)[0]
-    assert wide_loss == pytest.approx(
-        criticality.loss_and_gradient(network, x, y, lam=lam)[0], rel=1e-12
-    )
-    assert np.linalg.norm(criticality.gradient(wide, x, y, lam=lam)) < 1e-9
+    loss, wide_loss = (criticality.loss_and_gradient(n, problem)[0] for n in (network, wide))
+    assert wide_loss == pytest.approx(loss, rel=1e-12)
+    assert np.linalg.norm(criticality.gradient(wide, problem)) < 1e-9
     directions = manifold.flat_directions(wide, 0, owners, sharing=sharing)
     assert np.linalg.matrix_rank(directions) == 3  # m − r
-    matrix = criticality.hessian(wide, x, y, lam=lam)
+    matrix = criticality.hessian(wide, problem)
     scale = np.linalg.norm(matrix, 2)
     assert np.abs(matrix @ directions.T).max() < 1e-6 * scale
     before = (
-        np.abs(np.linalg.eigvalsh(criticality.hessian(network, x, y, lam=lam))) < 1e-6 * scale
+        np.abs(np.linalg.eigvalsh(criticality.hessian(network, problem))) < 1e-6 * scale
     ).sum()
     after = (np.abs(np.linalg.eigvalsh(matrix)) < 1e-6 * scale).sum()
     assert after >= before + 3
@@ -108,22 +100,21 @@ def test_a_critical_point_stays_critical_and_is_flat_along_its_shares(activation
 
 def test_uneven_vector_shares_break_criticality_at_positive_loss():
     """So the difference between "fractions" and "free" is real."""
-    network, x, y = trained("tanh", 0.0)
+    network, problem = trained("tanh", 0.0)
     wide = manifold.expand_layer(network, 0, [0, 1, 2, 1], sharing="free", seed=4)
-    assert deviation(network, wide, x) < 1e-12
-    assert np.linalg.norm(criticality.gradient(wide, x, y)) > 1e-4
+    assert deviation(network, wide, problem.x) < 1e-12
+    assert np.linalg.norm(criticality.gradient(wide, problem)) > 1e-4
 
 
 def test_at_zero_loss_the_whole_manifold_is_flat():
     network = DenseNetwork.random((2, 3, 2), activation="tanh", seed=5)
     x = np.random.default_rng(1).standard_normal((40, 2))
-    y = network(x)
     owners = np.array([0, -1, 1, 2, 2, -1, -2])
     wide = manifold.expand_layer(network, 0, owners, sharing="free", seed=2)
     directions = manifold.flat_directions(wide, 0, owners, sharing="free")
     # one extra copy: 2; a group of two: 2 + fan-in 3; a group of one: fan-in 3
     assert np.linalg.matrix_rank(directions) == len(directions) == 2 + (2 + 3) + 3
-    matrix = criticality.hessian(wide, x, y)
+    matrix = criticality.hessian(wide, Problem.of(network, (x, network(x)), 0.0))
     scale = np.linalg.norm(matrix, 2)
     assert np.abs(matrix @ directions.T).max() < 1e-6 * scale
     assert (np.abs(np.linalg.eigvalsh(matrix)) < 1e-7 * scale).sum() >= len(directions)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.theory.oracle import global_optimum
 from keras_l2feat.theory.patterns import patterns
 from keras_l2feat.theory.regions import Region, random_region, region_minimum, region_of
@@ -16,7 +17,8 @@ LAM = 1e-2
 def toy():
     generator = np.random.default_rng(0)
     x, y = generator.standard_normal((5, 2)), generator.standard_normal(5)
-    return x, y, global_optimum(x, y, LAM, tolerance=1e-8)
+    problem = Problem((x, y), LAM, beta=0.0)
+    return problem, global_optimum(problem, tolerance=1e-8)
 
 
 def loss(x, y, w, v):
@@ -30,11 +32,11 @@ def point(region, minimum):
 
 
 def minima(toy, neurons, count=60):
-    x, y, optimum = toy
+    problem, optimum = toy
     generator = np.random.default_rng(neurons)
     for _ in range(count):
-        region = random_region(x, neurons, generator)
-        yield region, region_minimum(x, y, region, LAM, optimum.value)
+        region = random_region(problem.x, neurons, generator)
+        yield region, region_minimum(problem, region, optimum.value)
 
 
 def test_region_of_parameters():
@@ -48,11 +50,11 @@ def test_region_of_parameters():
 
 
 def test_all_patterns_together_hold_the_global_minimum(toy):
-    x, y, optimum = toy
-    active = patterns(x)
+    problem, optimum = toy
+    active = patterns(problem.x)
     signs = np.repeat(np.where(active, 1, -1), 2, axis=0).astype(np.int8)
     everything = Region(signs, np.tile(np.array([1, -1], np.int8), len(active)))
-    minimum = region_minimum(x, y, everything, LAM, optimum.value)
+    minimum = region_minimum(problem, everything, optimum.value)
     assert minimum.kind == "global"
     assert minimum.value == pytest.approx(optimum.value, rel=1e-6)
 
@@ -60,13 +62,13 @@ def test_all_patterns_together_hold_the_global_minimum(toy):
 def test_no_region_is_below_the_optimum_and_kinds_tell_the_value(toy):
     for neurons in (1, 4, 30):
         for _, minimum in minima(toy, neurons, 25):
-            assert minimum.value >= toy[2].lower_bound * (1 - 1e-9)
-            assert (minimum.kind == "global") == (minimum.value <= toy[2].value * (1 + 1e-6))
+            assert minimum.value >= toy[1].lower_bound * (1 - 1e-9)
+            assert (minimum.kind == "global") == (minimum.value <= toy[1].value * (1 + 1e-6))
 
 
 @pytest.mark.slow
 def test_spurious_minima_are_local_minima_and_the_others_are_not(toy):
-    x, y, _ = toy
+    x, y = toy[0].x, toy[0].y[:, 0]
     met = set()
     generator = np.random.default_rng(0)
     for neurons in (1, 2, 3):
@@ -98,9 +100,10 @@ def test_spurious_minima_are_local_minima_and_the_others_are_not(toy):
 def test_orthogonal_points_need_the_one_pattern():
     """X = I, y > 0: global iff a neuron with a positive head is active on every point."""
     x, y = np.eye(3), np.array([1.0, 2.0, 1.5])
-    optimum = global_optimum(x, y, LAM, tolerance=1e-8).value
+    problem = Problem((x, y), LAM, beta=0.0)
+    optimum = global_optimum(problem, tolerance=1e-8).value
     generator = np.random.default_rng(1)
     for _ in range(40):
         region = random_region(x, 6, generator)
         needed = ((region.signs > 0).all(axis=1) & (region.heads > 0)).any()
-        assert (region_minimum(x, y, region, LAM, optimum).kind == "global") == needed
+        assert (region_minimum(problem, region, optimum).kind == "global") == needed

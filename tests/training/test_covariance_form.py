@@ -10,6 +10,7 @@ from keras_l2feat import objectives
 from keras_l2feat.data import load
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.objectives import Problem
 from keras_l2feat.training import covariance
 from keras_l2feat.training.group_lasso import group_lasso
 from keras_l2feat.training.merge import tidy
@@ -42,7 +43,7 @@ def test_two_layers_end_at_the_global_optimum(case, slide):
 
     n, d, k, beta, cost = case
     data, lam = problem(n, d, k, cost), 1e-2
-    optimum = global_optimum(*data, lam, cost=cost, beta=beta, tolerance=1e-5)
+    optimum = global_optimum(Problem(data, lam, cost, beta=beta), tolerance=1e-5)
     fitted = covariance.fit(empty(d, k, beta), data, lam=lam, cost=cost, slide=slide, quiet=True)
     assert fitted.reason == "converged"
     assert fitted.history["gap"][-1] <= 1e-4

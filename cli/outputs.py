@@ -1,0 +1,76 @@
+"""Options and arguments that say what a command writes, and where; and how it is written."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import click
+
+from keras_l2feat.cli.paths import OutputFile, OutputFolder
+
+__all__ = [
+    "curve_option",
+    "folder_option",
+    "json_option",
+    "output_option",
+    "report_option",
+    "write_json_result",
+]
+
+json_option = click.option(
+    "--json",
+    "json_path",
+    type=OutputFile(stdout=True),
+    metavar="FILE|-",
+    help="Write the result as JSON to a file, or to stdout with '-'.",
+)
+
+
+def output_option(help: str, *, required: bool = False) -> Callable:
+    """`-o, --output OUT.keras`: where a model goes."""
+    return click.option(
+        *("-o", "--output"),
+        type=OutputFile(".keras"),
+        metavar="OUT.keras",
+        required=required,
+        help=help,
+    )
+
+
+def folder_option(help: str, *, required: bool = False, default: str | None = None) -> Callable:
+    """`-o, --output DIR`: where files go."""
+    return click.option(
+        *("-o", "--output"),
+        type=OutputFolder(),
+        metavar="DIR",
+        required=required,
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
+def report_option(help: str) -> Callable:
+    """`--report FILE.html`: where a page goes."""
+    return click.option(
+        "--report", "report_path", type=OutputFile(), metavar="FILE.html", help=help
+    )
+
+
+def curve_option(help: str) -> Callable:
+    """`--curve FILE.csv|png`: where a trade-off goes, see `plots.tradeoff.write_tradeoff`."""
+    kind = OutputFile(".csv", ".png", ".svg", ".pdf")
+    return click.option("--curve", "curve_path", type=kind, metavar="FILE.csv|png", help=help)
+
+
+def write_json_result(value: object, path: str | None) -> None:
+    """Write `value` where `--json` says: a file, `-` for stdout, nowhere for `None`."""
+    if path is None:
+        return
+    if path == "-":
+        json.dump(value, sys.stdout, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
+        return
+    from keras_l2feat.files import write_json
+
+    write_json(path, value)
