@@ -13,8 +13,8 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.pruning.channels.graph import Map
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret, visit
+from keras_l2feat.pruning.channels.operations import Map
 
 __all__ = ["Interval", "bounds", "slopes"]
 

@@ -47,7 +47,7 @@ def growth(
 
     Args:
         problem: what is minimized, with λ > 0 and a positively homogeneous σ.
-        network: a trained one to go on from, in place of a narrow one of width `start`.
+        network: a trained one to go on from; `depth` and `start` are then not used.
         depth: L, at least 2.
         start: width of every hidden layer to begin with, by default the number of outputs, at least
             2; the best of 8 random networks of that width is grown.
@@ -65,20 +65,10 @@ def growth(
     Raises:
         InputError: `depth` below 2, `start` not between 1 and `width_limit`, λ or σ as above.
     """
-    if depth < 2:
-        raise bad_argument("depth", "at least 2", depth)
-    start = start or min(max(2, problem.data.outputs), width_limit)
-    if network is None and not 1 <= start <= width_limit:
-        raise bad_argument("start", f"between 1 and width_limit={width_limit}", start)
     began = time.monotonic()
     objective = Objective(problem, dtype=dtype, batch_size=batch_size)
     if network is None:
-        rivals = [
-            objective.encode(problem.random((start,) * (depth - 1), (seed, index)))
-            for index in range(FRESH)
-        ]
-        best = min(minimize_many(objective, rivals, budget), key=lambda result: result.value)
-        network = objective.decode(best.arrays)
+        network = _narrow(objective, problem, depth, start, width_limit, budget, seed)
     problem.check(network)
     trials = []
     with progress.bar(description="growth", quiet=quiet, unit="width") as bar:
@@ -104,6 +94,21 @@ def growth(
             if grown is network:
                 return trials
             network = grown
+
+
+def _narrow(objective, problem, depth, start, width_limit, budget, seed):
+    """The best of some random networks of width `start`, trained."""
+    if depth < 2:
+        raise bad_argument("depth", "at least 2", depth)
+    start = start or min(max(2, problem.data.outputs), width_limit)
+    if not 1 <= start <= width_limit:
+        raise bad_argument("start", f"between 1 and width_limit={width_limit}", start)
+    rivals = [
+        objective.encode(problem.random((start,) * (depth - 1), (seed, index)))
+        for index in range(FRESH)
+    ]
+    best = min(minimize_many(objective, rivals, budget), key=lambda result: result.value)
+    return objective.decode(best.arrays)
 
 
 def _grown(network, certificate, gap, width_limit):

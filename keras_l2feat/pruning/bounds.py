@@ -14,10 +14,11 @@ on a box, without data, goes by (`guarantees/within_box.py`).
 
 import numpy as np
 
-from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
+from keras_l2feat.pruning.channels.operations import Depthwise, Linear
 from keras_l2feat.pruning.values.aligned import tolerance
-from keras_l2feat.pruning.values.numbering import ROUNDINGS, Values
+from keras_l2feat.pruning.values.classes import ROUNDINGS
+from keras_l2feat.pruning.values.readings import coarsest
 
 __all__ = ["a_priori"]
 
@@ -37,9 +38,9 @@ def a_priori(graph, sizes, seen=None) -> list:
     Returns: the largest bound over all outputs, one a case; infinite if a layer on the way is not
         understood, or there are more than `DEPTH`.
     """
-    if sum(isinstance(op, (g.Linear, g.Depthwise)) for op in graph.ops) > DEPTH:
+    if sum(isinstance(op, (Linear, Depthwise)) for op in graph.ops) > DEPTH:
         return [np.inf] * len(sizes)
-    dtype = Values.coarsest(graph)
+    dtype = coarsest(graph)
     cases = np.asarray(sizes, dtype=np.float64).reshape(len(sizes), len(graph.inputs))
     reach = {}
     for column, tensor in enumerate(graph.inputs):

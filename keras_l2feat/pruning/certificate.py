@@ -19,8 +19,8 @@ from keras_l2feat.checking.maps import Maps
 from keras_l2feat.checking.numbers import roundoff
 from keras_l2feat.checking.verdict import Verdict, check
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.channels import graph as g
 from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.pruning.channels.operations import Affine, Linear
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
 
 __all__ = [
@@ -437,7 +437,7 @@ def _expected(graph, tensor):
         if tensor not in op.inputs:
             continue
         layer = graph.layers.get(op.layer)
-        if isinstance(op, g.Affine):
+        if isinstance(op, Affine):
             scale, shift, _ = op.coefficients()
             alive = scale != 0
             size[alive] = 1 / np.abs(scale[alive])
@@ -446,7 +446,7 @@ def _expected(graph, tensor):
             found = [np.asarray(getattr(layer, name)).reshape(-1) for name in ("mean", "variance")]
             if all(len(array) in (1, count) for array in found):
                 center, size = (np.resize(a, count) for a in (found[0], np.sqrt(found[1])))
-        elif isinstance(op, g.Linear) and op.reader is not None:
+        elif isinstance(op, Linear) and op.reader is not None:
             weight = np.abs(op.kernel()).max(axis=0)  # (inputs, outputs)
             largest = weight.max(axis=1)
             alive = largest > 0

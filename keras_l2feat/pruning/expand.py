@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
-from keras_l2feat.pruning.channels.graph import Concat, Graph, Spread
+from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.pruning.channels.operations import Concat, Spread
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.rewrite import rebuild
 from keras_l2feat.types import Model

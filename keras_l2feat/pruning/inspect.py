@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.balance import norms
-from keras_l2feat.pruning.channels.graph import Linear
+from keras_l2feat.pruning.channels.operations import Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.values.aligned import near_aligned_pairs

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import Linear
+from keras_l2feat.pruning.channels.operations import Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.types import Model
 

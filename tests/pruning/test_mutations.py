@@ -15,7 +15,7 @@ from keras_l2feat.pruning.channels.rules import linear as rules_linear
 from keras_l2feat.pruning.expand import expand
 from keras_l2feat.pruning.guarantees import exact
 from keras_l2feat.pruning.plan import BIAS
-from keras_l2feat.pruning.values import numbering as groups
+from keras_l2feat.pruning.values import classes as groups
 
 
 def model_with_everything():

@@ -3,7 +3,8 @@ shows that they go together."""
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import Attend, Graph, Reader, Size, Slot, Source, Tensor
+from keras_l2feat.pruning.channels.graph import Graph, Reader, Size, Slot
+from keras_l2feat.pruning.channels.operations import Attend, Source, Tensor
 
 __all__ = ["Builder"]
 

@@ -8,7 +8,7 @@ once, inputs first.
 
 import abc
 
-from keras_l2feat.pruning.channels import graph as g
+from keras_l2feat.pruning.channels import operations as ops
 
 __all__ = ["Semantics", "interpret", "visit"]
 
@@ -21,59 +21,59 @@ class Semantics(abc.ABC):
     """
 
     @abc.abstractmethod
-    def source(self, op: g.Source, *inputs): ...
+    def source(self, op: ops.Source, *inputs): ...
 
     @abc.abstractmethod
-    def linear(self, op: g.Linear, x): ...
+    def linear(self, op: ops.Linear, x): ...
 
     @abc.abstractmethod
-    def depthwise(self, op: g.Depthwise, x): ...
+    def depthwise(self, op: ops.Depthwise, x): ...
 
     @abc.abstractmethod
-    def affine(self, op: g.Affine, x): ...
+    def affine(self, op: ops.Affine, x): ...
 
     @abc.abstractmethod
-    def map(self, op: g.Map, *inputs): ...
+    def map(self, op: ops.Map, *inputs): ...
 
     @abc.abstractmethod
-    def passed(self, op: g.Pass, x): ...
+    def passed(self, op: ops.Pass, x): ...
 
     @abc.abstractmethod
-    def normalize(self, op: g.Normalize, x): ...
+    def normalize(self, op: ops.Normalize, x): ...
 
     @abc.abstractmethod
-    def attend(self, op: g.Attend, query, key, value, *masks): ...
+    def attend(self, op: ops.Attend, query, key, value, *masks): ...
 
     @abc.abstractmethod
-    def recurrent(self, op: g.Recurrent, x): ...
+    def recurrent(self, op: ops.Recurrent, x): ...
 
     @abc.abstractmethod
-    def sum(self, op: g.Sum, *inputs): ...
+    def sum(self, op: ops.Sum, *inputs): ...
 
     @abc.abstractmethod
-    def product(self, op: g.Product, *inputs): ...
+    def product(self, op: ops.Product, *inputs): ...
 
     @abc.abstractmethod
-    def concat(self, op: g.Concat, *inputs): ...
+    def concat(self, op: ops.Concat, *inputs): ...
 
     @abc.abstractmethod
-    def spread(self, op: g.Spread, x): ...
+    def spread(self, op: ops.Spread, x): ...
 
 
 METHODS = {
-    g.Source: "source",
-    g.Linear: "linear",
-    g.Depthwise: "depthwise",
-    g.Affine: "affine",
-    g.Map: "map",
-    g.Pass: "passed",
-    g.Normalize: "normalize",
-    g.Attend: "attend",
-    g.Recurrent: "recurrent",
-    g.Sum: "sum",
-    g.Product: "product",
-    g.Concat: "concat",
-    g.Spread: "spread",
+    ops.Source: "source",
+    ops.Linear: "linear",
+    ops.Depthwise: "depthwise",
+    ops.Affine: "affine",
+    ops.Map: "map",
+    ops.Pass: "passed",
+    ops.Normalize: "normalize",
+    ops.Attend: "attend",
+    ops.Recurrent: "recurrent",
+    ops.Sum: "sum",
+    ops.Product: "product",
+    ops.Concat: "concat",
+    ops.Spread: "spread",
 }
 
 

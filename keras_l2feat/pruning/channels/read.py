@@ -8,8 +8,9 @@ import numpy as np
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.files import load_model
 from keras_l2feat.pruning.channels.builder import Builder
-from keras_l2feat.pruning.channels.graph import Graph, Source
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.opened import opened
+from keras_l2feat.pruning.channels.operations import Source
 from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register their rules)
     ANY_ARGUMENTS,
     RULES,

@@ -17,13 +17,14 @@ from keras_l2feat.caratheodory import DEVIATION, reduce_layer
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.balance import balance_units, norms, squared_norm
 from keras_l2feat.pruning.capture import layer_inputs
-from keras_l2feat.pruning.channels.graph import Depthwise, Linear
+from keras_l2feat.pruning.channels.operations import Depthwise, Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.plan import Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.values.aligned import unit_roundoff
-from keras_l2feat.pruning.values.numbering import ROUNDINGS, Values
+from keras_l2feat.pruning.values.classes import ROUNDINGS
+from keras_l2feat.pruning.values.readings import coarsest
 
 __all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on", "within_norm"]
 
@@ -140,7 +141,7 @@ def within_norm(planner):
     """
 
     def plan(graph, *, balanced=True, **options):
-        slack = 2 * ROUNDINGS * unit_roundoff(Values.coarsest(graph))  # a square has twice the u
+        slack = 2 * ROUNDINGS * unit_roundoff(coarsest(graph))  # a square has twice the u
         limit = squared_norm(graph) * (1 + slack)
         for merges in (False, True):
             found = planner(graph, merges=merges, **options)

@@ -10,7 +10,7 @@ import numpy as np
 from keras_l2feat.errors import InputError
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.balance import balance_units
-from keras_l2feat.pruning.channels.graph import Source
+from keras_l2feat.pruning.channels.operations import Source
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.guarantees.targets import harm, measured

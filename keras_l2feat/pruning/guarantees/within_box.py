@@ -19,7 +19,7 @@ import numpy as np
 
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.bounds import a_priori
-from keras_l2feat.pruning.channels.graph import Affine, Linear, Map, Pass
+from keras_l2feat.pruning.channels.operations import Affine, Linear, Map, Pass
 from keras_l2feat.pruning.guarantees.on_data import sites
 from keras_l2feat.pruning.plan import BIAS, Plan, Removal
 from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import (
+from keras_l2feat.pruning.channels.operations import (
     Affine,
     Attend,
     Depthwise,

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import KERNELS, Attend, Depthwise, Linear
+from keras_l2feat.pruning.channels.operations import KERNELS, Attend, Depthwise, Linear
 
 __all__ = ["SIZES", "Sizes"]
 

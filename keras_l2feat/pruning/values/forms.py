@@ -1,6 +1,7 @@
 """What is known of the channels of a tensor: `Forms` as they are computed, a `Reading` as a kernel
 sees them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class Forms:
             rounding were taken for one; in the sizes of atoms (`Values.sizes`).
     """
 
-    rows: object
+    rows: np.ndarray | list
     matrix: np.ndarray
     constant: np.ndarray
     shift: np.ndarray
@@ -34,28 +35,33 @@ class Forms:
     drift: np.ndarray | float = 0.0
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many channels there are."""
         return self.matrix.shape[1]
 
     @property
-    def spread(self):
+    def spread(self) -> np.ndarray:
         """The terms, whether they are stored or not."""
         return np.abs(self.matrix) if self.terms is None else self.terms
 
     @property
-    def drifts(self):
+    def monomial(self) -> bool:
+        """Whether each channel is a multiple of one atom, and nothing more."""
+        return self.labels is not None and len(self.rows) == 1 and not self.constant.any()
+
+    @property
+    def drifts(self) -> np.ndarray:
         """The drift of each channel, (channels,)."""
         return np.broadcast_to(self.drift, (self.count,))
 
-    def taken(self, channels):
+    def taken(self, channels: np.ndarray) -> "Forms":
         """Some channels, (n,) int, in this order."""
         parts = (self.matrix[:, channels], self.constant[channels], self.shift[channels])
         terms = None if self.terms is None else self.terms[:, channels]
         labels = None if self.labels is None else self.labels[channels]
         return Forms(self.rows, *parts, terms, labels, self.drifts[channels])
 
-    def scaled(self, factor):
+    def scaled(self, factor: np.ndarray | float) -> "Forms":
         """Every channel times its factor, (channels,)."""
         return Forms(
             self.rows,
@@ -88,13 +94,20 @@ class Reading:
     mix: np.ndarray
 
     @classmethod
-    def plain(cls, atoms, scales, constants, terms, drift):
+    def plain(
+        cls,
+        atoms: np.ndarray,
+        scales: np.ndarray,
+        constants: np.ndarray,
+        terms: np.ndarray,
+        drift: np.ndarray,
+    ) -> "Reading":
         """Without combinations."""
         none = np.zeros(0, dtype=int)
         return cls(atoms, scales, constants, terms, drift, none, none, np.zeros((0, 0)))
 
     @classmethod
-    def joined(cls, parts):
+    def joined(cls, parts: Sequence["Reading"]) -> "Reading":
         """Readings side by side."""
         starts = np.cumsum([0, *(len(part.atoms) for part in parts)])
         columns = (

@@ -57,7 +57,7 @@ def _step(values, op, kernel, read, labels):
     for signed, scaling in ((True, op.scaling), (False, Scaling.IDENTITY)):
         chosen = [tap for tap, own in zip(taps, op.signed) if own == signed]
         if chosen:
-            leader, factor, _ = values.classes(values.arguments(op, chosen), scaling)
+            leader, factor, _ = values.classes(values.arguments(op.tag, chosen), scaling)
             keys.append(leader)
             if signed:
                 zero = leader < 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.channels.graph import Affine, Map
+from keras_l2feat.pruning.channels.operations import Affine, Map
 
 __all__ = [
     "ANY_ARGUMENTS",

@@ -6,7 +6,8 @@ import math
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.channels.graph import Attend, Heads, Linear, Map, Product, Tensor
+from keras_l2feat.pruning.channels.graph import Heads
+from keras_l2feat.pruning.channels.operations import Attend, Linear, Map, Product, Tensor
 from keras_l2feat.pruning.channels.rules import key, of_constants, rule
 from keras_l2feat.pruning.channels.rules.linear import read_only
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.channels.graph import Affine, Map, Pass, Spread
+from keras_l2feat.pruning.channels.operations import Affine, Map, Pass, Spread
 from keras_l2feat.pruning.channels.rules import (
     activation,
     affine,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.channels.graph import Concat, Depthwise, Linear, Map, Spread
+from keras_l2feat.pruning.channels.operations import Concat, Depthwise, Linear, Map, Spread
 from keras_l2feat.pruning.channels.rules import RULES, key, of_constants, rule, softmax
 
 

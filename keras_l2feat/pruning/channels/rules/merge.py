@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.channels.graph import Concat, Map, Product, Spread, Sum
+from keras_l2feat.pruning.channels.operations import Concat, Map, Product, Spread, Sum
 from keras_l2feat.pruning.channels.rules import activation, affine, elementwise, rule
 
 

@@ -4,7 +4,7 @@ by, so all stay; but of two that are equal, or a combination, those behind know 
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.channels.graph import Affine, Map, Normalize
+from keras_l2feat.pruning.channels.operations import Affine, Map, Normalize
 from keras_l2feat.pruning.channels.rules import rule
 
 COUPLES = "it couples channels: each counts in what all are divided by"

@@ -4,7 +4,7 @@ models."""
 import re
 
 from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.channels.graph import Pass
+from keras_l2feat.pruning.channels.operations import Pass
 from keras_l2feat.pruning.channels.rules import (
     activation,
     elementwise,

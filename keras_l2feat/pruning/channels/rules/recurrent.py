@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.channels.graph import Concat, Heads, Product, Recurrent, Sum, Tensor
+from keras_l2feat.pruning.channels.graph import Heads
+from keras_l2feat.pruning.channels.operations import Concat, Product, Recurrent, Sum, Tensor
 from keras_l2feat.pruning.channels.rules import of_constants, rule
 from keras_l2feat.pruning.channels.rules.linear import read_only
 

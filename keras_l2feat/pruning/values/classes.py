@@ -1,0 +1,127 @@
+"""Which channels are multiples of each other, or constant, as far as rounding lets anybody say."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_l2feat.activations import Scaling
+from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance
+from keras_l2feat.pruning.values.atoms import Atoms
+from keras_l2feat.pruning.values.forms import Forms
+
+__all__ = ["CONSTANT", "ROUNDINGS", "ZERO", "Classes", "Grouping"]
+
+ZERO, CONSTANT = -1, -2  # instead of a leader
+# of an entry: split and balanced (2), times the factor of what it reads, and the sum over them (2)
+ROUNDINGS = 4
+
+
+class Grouping(NamedTuple):
+    """What each channel is, all (channels,).
+
+    `leader`: the first channel of its class, or `ZERO`, or `CONSTANT`; `factor`: of the leader's
+    value, or the constant; `drift`: how far the channel may be from that.
+    """
+
+    leader: np.ndarray
+    factor: np.ndarray
+    drift: np.ndarray
+
+
+class Classes(Atoms):
+    """Atoms, and the judgement of what is written in them.
+
+    Attributes:
+        dtype: what the weights are stored in, the coarsest.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def slack(self, length: int) -> float:
+        """Up to which part of its terms' size a sum is taken for zero: what rounding to the stored
+        dtype explains."""
+        return tolerance(self.dtype, length, ROUNDINGS)
+
+    def classes(
+        self,
+        forms: Forms,
+        scaling: Scaling,
+        labels: np.ndarray | None = None,
+        *,
+        constants: bool = True,
+    ) -> Grouping:
+        """Group channels that are multiples of each other by a factor that commutes.
+
+        Args:
+            forms: of the channels.
+            scaling: which factors commute.
+            labels: (channels,) int; only channels of one label can be one.
+            constants: whether they count; without, channels are grouped up to a constant.
+        """
+        judged, bound = self.judged(forms), self.slack(len(forms.rows) + 1)
+        # a channel is constant where every weight of an atom is what rounding leaves of 0
+        still = (np.abs(judged.matrix) <= bound * judged.spread).all(axis=0)
+        zero = still & (np.abs(judged.constant) <= bound * judged.shift) if constants else still
+        leader, factor = np.arange(forms.count), np.ones(forms.count)
+        drift = np.zeros(forms.count)
+        groups = self._aligned(judged, np.flatnonzero(~still), scaling, constants)
+        reach = self._reach(forms, forms.spread) if groups else drift
+        kind = _kinds(forms.count, forms.labels, labels)
+        for members, factors, gaps in groups:
+            # entries alike are not all: the first member of a kind leads those of that kind
+            _, first, which = np.unique(kind[members], return_index=True, return_inverse=True)
+            leading = first[which.reshape(-1)]  # place in `members` of each one's leader
+            leader[members] = members[leading]
+            factor[members] = factors / factors[leading]
+            follows = leading != np.arange(len(members))
+            drift[members] = (gaps + gaps[leading]) * reach[members] * follows
+        leader[still], factor[still] = CONSTANT, forms.constant[still]
+        leader[zero], factor[zero] = ZERO, 0.0
+        if judged.terms is not None:  # what was left of weights that cancelled is not quite nothing
+            drift[still] = self._reach(forms, np.abs(forms.matrix))[still]
+        return Grouping(leader, factor, drift)
+
+    def judged(self, forms: Forms) -> Forms:
+        """Forms whose entries and terms say which channels are equal up to rounding: for every
+        input, each entry by itself."""
+        return forms
+
+    def _aligned(self, forms, live, scaling, constants):
+        """Groups of the channels `live`: (members, their factors, their gaps), leaders first."""
+        parts, terms = [forms.matrix.T], [forms.spread.T]
+        single = forms.terms is None  # no entry is a sum: its size says how it was rounded
+        if constants:
+            parts, terms = [*parts, forms.constant[:, None]], [*terms, forms.shift[:, None]]
+            single = single and (forms.shift == np.abs(forms.constant)).all()
+        if len(live) < forms.count:
+            parts, terms = ([part[live] for part in side] for side in (parts, terms))
+        found = aligned_groups(
+            parts, scaling, self.dtype, roundings=ROUNDINGS, terms=None if single else terms
+        )
+        return [
+            (live[[g.representative, *g.members]], np.r_[1.0, g.factors], np.r_[0.0, g.gaps])
+            for g in found
+        ]
+
+    def _reach(self, forms, entries):
+        """How large channels with these entries are, (channels,): the largest of what they add
+        up."""
+        if forms.labels is not None:
+            sizes = np.nan_to_num(self.size_of(forms.labels), nan=1.0)
+            return sizes * entries.max(axis=0, initial=0.0)
+        sizes = self.size_of(forms.rows)
+        unknown = np.isnan(sizes)
+        if unknown.any():  # such an atom is as large as makes its largest weight 1
+            largest = np.abs(forms.matrix[unknown]).max(axis=1, initial=0.0)
+            sizes[unknown] = np.divide(1.0, largest, out=np.ones_like(largest), where=largest > 0)
+        return (entries * sizes[:, None]).max(axis=0, initial=0.0)
+
+
+def _kinds(count, *labels):
+    """A number for each channel; only channels of the same number, in all labels, can be one."""
+    given = [label for label in labels if label is not None]
+    if not given:
+        return np.zeros(count, dtype=int)
+    return np.unique(np.stack(given), axis=1, return_inverse=True)[1].reshape(-1)
