@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
-from keras_l2feat.pruning.channels.graph import Graph, Source
+from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.pruning.channels.operations import Source
 
 __all__ = ["Filters", "hold", "kept", "matching"]
 
