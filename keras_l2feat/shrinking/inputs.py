@@ -6,8 +6,8 @@ any more. On the data this changes nothing; a weight of such an input is what it
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import KERNELS, Linear, Normalize, Source
 from keras_l2feat.pruning.channels.interpret import interpret
+from keras_l2feat.pruning.channels.operations import KERNELS, Linear, Normalize, Source
 from keras_l2feat.pruning.takeover.readings import readings
 from keras_l2feat.pruning.values.intervals import Intervals, box_of_inputs
 
