@@ -192,14 +192,14 @@ def load_data(name: str | None) -> Any:
 
 
 def load_source(source: str) -> Any:
-    """The model that SOURCE names: `zoo:NAME`, or the path of a file; that of an architecture in
-    JSON goes with `--weights`."""
+    """The model that SOURCE names: `zoo:NAME`, `hf://OWNER/REPO`, or the path of a file or preset;
+    that of an architecture in JSON goes with `--weights`."""
     context = click.get_current_context()
     weights = given_weights()
     names = [one.name for one in context.command.params if isinstance(one, click.Argument)]
     if weights and not any(str(context.params[name]).endswith(".json") for name in names):
         raise InputError("Option '--weights' goes with the JSON of an architecture alone.")
-    if source.startswith("zoo:"):
+    if source.startswith(("zoo:", "hf://")):
         from keras_l2feat import zoo
 
         return zoo.load(source.removeprefix("zoo:"))

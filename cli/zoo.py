@@ -152,14 +152,31 @@ def build(name, output, compare, ship, quiet):
         builder.ship(built, output)
 
 
-@command.command(epilog="Example: l2feat zoo publish mirror")
-@click.argument("folder", metavar="DIR", type=OutputFolder())
+@command.command(epilog="Example: l2feat zoo publish mnist-1k-narrow --preset my-preset")
+@click.argument("target", metavar="DIR|NAME")
+@click.option(
+    "--preset",
+    type=OutputFolder(),
+    metavar="FOLDER",
+    help="Write the model NAME to FOLDER in KerasHub's preset layout, to upload as it is.",
+)
 @quiet_option
-def publish(folder, quiet):
+@click.pass_context
+def publish(context, target, preset, quiet):
     """Write a complete mirror to DIR: models, cards, registry and the gallery, for any web
-    server."""
+    server; or the one model NAME as a preset, which zoo.load and KerasHub take from a folder or
+    from hf://OWNER/REPO."""
+    if preset is not None:
+        from keras_l2feat.zoo.presets import write_preset
+        from keras_l2feat.zoo.registry import entry
+
+        for path in write_preset(entry(target), preset, quiet=quiet):
+            if not quiet:
+                click.echo(path)
+        return
     from keras_l2feat.zoo.publish import publish as write
 
+    folder = OutputFolder().convert(target, context.command.params[0], context)
     written = write(folder, quiet=quiet)
     if not quiet:
         click.echo(

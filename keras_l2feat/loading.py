@@ -13,6 +13,7 @@ import os
 import warnings
 from pathlib import Path
 
+from keras_l2feat.archive import CONFIG, WEIGHTS
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.imports import register
 from keras_l2feat.types import Model
@@ -48,8 +49,9 @@ def load_model(
     """Load a Keras model from an untrusted file, without running any code it may carry.
 
     Args:
-        path: a `.keras` file, an HDF5 file of a whole model (Keras 1 to 3), or the JSON of an
-            architecture.
+        path: a `.keras` file, an HDF5 file of a whole model (Keras 1 to 3), the JSON of an
+            architecture, or a folder in KerasHub's preset layout (`config.json` and
+            `model.weights.h5`).
         custom_objects: classes by name, as for `keras.saving.load_model`; the layers of this
             package are known.
         compile: compile the model as it was when it was saved, if it was.
@@ -65,6 +67,8 @@ def load_model(
         CheckFailed: the file has another SHA-256.
     """
     path = Path(path)
+    if (path / CONFIG).is_file() and weights is None:
+        path, weights = path / CONFIG, path / WEIGHTS
     content = _content(path)
     if (weights is None) == (path.suffix == ".json"):
         raise InputError(_WEIGHTS.format(path=str(path), received=weights))
@@ -148,7 +152,9 @@ def _fault(path) -> str | None:
     if (path / "saved_model.pb").is_file():
         return OTHER_KINDS[".pb"]
     if path.is_dir():
-        return "it is a directory, a '.keras' file is expected."
+        return (
+            f"it is a directory. Expected: a '.keras' file, or a folder with {CONFIG} and {WEIGHTS}."
+        )
     if (size := path.stat().st_size) == 0:
         return "the file is empty."
     if path.suffix in OTHER_KINDS:

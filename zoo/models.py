@@ -1,6 +1,7 @@
 """Loading a model of the zoo, and saving one's own in the form of the zoo."""
 
 import datetime
+import os
 from pathlib import Path
 
 from keras_l2feat import files
@@ -12,16 +13,18 @@ from keras_l2feat.types import Model
 from keras_l2feat.version import __version__
 from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.fetch import fetch
+from keras_l2feat.zoo.presets import HUB, fetch_preset
 from keras_l2feat.zoo.registry import Entry, entry
 
 __all__ = ["architecture", "load", "load_entry", "save"]
 
 
 def load(name: str, *, weights: str = "zoo", quiet: bool = True) -> Model:
-    """A model of the zoo by name.
+    """A model of the zoo by name, or one in KerasHub's preset layout (`zoo.presets`).
 
     Args:
-        name: as `zoo.list()` shows it, for example "mnist-1k-narrow".
+        name: as `zoo.list()` shows it, for example "mnist-1k-narrow"; or `hf://OWNER/REPO`, with
+            `@REVISION` where one is meant; or the path of a folder, in which `config.json` lies.
         weights: "zoo" for the trained weights; None for the architecture alone, freshly
             initialized: nothing is downloaded.
         quiet: no progress bar while downloading.
@@ -39,8 +42,19 @@ def load(name: str, *, weights: str = "zoo", quiet: bool = True) -> Model:
     """
     if weights not in {"zoo", None}:
         raise bad_argument("weights", "'zoo' or None", weights)
+    if (folder := _preset(name, quiet)) is not None:
+        model = files.load_model(folder)
+        return require_keras().models.clone_model(model) if weights is None else model
     one = entry(name)
     return architecture(one) if weights is None else load_entry(one, quiet=quiet)
+
+
+def _preset(name, quiet) -> Path | None:
+    """The folder of the preset that `name` means, `None` where it is a name of the zoo."""
+    name = str(name)
+    if name.startswith(HUB):
+        return fetch_preset(name, quiet=quiet)
+    return Path(name) if "/" in name or os.sep in name else None
 
 
 def load_entry(one: Entry, *, quiet: bool = True) -> Model:

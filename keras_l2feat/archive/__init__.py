@@ -27,7 +27,7 @@ from keras_l2feat.archive.objects import check_objects
 from keras_l2feat.archive.refusal import refused
 from keras_l2feat.errors import InputError
 
-__all__ = ["check_archive", "check_config", "refused"]
+__all__ = ["CONFIG", "METADATA", "WEIGHTS", "check_archive", "check_config", "refused"]
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_MEMBERS = 10_000

@@ -17,7 +17,8 @@ import pytest
 
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.zoo import Entry
-from keras_l2feat.zoo.fetch import Limits, fetch
+from keras_l2feat.zoo.download import Limits
+from keras_l2feat.zoo.fetch import fetch
 
 BODY = np.random.default_rng(0).bytes(300_000)
 ENTRY = Entry("planted", "planted.keras", hashlib.sha256(BODY).hexdigest(), len(BODY))
@@ -216,7 +217,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, cache, monkeypatch
         ("truncated", InputError, "ended early"),
         ("cut_always", InputError, "connection was cut"),
         ("wrong_hash", CheckFailed, f"SHA-256 {ENTRY.sha256} expected"),
-        ("wrong_size", CheckFailed, f"registry says {len(BODY)}"),
+        ("wrong_size", CheckFailed, f"{len(BODY)} are expected"),
         ("endless", CheckFailed, "larger than the 300000 bytes"),
     ],
 )
