@@ -153,7 +153,8 @@ def _fault(path) -> str | None:
         return OTHER_KINDS[".pb"]
     if path.is_dir():
         return (
-            f"it is a directory. Expected: a '.keras' file, or a folder with {CONFIG} and {WEIGHTS}."
+            "it is a directory. Expected: a '.keras' file, or a folder with "
+            f"{CONFIG} and {WEIGHTS}."
         )
     if (size := path.stat().st_size) == 0:
         return "the file is empty."
