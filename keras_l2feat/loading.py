@@ -67,8 +67,9 @@ def load_model(
         CheckFailed: the file has another SHA-256.
     """
     path = Path(path)
-    if (path / CONFIG).is_file() and weights is None:
-        path, weights = path / CONFIG, path / WEIGHTS
+    if weights is None and (path / CONFIG).is_file():
+        weights = path / WEIGHTS
+        path = path / CONFIG
     content = _content(path)
     if (weights is None) == (path.suffix == ".json"):
         raise InputError(_WEIGHTS.format(path=str(path), received=weights))

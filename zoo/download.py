@@ -48,7 +48,8 @@ def download(url: str, target: Path, size: int, shown: Any) -> None:
     elif scheme in {"http", "https"}:
         _over_http(url, {}, target, size, shown)
     elif scheme == "hf":
-        _over_http(*_hub_address(url), target, size, shown)
+        address, headers = _hub_address(url)
+        _over_http(address, headers, target, size, shown)
     else:
         raise InputError(
             f"Cannot fetch {url!r}: an address with https://, file:// or hf:// is expected."
