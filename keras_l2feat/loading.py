@@ -69,7 +69,7 @@ def load_model(
     path = Path(path)
     if weights is None and (path / CONFIG).is_file():
         weights = path / WEIGHTS
-        path = path / CONFIG
+        path = Path(path, CONFIG)
     content = _content(path)
     if (weights is None) == (path.suffix == ".json"):
         raise InputError(_WEIGHTS.format(path=str(path), received=weights))
