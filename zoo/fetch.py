@@ -2,7 +2,7 @@
 right bytes or an error.
 
 `pooch` keeps the cache (a download goes to a temporary file, its hash is checked, then it is moved
-into place); `download` adds what `pooch` leaves out: resuming after a cut, retries, limits on size
+into place); `transfer` adds what `pooch` leaves out: resuming after a cut, retries, limits on size
 and time, `file://`, `hf://`.
 
 Settings, read at each call:
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from keras_l2feat import files, progress
 from keras_l2feat.errors import CheckFailed, InputError
-from keras_l2feat.zoo.download import download
+from keras_l2feat.zoo.transfer import download
 from keras_l2feat.zoo.registry import FOLDER, Entry
 
 __all__ = ["address", "cache_folder", "fetch", "fetch_into"]

@@ -16,7 +16,7 @@ import pytest
 from keras_l2feat import data
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.zoo import Entry
-from keras_l2feat.zoo.download import Limits
+from keras_l2feat.zoo.transfer import Limits
 from keras_l2feat.zoo.fetch import fetch
 
 BODY = np.random.default_rng(0).bytes(20_000)

@@ -17,7 +17,7 @@ import pytest
 
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.zoo import Entry
-from keras_l2feat.zoo.download import Limits
+from keras_l2feat.zoo.transfer import Limits
 from keras_l2feat.zoo.fetch import fetch
 
 BODY = np.random.default_rng(0).bytes(300_000)

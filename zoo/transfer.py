@@ -113,7 +113,7 @@ def facts_of(url: str, most: int) -> tuple[int, str | None]:
     address, headers = _hub_address(url) if url.startswith("hf://") else (url, {})
 
     def ask(session, headers):
-        options: dict = {"headers": headers, "timeout": Limits.silence, "allow_redirects": True}
+        options = {"headers": headers, "timeout": Limits.silence, "allow_redirects": True}
         with session.head(address, **options) as answer:
             _check_status(address, answer)
             # a file that lies elsewhere is announced by the Hub itself, before it leads there
