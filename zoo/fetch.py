@@ -18,8 +18,8 @@ from pathlib import Path
 
 from keras_l2feat import files, progress
 from keras_l2feat.errors import CheckFailed, InputError
-from keras_l2feat.zoo.transfer import download
 from keras_l2feat.zoo.registry import FOLDER, Entry
+from keras_l2feat.zoo.transfer import download
 
 __all__ = ["address", "cache_folder", "fetch", "fetch_into"]
 

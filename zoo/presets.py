@@ -21,9 +21,9 @@ from keras_l2feat.archive import CONFIG, METADATA, WEIGHTS
 from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 from keras_l2feat.version import __version__
 from keras_l2feat.zoo.cards import card_text
-from keras_l2feat.zoo.transfer import COMMIT, download, facts_of
 from keras_l2feat.zoo.fetch import cache_folder, fetch
 from keras_l2feat.zoo.registry import MAX_MODEL_BYTES, Entry
+from keras_l2feat.zoo.transfer import COMMIT, download, facts_of
 
 __all__ = ["HUB", "fetch_preset", "write_preset"]
 

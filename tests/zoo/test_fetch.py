@@ -17,8 +17,8 @@ import pytest
 
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.zoo import Entry
-from keras_l2feat.zoo.transfer import Limits
 from keras_l2feat.zoo.fetch import fetch
+from keras_l2feat.zoo.transfer import Limits
 
 BODY = np.random.default_rng(0).bytes(300_000)
 ENTRY = Entry("planted", "planted.keras", hashlib.sha256(BODY).hexdigest(), len(BODY))

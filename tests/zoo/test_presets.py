@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from keras_l2feat import files, zoo
 from keras_l2feat.cli.zoo import command
 from keras_l2feat.errors import CheckFailed, InputError
-from keras_l2feat.zoo.transfer import Limits
 from keras_l2feat.zoo.presets import write_preset
+from keras_l2feat.zoo.transfer import Limits
 
 pytest.importorskip("huggingface_hub")
 
