@@ -156,8 +156,10 @@ class Rounds:
             checkpoint.write(State.of(model, kept), self.best, done, self.curve)
 
         self._train(model, epochs, done["epochs"], before, after)
-        record.update(epochs=epochs, seconds=time.perf_counter() - began)
+        self.points.epoch.assign(before + epochs)
+        recalibrate(model, self.points.batches)  # moving averages lag behind few steps
         self.inputs.hand_over(read(model))
+        record.update(epochs=epochs, seconds=time.perf_counter() - began)
         record.update(measured(model, self.points.held, self.kind))
         record["kept"] = bool(self.goal.reached(self.curve[0], record))
         shown.set_postfix(units=record["units"], loss=record["loss"])
