@@ -1,7 +1,8 @@
-"""TensorFlow writes start-up notes to stderr that no setting turns off: the command line leaves
-them out."""
+"""TensorFlow writes start-up notes to stderr that no setting turns off, and advice for programmers
+while it runs: the command line leaves them out."""
 
 import contextlib
+import logging
 import os
 import sys
 
@@ -13,8 +14,10 @@ _hushed = False
 
 
 def hush_tensorflow() -> None:
-    """From now on the import of TensorFlow writes nothing to stderr. What it raises is raised."""
+    """From now on the import of TensorFlow writes nothing to stderr, and its log only errors. What
+    it raises is raised."""
     global _hushed
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not _hushed:
         around_import("tensorflow", _without_stderr)

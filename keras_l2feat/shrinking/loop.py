@@ -105,7 +105,7 @@ def shrink(
     graph = read(model)
     points = Points(graph.model, data, validation, batch_size=batch_size, seed=seed)
     if not goal.sized and points.held is None:
-        raise InputError(f"Target {goal.name!r} needs points held out: validation=(x, y).")
+        raise InputError(f"Target {goal.name!r} needs points held out, a share above 0 or others.")
     if method == "lbfgs":
         points.whole()
     settings = Settings.of(model, points, rate, decay=decay)

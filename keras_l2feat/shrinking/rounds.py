@@ -14,7 +14,7 @@ from keras_l2feat.shrinking.cut import POINTS, Cut, composed, least, recalibrate
 from keras_l2feat.shrinking.inputs import Inputs
 from keras_l2feat.shrinking.record import Shrinkage, measured, sizes, step_seconds
 from keras_l2feat.shrinking.state import State, carry, seeded
-from keras_l2feat.shrinking.training import kind_of, minimized, taught, trained
+from keras_l2feat.shrinking.training import check_fit, kind_of, minimized, taught, trained
 
 __all__ = ["Options", "Rounds"]
 
@@ -50,11 +50,12 @@ class Rounds:
         self.goal, self.options = goal, options
         self.whole = sizes(graph)
         self._check_size()
-        self.inputs = Inputs(graph, points.every(graph.model))
         start = self._original()
         if getattr(given, "compiled", False) and given.optimizer is not None:
             carry(graph, self._all(graph), given, start)
         self.kind = kind_of(start, points)
+        check_fit(start, points, self.kind)
+        self.inputs = Inputs(graph, points.every(graph.model))
         self.best = State.of(start, self._channels())
         self.curve = [self._record(0, graph, start)]
         if goal.name == "accuracy" and self.curve[0]["accuracy"] is None:

@@ -5,9 +5,10 @@ import math
 
 import keras
 
+from keras_l2feat.errors import InputError
 from keras_l2feat.objectives.data_term import head
 
-__all__ = ["kind_of", "minimized", "taught", "trained"]
+__all__ = ["check_fit", "kind_of", "minimized", "taught", "trained"]
 
 TEMPERATURE = 2.0  # by which logits are divided before teacher and student are compared
 
@@ -85,6 +86,30 @@ def kind_of(model, points) -> dict:
     one = len(model.outputs) == 1 and len(model.outputs[0].shape) == 2
     classes = one and model.outputs[0].shape[-1] > 1 and (known or whole)
     return {"classes": classes, "probabilities": classes and head(model) == "softmax"}
+
+
+def check_fit(model, points, kind) -> None:
+    """Whether a compiled model can be measured on data.
+
+    Raises:
+        InputError: labels are no outputs, or its loss cannot be computed on the first batch.
+    """
+    labels = points.labels
+    if kind["classes"] and labels.dtype.kind in "iu" and labels.size == len(labels):
+        classes = model.outputs[0].shape[-1]
+        wrong = labels[(labels < 0) | (labels >= classes)]
+        if len(wrong):
+            raise InputError(
+                f"Model {model.name!r} tells {classes} classes apart, 0 to {classes - 1}. "
+                f"Received: label {wrong[0]}."
+            )
+    try:
+        model.evaluate(points.batches.take(1), verbose=0)
+    except Exception as error:  # whatever Keras, TensorFlow or a loss of the user's own raises
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"Model {model.name!r}, as it is compiled, cannot be measured on the data: {reason}"
+        ) from error
 
 
 def taught(model, teacher, share, kind) -> None:

@@ -60,6 +60,7 @@ CASES = [
         (*SHRINK, *o)
         for o in ((), ("--loss", "x"), ("--units", "0"), ("--units", "1", "--rate", "nan"))
     ),
+    ("shrink", "wide.keras", "--data", "many.npz", "--units", "0.5", "-o", "new.keras"),
     *(("prune", f"{name}.keras", "-o", "new.keras") for name in ("text", "dir", "hello", "none")),
     *(("inspect", name) for name in ("", "zoo:", "zoo:../x", LONG, "none.keras", "hello.keras")),
     ("inspect", "wide.keras", "--json", "/dev/full"),
@@ -128,6 +129,7 @@ def hostile(tmp_path_factory, small_model):
         "label": (x, np.where(np.arange(12) == 3, 10**9, y)),
         "label_u64": (x, y.astype("uint64") + np.uint64(2**63)),
         "negative": (x, y - 1),
+        "many": (x, y + 9),
         "nan": (x * np.nan, y),
         "no_points": (x[:0], y[:0]),
         "lengths": (x, y[:3]),

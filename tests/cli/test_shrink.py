@@ -49,9 +49,10 @@ def test_all_outputs_of_one_call(wide, tmp_path, capsys):
         *("--keep-rounds", tmp_path / "rounds"),
     )
     assert code == 0
-    said = capsys.readouterr().out
+    said, noise = capsys.readouterr()
     assert "Written" in said
     assert "held out" in said
+    assert "WARNING" not in noise
     small = files.load_model(out["s.keras"])
     result = json.loads(out["r.json"].read_text())
     end = result["curve"][-1]

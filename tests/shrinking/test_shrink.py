@@ -203,3 +203,17 @@ def test_what_cannot_be_done_is_said(options, words):
     x, y = np.zeros((20, 4), "float32"), np.arange(20) % 3
     with pytest.raises(InputError, match=words):
         keras_l2feat.shrink(model, (x, y), epochs=1, **options)
+
+
+@pytest.mark.parametrize("held_out", [0, 0.1])
+def test_data_that_the_model_does_not_take_are_refused(held_out):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(5, "relu"), layers.Dense(3)])
+    model.compile("adam", LOSS)
+    x, y = np.zeros((20, 4), "float32"), np.arange(20) % 3
+    for given, words in (
+        ((x, y + 1), "label 3"),
+        ((x[:, :3], y), "cannot be measured"),
+        ((x, np.eye(4)[y]), "cannot be measured"),
+    ):
+        with pytest.raises(InputError, match=words):
+            keras_l2feat.shrink(model, given, epochs=1, units=0.5, validation=held_out)

@@ -34,12 +34,14 @@ class Reading:
         units: (columns,) unit of each column; the column of ones is not among them.
         constant: where the constant goes: `(layer, index, inside, factor)`, the bias or the mean
             of a normalization is `factor` times it; `None` if it has no place.
+        filter: what its layer does to the input before, a function of arrays, or `None`.
     """
 
     reader: object
     patch: tuple | None
     units: np.ndarray
     constant: tuple | None
+    filter: object = None
 
     @property
     def layer(self):
@@ -54,7 +56,8 @@ class Reading:
 
         Returns: (rows, columns and one for the constant) float64, and the number of all places.
         """
-        value = np.moveaxis(np.asarray(value), axis, -1)
+        value = np.asarray(value if self.filter is None else self.filter(value))
+        value = np.moveaxis(value, axis, -1)
         if self.patch is None:
             flat = value.reshape(-1, value.shape[-1])
             count = len(flat)
@@ -140,8 +143,8 @@ def sites(graph, found) -> list:
 
 
 def readings(graph) -> dict:
-    """Reader name → `Reading`, of the readers whose input is what their layer is called on."""
-    filtered = {id(op.out) for op in graph.ops if isinstance(op, Depthwise)}
+    """Reader name → `Reading`, of the readers whose input is what their layer is called on, or that
+    filtered channel by channel."""
     found = {}
     read = [(op, name) for op in graph.ops for name in _read_by(op)]
     for op, name in read:
@@ -153,10 +156,7 @@ def readings(graph) -> dict:
             continue
         if isinstance(source, (Attend, Product)) and source.layer == op.layer:  # inside the layer
             continue
-        if id(op.inputs[0]) in filtered and type(graph.layers[reader.layer]).__name__.startswith(
-            "Separable"
-        ):
-            continue
+        inside = isinstance(source, Depthwise) and source.layer == op.layer
         kernel = graph.layers[reader.layer].weights[reader.slot.index]
         geometry = getattr(op, "geometry", None)
         patch = None
@@ -164,8 +164,21 @@ def readings(graph) -> dict:
             patch = geometry[:4]
         taps = 1 if patch is None else int(np.prod(kernel.shape)) // int(np.prod(kernel.shape[-2:]))
         units = np.tile(reader.units, taps)
-        found[name] = Reading(reader, patch, units, _constant(graph, op, reader))
+        before = _filter(graph.layers[reader.layer]) if inside else None
+        found[name] = Reading(reader, patch, units, _constant(graph, op, reader), before)
     return found
+
+
+def _filter(layer):
+    """What a separable convolution does first."""
+    from keras import ops
+
+    def filtered(value):
+        kernel = ops.cast(layer.depthwise_kernel, value.dtype)
+        options = layer.strides, layer.padding, layer.data_format, layer.dilation_rate
+        return ops.convert_to_numpy(ops.depthwise_conv(value, kernel, *options))
+
+    return filtered
 
 
 def _read_by(op):

@@ -51,6 +51,15 @@ def normalized():
     return keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(h)))
 
 
+def separable(size=1):
+    """Sums of channels are still sums once each is scaled; with a filter, they are not."""
+    x = keras.Input((7, 7, 2))
+    h = layers.Conv2D(10, 3, activation="relu", name="planted")(x)
+    options = dict(depth_multiplier=2, strides=2, padding="same")
+    h = layers.SeparableConv2D(5, size, activation="relu", **options)(h)
+    return keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(h)))
+
+
 def residual():
     """A stream with two writers and three readers."""
     x = keras.Input((5,))
@@ -116,6 +125,7 @@ MODELS = [
     normalized,
     residual,
     concatenated,
+    separable,
     recurrent,
     pytest.param(bidirectional, marks=pytest.mark.slow),
     attention,
@@ -192,7 +202,7 @@ def test_a_walk_is_what_the_model_does(make):
         assert np.allclose(flat, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("make", MODELS[:8])
+@pytest.mark.parametrize("make", [*MODELS[:8], pytest.param(lambda: separable(3), id="filter")])
 def test_a_reading_is_what_its_layer_computes(make):
     """Rows times the matrix of the kernel, bias included, is the layer before its activation."""
     model, x = planted(make)
