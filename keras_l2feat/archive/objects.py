@@ -56,28 +56,40 @@ def check_objects(config, custom_objects, compiled=True) -> None:
         if "class_name" in value:
             objects += 1
             _check_object(value, registered)
-            if value["class_name"] in _DATA:
-                _check_constant(value["config"])
-                continue
-        if isinstance(value.get("inbound_nodes"), list):
-            calls += len(value["inbound_nodes"])
-            _check_calls(value)
-        if isinstance(value.get("layers"), list):
-            calls += len(value["layers"])
-            if not all(isinstance(layer, dict) and "module" in layer for layer in value["layers"]):
-                raise refused("a layer of the configuration does not name its module")
+        if value.get("class_name") in _DATA:
+            _check_constant(value["config"])
+            continue
+        calls += _checked_calls(value)
         if objects > MAX_OBJECTS or calls > MAX_CALLS:
             raise refused(f"the model has more than {MAX_CALLS} layers or {MAX_OBJECTS} objects")
-        for argument in _PATH_ARGUMENTS:
-            if isinstance(value.get(argument), str):
-                raise refused(f"a layer reads its {argument} from the path {value[argument]!r}")
-        for name in _SHAPES:
-            if value.get(name) is not None:
-                check_shape(value[name])
+        _check_arguments(value)
         for key, inner in value.items():
             limit = MAX_METRIC_SIZE if key == "compile_config" else most
             if key not in _NO_SIZES or isinstance(inner, dict):
                 waiting.append((inner, limit))
+
+
+def _checked_calls(value) -> int:
+    """How many layers, and calls of one, an entry of the configuration holds."""
+    calls = 0
+    if isinstance(value.get("inbound_nodes"), list):
+        calls += len(value["inbound_nodes"])
+        _check_calls(value)
+    if isinstance(value.get("layers"), list):
+        calls += len(value["layers"])
+        if not all(isinstance(layer, dict) and "module" in layer for layer in value["layers"]):
+            raise refused("a layer of the configuration does not name its module")
+    return calls
+
+
+def _check_arguments(value) -> None:
+    """No path, and shapes within the budget."""
+    for argument in _PATH_ARGUMENTS:
+        if isinstance(value.get(argument), str):
+            raise refused(f"a layer reads its {argument} from the path {value[argument]!r}")
+    for name in _SHAPES:
+        if value.get(name) is not None:
+            check_shape(value[name])
 
 
 def _check_object(value, registered) -> None:

@@ -92,18 +92,9 @@ def descent(
             not falling to λ.
     """
     widths = sorted({int(width) for width in widths}, reverse=True)
-    if not widths or widths[-1] < 1:
-        raise bad_argument("widths", "whole numbers of at least 1", widths)
-    start = start or widths[0]
-    if start < widths[0]:
-        raise bad_argument("start", f"at least the greatest width, {widths[0]}", start)
-    if depth < 2:
-        raise bad_argument("depth", "at least 2", depth)
+    start = start or max(widths, default=0)
     lams = (*continuation, problem.lam)
-    if any(after >= before for before, after in itertools.pairwise(lams)):
-        raise bad_argument(
-            "continuation", f"λs that fall and end above {problem.lam}", continuation
-        )
+    _check(widths, start, depth, lams)
     began = time.monotonic()
     plain = Objective(problem.at(lams[0]), dtype=dtype, batch_size=batch_size)
     eased = plain.at(EASE * lams[0])
@@ -128,16 +119,8 @@ def descent(
         description="descent", total=(start - widths[-1]) * (depth - 1), quiet=quiet
     ) as bar:
         network = problem.random((start,) * (depth - 1), seed)
-        if epochs:
-            model = network.to_model(lam=lams[0])
-            minibatches(model, problem, epochs, seed=seed)
-            network = DenseNetwork.from_model(model)
-        nets = [plain.encode(network)]
-        first = start_iterations or START * budget.iterations
-        head = int(EASED * first)
-        for objective, iterations in (eased, head), (plain, first - head):
-            share = replace(budget, iterations=iterations, tolerance=budget.tolerance / 10)
-            nets = _polished(objective, nets, share)
+        first = replace(budget, iterations=start_iterations or START * budget.iterations)
+        nets = _wide(plain, eased, network, first, epochs, seed)
         objective, recorded = plain, per_layer or start == widths[0]
         while True:
             if recorded:
@@ -151,6 +134,31 @@ def descent(
             after = _hidden_widths(nets[0])
             recorded = per_layer or after[0] in widths
             bar.update(sum(before) - sum(after))
+
+
+def _check(widths, start, depth, lams):
+    if not widths or widths[-1] < 1:
+        raise bad_argument("widths", "whole numbers of at least 1", widths)
+    if start < widths[0]:
+        raise bad_argument("start", f"at least the greatest width, {widths[0]}", start)
+    if depth < 2:
+        raise bad_argument("depth", "at least 2", depth)
+    *continuation, lam = lams
+    if any(after >= before for before, after in itertools.pairwise(lams)):
+        raise bad_argument("continuation", f"λs that fall and end above {lam}", continuation)
+
+
+def _wide(plain, eased, network, budget, epochs, seed):
+    """The network (weights, alone in a list) trained: by `epochs` of Adam, at first eased."""
+    if epochs:
+        model = network.to_model(lam=plain.problem.lam)
+        minibatches(model, plain.problem, epochs, seed=seed)
+        network = DenseNetwork.from_model(model)
+    nets, head = [plain.encode(network)], int(EASED * budget.iterations)
+    for objective, iterations in (eased, head), (plain, budget.iterations - head):
+        share = replace(budget, iterations=iterations, tolerance=budget.tolerance / 10)
+        nets = _polished(objective, nets, share)
+    return nets
 
 
 def _polished(objective, nets, budget) -> list:

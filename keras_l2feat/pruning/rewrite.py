@@ -65,6 +65,7 @@ def rebuild(graph, copies, weights):
 
 
 def _kept(graph, plan):
+    """Which units the plan keeps, (units,) bool, once it is found to fit the model."""
     kept = np.ones(len(graph.pinned), dtype=bool)
     for removal in plan.removed:
         unit = graph.unit(removal.layer, removal.unit)
@@ -74,6 +75,15 @@ def _kept(graph, plan):
                 "to stay."
             )
         kept[unit] = False
+    _check_transfers(graph, plan, kept)
+    _check_weights(graph, plan)
+    for layer, units in graph.writers.items():
+        if len(units) and not kept[units].any():
+            raise InputError(f"The plan leaves nothing of layer {layer!r}; one unit has to stay.")
+    return kept
+
+
+def _check_transfers(graph, plan, kept):
     for name, moves in plan.transfers.items():
         if name not in graph.readers:
             raise InputError(
@@ -89,6 +99,9 @@ def _kept(graph, plan):
                 raise InputError(
                     f"The plan moves something to position {target} of {name!r}, which it removes."
                 )
+
+
+def _check_weights(graph, plan):
     for layer, arrays in plan.weights.items():
         shapes = [tuple(w.shape) for w in getattr(graph.layers.get(layer), "weights", ())]
         for index, array in arrays.items():
@@ -97,10 +110,6 @@ def _kept(graph, plan):
                     f"The plan has weight {index} of layer {layer!r} with the shape "
                     f"{np.shape(array)}, which model {graph.model.name!r} does not have."
                 )
-    for layer, units in graph.writers.items():
-        if len(units) and not kept[units].any():
-            raise InputError(f"The plan leaves nothing of layer {layer!r}; one unit has to stay.")
-    return kept
 
 
 def _weights(graph, plan, name, kept):

@@ -159,46 +159,61 @@ def flat_directions(
 
     Returns: float64 `(D, P)`, linearly independent rows in the order of `criticality.flatten`.
     """
-    owners = np.asarray(owners)
-    directions = []
-
-    def add(changes_in, changes_out):
-        weights = [np.zeros_like(weight) for weight in wide.weights]
-        for place, change in changes_in.items():
-            weights[layer][:, place] = change
-        for place, change in changes_out.items():
-            weights[layer + 1][place] = change
-        directions.append(np.concatenate([weight.ravel() for weight in weights]))
-
+    owners, pairs = np.asarray(owners), []
     for owner in np.unique(owners):
-        first, *others = np.flatnonzero(owners == owner)
+        places = np.flatnonzero(owners == owner)
         if sharing == "free":
-            for unit in np.eye(wide.widths[layer + 2]):
-                for place in others:
-                    add({}, {place: unit, first: -unit})
-            if owner < 0:
-                for unit in np.eye(len(wide.weights[layer])):
-                    add({place: unit for place in (first, *others)}, {})
+            pairs += _free(wide, layer, places, zero_type=owner < 0)
         elif owner >= 0 and sharing == "fractions":
-            whole = wide.weights[layer + 1][[first, *others]].sum(axis=0)
-            for place in others:
-                add({}, {place: whole, first: -whole})
+            pairs += _moved_shares(wide, layer, places)
         elif owner >= 0:
-            _add_rotations(add, wide, layer, first, others)
-    return np.array(directions).reshape(
-        len(directions), sum(weight.size for weight in wide.weights)
-    )
+            pairs += _rotations(wide, layer, places)
+    directions = [_direction(wide, layer, *pair) for pair in pairs]
+    size = sum(weight.size for weight in wide.weights)
+    return np.array(directions).reshape(len(directions), size)
 
 
-def _add_rotations(add, wide, layer, first, others):
+# Each of these lists pairs of changes, place → of its incoming and place → of its outgoing weights.
+
+
+def _free(wide, layer, places, *, zero_type):
+    """Every entry of the outgoing vectors goes from the first place to another; and what a
+    zero-type group has in common, its incoming vector, moves at will."""
+    first, *others = places
+    units = np.eye(wide.widths[layer + 2])
+    pairs = [({}, {place: unit, first: -unit}) for unit in units for place in others]
+    if zero_type:
+        inward = np.eye(len(wide.weights[layer]))
+        pairs += [(dict.fromkeys(places, unit), {}) for unit in inward]
+    return pairs
+
+
+def _moved_shares(wide, layer, places):
+    """Shares of the outgoing vector go from the first place to another."""
+    first, *others = places
+    whole = wide.weights[layer + 1][places].sum(axis=0)
+    return [({}, {place: whole, first: -whole}) for place in others]
+
+
+def _rotations(wide, layer, places):
     """Balanced copies (√c w, √c v): moving weight from one copy to another turns (√c_j, √c_0), so
     (a, b) → (b, −a)."""
-    columns, rows = wide.weights[layer], wide.weights[layer + 1]
-    for place in others:
-        add(
-            {place: columns[:, first], first: -columns[:, place]},
-            {place: rows[first], first: -rows[place]},
-        )
+    first, *others = places
+    columns, rows = wide.weights[layer].T, wide.weights[layer + 1]
+    return [
+        tuple({place: part[first], first: -part[place]} for part in (columns, rows))
+        for place in others
+    ]
+
+
+def _direction(wide, layer, incoming, outgoing):
+    """Changes of the weights as one vector, in the order of `criticality.flatten`."""
+    weights = [np.zeros_like(weight) for weight in wide.weights]
+    for place, change in incoming.items():
+        weights[layer][:, place] = change
+    for place, change in outgoing.items():
+        weights[layer + 1][place] = change
+    return np.concatenate([weight.ravel() for weight in weights])
 
 
 def _draw_shares(owners, columns, sharing, generator):

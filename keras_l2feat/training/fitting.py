@@ -4,6 +4,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Fit:
             callbacks log.
     """
 
-    network: object
+    network: Any
     loss: float = np.inf
     iterations: int = 0
     evaluations: int = 0

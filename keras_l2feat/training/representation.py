@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -96,33 +97,21 @@ def fit(
         raise bad_argument("method", f"one of {sorted(METHODS)}", method)
     if form not in FORMS:
         raise bad_argument("form", f"one of {sorted(FORMS)}", form)
-    descent = method == "projected-descent"
-    minimize: Callable = lbfgs.minimize if method == "lbfgs" else _adam
-    stages: tuple = (None,) if descent else (RIDGES[form] if ridges is None else tuple(ridges))
-    budget = Budget(iterations, tolerance, seconds, window)
     shown: dict = {"callback": callback, "quiet": quiet}
+    stages: tuple = RIDGES[form] if ridges is None else tuple(ridges)
+    solve: Callable
+    if method == "projected-descent":
+        stages, solve = (None,), partial(_projected_descent, problem, dtype, shown)
+    else:
+        minimize: Callable = lbfgs.minimize if method == "lbfgs" else _adam
+        solve = _Ridged(problem, form, dtype, partial(minimize, **shown, **options))
+    budget = Budget(iterations, tolerance, seconds, window)
     began, fitted = time.monotonic(), Fit(network)
     for stage, ridge in enumerate(stages):
         spent = time.monotonic() - began
         share = _share(budget.left(fitted.iterations, spent), len(stages) - stage)
-        if descent:
-            result, network = _projected_descent(network, problem, dtype, share, shown)
-        else:
-            objective = RepresentationObjective(problem, form=form, ridge=ridge, dtype=dtype)
-            # free representations go on as they are, whatever the ridge
-            if stage == 0 or form != "tikhonov":
-                start = objective.encode(network)
-            shown["description"] = f"ridge {ridge:g}"
-            try:
-                result = minimize(objective, start, share, **shown, **options)
-            except Interrupted as stop:
-                result = stop.best
-            start, network = result.arrays, objective.decode(result.arrays)
-        fitted.history["loss"] += result.values
-        fitted.history["seconds"] += [spent + moment for moment in result.times]
-        fitted.iterations += result.iterations
-        fitted.evaluations += result.evaluations
-        fitted.reason = result.reason
+        result, network = solve(network, ridge, share)
+        _add(fitted, result, spent)
         if result.reason == "interrupted":
             break
     network = network.with_weights(balance(list(network.weights), network.activation))
@@ -134,6 +123,38 @@ def fit(
         network.into_model(model)
         fitted.network = model
     return fitted.unless_interrupted()
+
+
+def _add(fitted, result, spent):
+    """Put what a stage did behind what was done before."""
+    fitted.history["loss"] += result.values
+    fitted.history["seconds"] += [spent + moment for moment in result.times]
+    fitted.iterations += result.iterations
+    fitted.evaluations += result.evaluations
+    fitted.reason = result.reason
+
+
+class _Ridged:
+    """The stages of a form, each at one ridge."""
+
+    def __init__(self, problem, form, dtype, minimize):
+        self.problem, self.form, self.dtype, self.minimize = problem, form, dtype, minimize
+        self.arrays = None  # where the stage before ended
+
+    def __call__(self, network, ridge, budget):
+        """The `Result` of a stage from `network`, and the network there."""
+        objective = RepresentationObjective(
+            self.problem, form=self.form, ridge=ridge, dtype=self.dtype
+        )
+        # free representations go on as they are, whatever the ridge
+        if self.arrays is None or self.form != "tikhonov":
+            self.arrays = objective.encode(network)
+        try:
+            result = self.minimize(objective, self.arrays, budget, description=f"ridge {ridge:g}")
+        except Interrupted as stop:
+            result = stop.best
+        self.arrays = result.arrays
+        return result, objective.decode(result.arrays)
 
 
 def _share(budget, count):
@@ -167,7 +188,7 @@ def _adam(objective, start, budget, *, description, adam_share=1.0, **options):
     return first_order.minimize(objective, start, budget, adam_share=adam_share, **options)
 
 
-def _projected_descent(network, problem, dtype, budget, shown):
+def _projected_descent(problem, dtype, shown, network, _ridge, budget):
     """Z ← P(Z − η ∂L_z/∂Z), with η halved until L_z falls [Jacot et al. 2022, eq. 3.3]:
     `(Result, network)`."""
     import tensorflow as tf
