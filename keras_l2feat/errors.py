@@ -13,7 +13,13 @@ class InputError(ValueError):
 
 class CheckFailed(RuntimeError):
     """A result did not pass its own check, so nothing was written. The command line turns it into
-    exit code 1."""
+    exit code 1.
+
+    Attributes:
+        certificate: of a pruned model, what the check found; `None` for all else.
+    """
+
+    certificate: Any = None
 
 
 class Interrupted(KeyboardInterrupt):

@@ -117,7 +117,17 @@ def test_the_package_is_typed():
 
 
 TYPED = (
-    *("callbacks", "data", "experiments", "kernels", "layers", "models", "objectives", "plateau"),
+    *(
+        "archive",
+        "callbacks",
+        "data",
+        "experiments",
+        "kernels",
+        "layers",
+        "models",
+        "objectives",
+        "plateau",
+    ),
     *("plots", "regularizers", "report", "theory", "training", "zoo", "cli"),
 )
 

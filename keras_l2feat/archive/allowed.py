@@ -8,10 +8,11 @@ the installed Keras, so that what a new version adds is decided upon and never l
 import functools
 import sys
 import types
+from typing import Any
 
 __all__ = ["FUNCTIONS", "OPERATION_MODULES", "REFUSED", "allowed", "is_function", "is_object"]
 
-CLASSES = {
+_CLASSES = {
     "layers": """
         Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
         AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add
@@ -73,7 +74,7 @@ CLASSES = {
         SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge Sum
         TopKCategoricalAccuracy TrueNegatives TruePositives""",
 }
-FUNCTIONS = {
+_FUNCTIONS = {
     "activations": """
         celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh
         leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink
@@ -98,8 +99,8 @@ FUNCTIONS = {
         sparse_categorical_crossentropy sparse_top_k_categorical_accuracy squared_hinge
         top_k_categorical_accuracy""",
 }
-CLASSES = {kind: frozenset(names.split()) for kind, names in CLASSES.items()}
-FUNCTIONS = {kind: frozenset(names.split()) for kind, names in FUNCTIONS.items()}
+CLASSES = {kind: frozenset(names.split()) for kind, names in _CLASSES.items()}
+FUNCTIONS = {kind: frozenset(names.split()) for kind, names in _FUNCTIONS.items()}
 # Operations on tensors, `keras.ops.…`: every class of these modules but those that call a function.
 OPERATION_MODULES = tuple(
     f"keras.src.ops.{name}" for name in ("core", "numpy", "nn", "math", "linalg", "image")
@@ -111,12 +112,12 @@ REFUSED = {"Lambda", "__lambda__", "__typespec__", "TFSMLayer", "TorchModuleWrap
 REFUSED |= {"FlaxLayer"}
 
 
-def is_object(name, module) -> bool:
+def is_object(name: Any, module: Any) -> bool:
     """Whether the class `name` that Keras would find in `module` is one of the lists'."""
     return _found(name, module) in allowed()[0]
 
 
-def is_function(name, module) -> bool:
+def is_function(name: Any, module: Any) -> bool:
     """Whether the function `name` that Keras would find in `module` is one of the lists'.
 
     For 'builtins' Keras looks through its activations, losses and metrics by name."""

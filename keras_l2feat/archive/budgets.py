@@ -8,6 +8,6 @@ MAX_CONFIG = 32 << 20  # bytes; the largest of keras.applications has under 1 MB
 EXPANSION, ALLOWANCE = 50, 16 << 20
 
 
-def allowed_bytes(size) -> int:
+def allowed_bytes(size: int) -> int:
     """Bytes of memory that a file of `size` bytes may take."""
     return EXPANSION * size + ALLOWANCE

@@ -5,10 +5,12 @@ import contextlib
 import ctypes
 import math
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from keras_l2feat.archive.objects import MAX_NUMBERS, check_shape
 from keras_l2feat.archive.refusal import refused
+from keras_l2feat.types import Model
 
 __all__ = ["check_declared", "numbers_put_out"]
 
@@ -17,7 +19,7 @@ SECONDS = 60.0  # the largest of keras.applications takes about 10
 SPARE = 10_000  # numbers a model may have beside its stored ones: counters, seeds of random layers
 
 
-def check_declared(config, custom_objects, stored) -> None:
+def check_declared(config: dict, custom_objects: Mapping | None, stored: int) -> None:
     """Raise `InputError` unless the model has at most about `stored` numbers of weights, outputs of
     layers that fit into memory, and is built within `SECONDS`."""
     declaration = _at_rest({k: v for k, v in config.items() if k != "compile_config"})
@@ -100,7 +102,7 @@ def _check_calls_of_models(model) -> None:
             raise refused(f"the model {one.name!r} is called on other shapes than it takes")
 
 
-def numbers_put_out(model) -> int:
+def numbers_put_out(model: Model) -> int:
     """How many numbers the layers of a model, inner ones too, put out for one data point; a size
     that is not known counts as 1."""
     return sum(

@@ -66,7 +66,7 @@ def read_hdf5(content: io.BytesIO) -> Stored:
         )
 
 
-def parsed(text) -> dict | None:
+def parsed(text: str | None) -> dict | None:
     """A configuration from JSON."""
     if text is None:
         return None

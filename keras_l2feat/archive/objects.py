@@ -1,6 +1,7 @@
 """What a model's configuration names and declares, checked before Keras sees it."""
 
 import math
+from collections.abc import Iterable
 
 from keras_l2feat.archive.allowed import REFUSED, is_function, is_object
 from keras_l2feat.archive.refusal import refused
@@ -29,7 +30,7 @@ _NO_SIZES = {
 }  # any whole number will do
 
 
-def check_objects(config, custom_objects, compiled=True) -> None:
+def check_objects(config: dict, custom_objects: Iterable[str], compiled: bool = True) -> None:
     """Every object that the configuration names must be in the lists of `allowed`, or registered,
     or of `custom_objects`; sizes and numbers of layers must be within the budgets.
 
@@ -157,7 +158,7 @@ def _mentions_tensor(call) -> bool:
     return False
 
 
-def check_shape(shape) -> None:
+def check_shape(shape: object) -> None:
     """A declared shape must be of a data point that fits into memory."""
     sizes = [size for size in shape if isinstance(size, int)] if isinstance(shape, list) else []
     if math.prod(sizes) > MAX_NUMBERS or any(size < -1 for size in sizes):

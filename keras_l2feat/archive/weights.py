@@ -2,6 +2,7 @@
 the file."""
 
 import math
+from typing import BinaryIO
 
 import h5py
 
@@ -18,7 +19,7 @@ FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLE
 FILTERS |= {h5py.h5z.FILTER_LZF}
 
 
-def stored_numbers(stream, allowed) -> int:
+def stored_numbers(stream: BinaryIO, allowed: int) -> int:
     """How many numbers an HDF5 file of weights holds, beside the optimizer's, after checking that
     they are in it.
 

@@ -1,9 +1,12 @@
 """Why nothing, or little, can go, in terms of what was seen in the model, and what would help."""
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.inspect import inspect
+from keras_l2feat.types import Model
 
 __all__ = ["LITTLE", "advice"]
 
@@ -12,7 +15,14 @@ FAR, NEAR = "1e-06", "0.1"  # radians: units on one ray exactly, and those that 
 
 
 def advice(
-    model, source, *, data=None, guarantee="exact", removed=None, seen=None, weights=None
+    model: Model,
+    source: str,
+    *,
+    data: Any = None,
+    guarantee: str = "exact",
+    removed: int | None = None,
+    seen: Mapping | None = None,
+    weights: str | None = None,
 ) -> list:
     """Sentences about a model of which little can go; none where enough can.
 

@@ -12,8 +12,11 @@ and sharp to an order of magnitude for a few layers; it grows with every layer. 
 on a box, without data, goes by (`guarantees/within_box.py`).
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 from keras_l2feat.pruning.channels.operations import Depthwise, Linear
 from keras_l2feat.pruning.values.aligned import tolerance
@@ -26,7 +29,7 @@ DEPTH = 12  # linear operations; beyond, the a-priori bound is astronomical and 
 GRID = 4001
 
 
-def a_priori(graph, sizes, seen=None) -> list:
+def a_priori(graph: Graph, sizes: Sequence, seen: Callable | None = None) -> list:
     """Bound on the deviation of any output for inputs of bounded size.
 
     Args:

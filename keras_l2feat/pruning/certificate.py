@@ -80,7 +80,7 @@ class Claim:
     @property
     def text(self) -> str:
         """Where it holds."""
-        if self.level == "domain":
+        if self.level == "domain" and self.input_range is not None:
             low, high = (np.asarray(end) for end in self.input_range)
             return f"for every input between {low.min():g} and {high.max():g}"
         return "for every input" if self.level == "exact" else "on the data"
@@ -143,7 +143,7 @@ class Certificate:
     evaluations: list
     claim: Claim = Claim()
     verdict: Verdict | None = None
-    maps: object = field(default=None, repr=False)
+    maps: Maps | None = field(default=None, repr=False)
     costs: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     seed: int = 0
@@ -197,7 +197,7 @@ class Certificate:
         size = "" if before is None else f"Parameters: {before:,} → {after:,}. "
         gone = sum(row["units_before"] - row["units_after"] for row in self.layers)
         lines = [f"{size}Units removed: {gone}."]
-        if self.proved:
+        if self.proved and self.verdict is not None:
             lines.append(f"Proved: {self.claim.text}, {self.verdict}.")
             if self.verdict.amplified > 1:
                 lines.append(
@@ -268,7 +268,7 @@ def save_certificate(certificate: Certificate, path: str | Path) -> None:
     Raises:
         InputError: the claim is none that the weights can prove.
     """
-    if not certificate.claim.proved:
+    if not certificate.claim.proved or certificate.maps is None:
         raise InputError(f"The guarantee {certificate.guarantee!r} rests on data, not on weights.")
     files.write_text(
         path,

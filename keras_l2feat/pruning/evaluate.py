@@ -1,12 +1,16 @@
 """Running models in float64, whatever they are stored in, and finding inputs to run them on."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_l2feat.archive.declared import numbers_put_out
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.copies import clone, from_config, set_weights, unbuilt
+from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.types import Model
 
 __all__ = ["arranged", "batches", "input_shapes", "outputs", "precise", "random_inputs"]
 
@@ -18,7 +22,7 @@ ENTRIES = 1 << 20  # numbers in one batch of random inputs, at most
 ACTIVATIONS = 1 << 27  # numbers in the outputs of all layers for one batch: 1 GB in float64
 
 
-def precise(model):
+def precise(model: Model) -> Model:
     """A copy of a model that computes in float64 with the same weights.
 
     The copy is a model of its own, built from the layers' configs; nothing of the pruner takes part
@@ -77,7 +81,7 @@ def float64_enabled():
         jax.config.update("jax_enable_x64", before)
 
 
-def outputs(model, inputs, batch=256):
+def outputs(model: Model, inputs: Sequence, batch: int = 256) -> np.ndarray:
     """What a model answers, every output as one float64 row per input: (n, values).
 
     Args:
@@ -94,7 +98,7 @@ def outputs(model, inputs, batch=256):
     return np.concatenate(rows)
 
 
-def batches(model, inputs, batch=256, held=None):
+def batches(model: Model, inputs: Sequence, batch: int = 256, held: int | None = None) -> Iterator:
     """Data as a model takes them: in batches of the size that it was built for, where it has one,
     each from rest.
 
@@ -122,7 +126,7 @@ def batches(model, inputs, batch=256, held=None):
         yield part, count
 
 
-def arranged(model, arrays):
+def arranged(model: Model, arrays: Sequence) -> Any:
     """Arrays, one per input, in the structure in which the model takes them."""
     import keras
 
@@ -131,7 +135,9 @@ def arranged(model, arrays):
     return keras.tree.pack_sequence_as(model._inputs_struct, list(arrays))
 
 
-def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
+def random_inputs(
+    graph: Graph, count: int, seed: int, *, scale: float = 1.0, low: Any = None, high: Any = None
+) -> list:
     """Inputs for a model: Gaussian, or uniform between `low` and `high`; whole numbers where tokens
     are looked up.
 
@@ -163,7 +169,7 @@ def random_inputs(graph, count, seed, *, scale=1.0, low=None, high=None):
     return inputs
 
 
-def input_shapes(model) -> list:
+def input_shapes(model: Model) -> list:
     """Shapes of one point of each of a model's inputs, unknown sizes filled in so that it can be
     called.
 
@@ -179,11 +185,12 @@ def input_shapes(model) -> list:
     least = max(
         size for shape, old in zip(usual, known) for size, n in zip(shape, old) if n is None
     )
-    tried = [
-        tuple(size if n is None else n for n in s) for size in SIZES if size > least for s in known
+    filled = [
+        [tuple(size if n is None else n for n in s) for s in known]
+        for size in SIZES
+        if size > least
     ]
-    tried = [usual, *(tried[k : k + len(known)] for k in range(0, len(tried), len(known)))]
-    for shapes in tried:
+    for shapes in [usual, *filled]:
         tensors = [
             keras.KerasTensor((t.shape[0], *shape), dtype=t.dtype)
             for t, shape in zip(model.inputs, shapes)

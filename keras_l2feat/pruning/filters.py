@@ -8,6 +8,7 @@ import numpy as np
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Source
+from keras_l2feat.pruning.plan import Plan
 
 __all__ = ["Filters", "hold", "kept", "matching"]
 
@@ -62,7 +63,9 @@ def hold(graph: Graph, chosen: Collection) -> Graph:
     return graph
 
 
-def kept(graph: Graph, chosen: Collection, blamed: Collection, claim: str, plan) -> dict:
+def kept(
+    graph: Graph, chosen: Collection, blamed: Collection, claim: str, plan: Plan | None
+) -> dict:
     """Why each layer keeps the units that it keeps: layer → words.
 
     Args:
@@ -72,7 +75,7 @@ def kept(graph: Graph, chosen: Collection, blamed: Collection, claim: str, plan)
         plan: the last one, `None` where there is none.
     """
     outputs = np.unique(np.concatenate([tensor.units for tensor in graph.outputs]))
-    reached = None if plan is None else plan.reached
+    plan = Plan() if plan is None else plan
     words = {}
     for layer, units in graph.writers.items():
         if layer not in chosen:
@@ -83,9 +86,9 @@ def kept(graph: Graph, chosen: Collection, blamed: Collection, claim: str, plan)
             words[layer] = "the check cannot follow what would become of it"
         elif graph.pinned[units].all():
             words[layer] = _beside(graph, units)
-        elif reached is not None and layer not in reached:
+        elif plan.reached is not None and layer not in plan.reached:
             words[layer] = f"not redundant for every input, and out of reach of {plan.guarantee!r}"
-        elif plan is not None and plan.guarantee == "bounded":
+        elif plan.guarantee == "bounded":
             words[layer] = "needed for what was asked"
         else:
             words[layer] = f"not redundant {claim}"

@@ -3,22 +3,25 @@
 import io
 import statistics
 import time
+from collections.abc import Sequence
 
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import arranged, batches, random_inputs
+from keras_l2feat.types import Model
 
 __all__ = ["costs", "file_bytes", "latencies"]
 
 BATCH = 32
 
 
-def costs(model, graph=None) -> dict:
+def costs(model: Model, graph: Graph | None = None) -> dict:
     """`parameters` and `flops` (multiplications and additions of linear operations, one input) of a
     model."""
     return {"parameters": int(model.count_params()), "flops": (graph or read(model)).flops()}
 
 
-def file_bytes(model) -> int:
+def file_bytes(model: Model) -> int:
     """Size of the model's `.keras` file."""
     from keras.src.saving import saving_lib  # what is public saves to paths alone
 
@@ -27,7 +30,9 @@ def file_bytes(model) -> int:
     return content.getbuffer().nbytes
 
 
-def latencies(models, graph, *, seconds=0.5, repeats=30, seed=0) -> list:
+def latencies(
+    models: Sequence[Model], graph: Graph, *, seconds: float = 0.5, repeats: int = 30, seed: int = 0
+) -> list:
     """Median seconds of a compiled forward pass on one batch of `BATCH` inputs (or of the size that
     the models were built for), for each of several equivalent models.
 

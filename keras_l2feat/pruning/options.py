@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keras_l2feat.errors import InputError, bad_argument
@@ -46,7 +47,7 @@ BY_LEVEL = {"exact": Exact, "domain": Domain, "data": Data, "bounded": Bounded}
 GONE = {"polish": " To train on while the network shrinks, see `l2feat shrink`."}
 
 
-def options_of(guarantee, given) -> Exact:
+def options_of(guarantee: str, given: Mapping) -> Exact:
     """The options of a guarantee.
 
     Args:

@@ -1,16 +1,20 @@
 """The smaller model that a plan describes: same classes, names, dtypes and compile settings,
 smaller weights."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.copies import clone, from_config, set_weights, unbuilt
-from keras_l2feat.pruning.plan import BIAS
+from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.pruning.plan import BIAS, Plan
+from keras_l2feat.types import Model
 
 __all__ = ["rebuild", "rewrite"]
 
 
-def rewrite(graph, plan):
+def rewrite(graph: Graph, plan: Plan) -> Model:
     """Carry a plan out.
 
     Args:
@@ -27,7 +31,7 @@ def rewrite(graph, plan):
     return rebuild(graph, kept, lambda name: _weights(graph, plan, name, kept))
 
 
-def rebuild(graph, copies, weights):
+def rebuild(graph: Graph, copies: np.ndarray, weights: Callable[[str], list]) -> Model:
     """The model with other numbers of units.
 
     Args:

@@ -31,7 +31,9 @@ def of_model(
     graph, units = read(model), units or {}
     found = {}
     for op in graph.ops:
-        if not isinstance(op, Linear) or op.reader not in graph.writers or op.reader in found:
+        if not isinstance(op, Linear) or op.reader is None or op.reader in found:
+            continue
+        if op.reader not in graph.writers:
             continue
         kernel, total = op.kernel(), len(op.out.units)
         chosen = np.arange(total)

@@ -25,7 +25,7 @@ from keras_l2feat.training.merge import tidy
 from keras_l2feat.training.run import Budget
 from keras_l2feat.types import Arrays
 
-__all__ = ["Found", "Rounds"]
+__all__ = ["ConditionalGradient", "Iterate"]
 
 ENTERING = 10  # neurons that may join a layer in a round of the corrective method
 # Norms of entering neurons' weights that are tried, relative to their layer's largest.
@@ -33,7 +33,7 @@ SIZES = (0.3, 0.1, 0.03, 0.01, 0.001)
 SETTLED = 1e-10  # relative decrease at which a corrective step is done
 
 
-class Found(NamedTuple):
+class Iterate(NamedTuple):
     """What a round finds out about its network.
 
     Attributes:
@@ -54,7 +54,7 @@ class Found(NamedTuple):
     bound: float
 
 
-class Rounds:
+class ConditionalGradient:
     """The steps of the method on one problem, with the inputs in a basis of their row space.
 
     Args:
@@ -87,7 +87,7 @@ class Rounds:
         """C + λ Σ ‖W_l‖²."""
         return self.backward(network)[0] + self.lam * network.squared_norm
 
-    def look(self, network: DenseNetwork, number: int) -> Found:
+    def look(self, network: DenseNetwork, number: int) -> Iterate:
         """Ask the oracle about a network, in round `number`."""
         value, a, gradients = self.backward(network)
         loss = value + self.lam * network.squared_norm
@@ -103,7 +103,7 @@ class Rounds:
             )
             self.bound = max(self.bound, below)
             gap = (loss - self.bound) / loss if loss > 0 else 0.0
-        return Found(network, loss, a, gradients, answers, gap, self.bound)
+        return Iterate(network, loss, a, gradients, answers, gap, self.bound)
 
     def _oracle(self, network, layer, a, gradient, number):
         """The best atoms of a layer."""
@@ -137,7 +137,7 @@ class Rounds:
         )
         return network.with_weights(balance(result.arrays, network.activation))
 
-    def corrective_step(self, found: Found, slide: int) -> DenseNetwork:
+    def corrective_step(self, found: Iterate, slide: int) -> DenseNetwork:
         """Add what the oracle named, solve for the best combination, slide, merge."""
         network = found.network
         for layer in range(network.depth - 1, 0, -1):
@@ -192,7 +192,7 @@ class Rounds:
         """Without neurons that do nothing, and near ones merged, where the loss does not rise."""
         return tidy(network, self.loss)
 
-    def plain_step(self, found: Found) -> DenseNetwork:
+    def plain_step(self, found: Iterate) -> DenseNetwork:
         """The best scale of the network's atoms together with the best size of one new atom."""
         network, w = found.network, found.answers[0].directions[:, :1]
         atom = network.activate(self.a @ w)

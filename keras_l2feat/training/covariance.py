@@ -27,7 +27,7 @@ from keras_l2feat.activations import slopes
 from keras_l2feat.errors import bad_argument, keeping
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
-from keras_l2feat.training.conditional_gradient import Rounds
+from keras_l2feat.training.conditional_gradient import ConditionalGradient
 from keras_l2feat.training.fitting import Fit
 from keras_l2feat.types import Cost, Data
 
@@ -86,7 +86,7 @@ def fit(
     _check(network, lam, method)
     problem = Problem.of(network, data, lam, cost)
     problem.check(network)
-    rounds = Rounds(problem, seed)
+    rounds = ConditionalGradient(problem, seed)
     began, network = time.monotonic(), rounds.encode(network)
     if network.depth > 2:  # a point from which single neurons make sense
         network = rounds.slide(network, 10 * slide)

@@ -16,11 +16,14 @@ from keras_l2feat.archive.dialects.graph import Translation
 from keras_l2feat.archive.dialects.training import compile_config
 from keras_l2feat.archive.hdf5 import Stored
 from keras_l2feat.archive.refusal import refused
+from keras_l2feat.types import Model
 
 __all__ = ["assembled", "joined", "translated"]
 
 
-def translated(config: dict, version: int, backend=None, training=None) -> tuple[dict, dict]:
+def translated(
+    config: dict, version: int, backend: str | None = None, training: dict | None = None
+) -> tuple[dict, dict]:
     """A model's configuration as today's Keras writes it, and how the stored arrays of its layers
     become weights, by path of names.
 
@@ -65,7 +68,9 @@ def version_of(config: dict, otherwise: int) -> int:
     return int(str(config.get("keras_version", otherwise)).split(".")[0])
 
 
-def assembled(config: dict, stored: Stored, custom_objects=None, compile=True):
+def assembled(
+    config: dict, stored: Stored, custom_objects: dict | None = None, compile: bool = True
+) -> Model:
     """The model of a configuration, checked as that of a `.keras` file is, with the weights that a
     file holds.
 
@@ -87,5 +92,5 @@ def assembled(config: dict, stored: Stored, custom_objects=None, compile=True):
     model = keras.saving.deserialize_keras_object(
         model_config, custom_objects=custom_objects, safe_mode=True
     )
-    fill(model, stored.groups, changes)
+    fill(model, stored.groups or {}, changes)
     return model

@@ -106,12 +106,12 @@ _GONE = {
 _NO_KERNEL = ("DepthwiseConv", "SeparableConv")
 
 
-def class_of(name) -> str:
+def class_of(name: str) -> str:
     """Today's name of a class of layers."""
     return _CLASSES.get(name, name)
 
 
-def layer_arguments(name, config: dict, version: int) -> dict:
+def layer_arguments(name: str, config: dict, version: int) -> dict:
     """The arguments of a layer of today's class `class_of(name)`; of a class that Keras does not
     know they are left as they are.
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_l2feat.archive.dialects.layout import Relayout
 from keras_l2feat.archive.refusal import refused
+from keras_l2feat.types import Model
 
 __all__ = ["fill"]
 
@@ -14,7 +15,7 @@ _ROLES |= {"recurrent_kernel", "depthwise_kernel", "pointwise_kernel"}
 _SAME = {"depthwise_kernel": "kernel"}  # a depthwise layer has no other
 
 
-def fill(model, groups: dict, changes: dict) -> None:
+def fill(model: Model, groups: dict, changes: dict) -> None:
     """Set the weights of a model.
 
     Args:

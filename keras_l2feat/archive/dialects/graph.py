@@ -43,7 +43,7 @@ class Translation:
         changes: what becomes of the stored arrays of a layer, by its path of names.
     """
 
-    def __init__(self, version, backend):
+    def __init__(self, version: int, backend: str | None) -> None:
         self.version = version
         self.backend = backend
         self.changes = {}

@@ -40,7 +40,7 @@ class Relayout:
     output_shape: list | None = None
 
 
-def change(name, old: dict, new: dict, version: int, backend) -> Relayout | None:
+def change(name: str, old: dict, new: dict, version: int, backend: str | None) -> Relayout | None:
     """How the arrays of a layer become its weights; None for as they are.
 
     Args:

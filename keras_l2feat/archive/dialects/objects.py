@@ -1,6 +1,7 @@
 """Initializers, regularizers, constraints, activations and dtypes of Keras 1 and 2."""
 
 import inspect
+from typing import Any
 
 from keras_l2feat.archive.allowed import CLASSES
 from keras_l2feat.archive.refusal import refused
@@ -15,7 +16,7 @@ _ARGUMENTS = {"m": "max_value"}
 _REDUCTIONS = {"auto": "sum_over_batch_size"}
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """JSON without the ways in which Keras 2 writes tuples, shapes and NumPy numbers."""
     if isinstance(value, list):
         return [plain(item) for item in value]
@@ -28,7 +29,7 @@ def plain(value):
     return {key: plain(item) for key, item in value.items()}
 
 
-def named(kind, name, config) -> dict:
+def named(kind: str, name: str, config: dict) -> dict:
     """An object of today's Keras, with those of its arguments that still exist; one that Keras
     does not know is left to what is registered."""
     import keras
@@ -42,7 +43,7 @@ def named(kind, name, config) -> dict:
     return {"module": f"keras.{kind}", "class_name": name, "config": config}
 
 
-def translated_object(argument, value):
+def translated_object(argument: str, value: Any) -> Any:
     """The value of an argument of a layer, if the argument's name says that it is an initializer, a
     regularizer, a constraint or a dtype; else the value itself."""
     if argument == "dtype":

@@ -1,10 +1,14 @@
 """A channel graph while it is being read: units are named as they appear, and tied when something
 shows that they go together."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.pruning.channels.graph import Graph, Reader, Size, Slot
 from keras_l2feat.pruning.channels.operations import Attend, Source, Tensor
+from keras_l2feat.types import Model
 
 __all__ = ["Builder"]
 
@@ -15,7 +19,7 @@ class Builder:
     Units have provisional numbers; those that are tied are the same one in the end (union-find).
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Model) -> None:
         self.model = model
         self.layers, self.slots, self.sizes, self.fixed = {}, {}, {}, {}
         self.readers, self.writers, self.barriers = {}, {}, {}
@@ -24,7 +28,9 @@ class Builder:
         self._parent = []
         self._pins, self._rigid = set(), set()
 
-    def fresh(self, layer, count, shape, axis, *, pinned=False) -> Tensor:
+    def fresh(
+        self, layer: str, count: int, shape: Sequence, axis: int, *, pinned: bool = False
+    ) -> Tensor:
         """A tensor of new units."""
         units = np.arange(len(self._parent), len(self._parent) + count)
         self._parent.extend(units.tolist())
@@ -33,7 +39,7 @@ class Builder:
             self._pins.update(units.tolist())
         return Tensor(tuple(shape), axis % len(shape), units)
 
-    def written(self, layer, count, shape, axis) -> Tensor:
+    def written(self, layer: str, count: int, shape: Sequence, axis: int) -> Tensor:
         """The tensor that a layer computes; every call of a shared layer makes the same units."""
         if layer in self.writers:
             return Tensor(tuple(shape), axis % len(shape), self.writers[layer])
@@ -41,21 +47,21 @@ class Builder:
         self.writers[layer] = tensor.units
         return tensor
 
-    def tie(self, first, second) -> None:
+    def tie(self, first: Iterable, second: Iterable) -> None:
         """Units that go together, elementwise."""
         for a, b in zip(first, second, strict=True):
             a, b = self._find(int(a)), self._find(int(b))
             self._parent[max(a, b)] = min(a, b)
 
-    def pin(self, units) -> None:
+    def pin(self, units: ArrayLike) -> None:
         """Units that stay."""
         self._pins.update(np.asarray(units).tolist())
 
-    def stiffen(self, units) -> None:
+    def stiffen(self, units: ArrayLike) -> None:
         """Units that are not rescaled."""
         self._rigid.update(np.asarray(units).tolist())
 
-    def slot(self, layer, index, axis, units, role) -> Slot:
+    def slot(self, layer: str, index: int, axis: int, units: np.ndarray, role: str) -> Slot:
         """Note what an axis of a weight belongs to; a second call of a shared layer ties."""
         weight = self.layers[layer].weights[index]
         axis %= len(self.views.get((layer, index), weight.shape))
@@ -68,19 +74,28 @@ class Builder:
             self.tie(known.units, units)
         return known
 
-    def size(self, layer, path, units, axis=None) -> None:
+    def size(self, layer: str, path: tuple, units: np.ndarray, axis: int | None = None) -> None:
         """Note an entry of a layer's config that counts units; a second call of a shared layer
         ties."""
         known = self.sizes.setdefault((layer, path), Size(layer, path, units, axis))
         self.tie(known.units.flat, units.flat)
 
-    def reads(self, name, layer, index, axis, tensor, **options) -> None:
+    def reads(
+        self, name: str, layer: str, index: int, axis: int, tensor: Tensor, **options
+    ) -> None:
         """Note that a kernel reads a tensor's channels."""
         slot = self.slot(layer, index, axis, tensor.units, "read")
         reader = self.readers.setdefault(name, Reader(name, layer, slot, [], **options))
         reader.inputs.append(tensor)
 
-    def barrier(self, name, reason, tensors, shapes, lipschitz=None) -> list:
+    def barrier(
+        self,
+        name: str,
+        reason: str,
+        tensors: Iterable[Tensor],
+        shapes: Iterable[Sequence],
+        lipschitz: float | None = None,
+    ) -> list:
         """Pin what goes in; what comes out is unknown and stays."""
         if reason:
             self.barriers.setdefault(name, reason)
@@ -95,7 +110,7 @@ class Builder:
             outs.append(out)
         return outs
 
-    def turned(self, name, tensor, axis) -> Tensor:
+    def turned(self, name: str, tensor: Tensor, axis: int) -> Tensor:
         """The tensor with its channels on `axis`; what had them elsewhere stays as it is."""
         axis %= len(tensor.shape)
         if tensor.axis == axis:
@@ -122,7 +137,7 @@ class Builder:
         flags[[self._find(unit) for unit in raw]] = True
         return flags
 
-    def finish(self, inputs, outputs) -> Graph:
+    def finish(self, inputs: list[Tensor], outputs: list[Tensor]) -> Graph:
         """The graph, with final unit numbers.
 
         Args:

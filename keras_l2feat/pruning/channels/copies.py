@@ -1,13 +1,18 @@
 """Copies of models, layer by layer, from their configs."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.pruning.channels.symbolic import functional
+from keras_l2feat.types import Layer, Model
 
 __all__ = ["clone", "compile_like", "from_config", "set_weights", "unbuilt"]
 
 
-def set_weights(layer, like, arrays) -> None:
+def set_weights(layer: Layer, like: Layer, arrays: Sequence[ArrayLike]) -> None:
     """Give a layer weights that come in the order of a layer of the same config, which may have
     made them in another order (quantized ones do)."""
     names, wanted = [w.name for w in like.weights], [w.name for w in layer.weights]
@@ -16,14 +21,14 @@ def set_weights(layer, like, arrays) -> None:
     layer.set_weights([np.reshape(a, w.shape) for a, w in zip(arrays, layer.weights)])
 
 
-def unbuilt(config):
+def unbuilt(config: Any) -> Any:
     """A config without the shapes for which wrapped layers were built."""
     if isinstance(config, dict):
         return {key: unbuilt(value) for key, value in config.items() if key != "build_config"}
     return [unbuilt(item) for item in config] if isinstance(config, list) else config
 
 
-def from_config(layer, config):
+def from_config(layer: Layer, config: dict) -> Layer:
     """A layer like `layer`, from a changed config."""
     import keras
 
@@ -38,7 +43,9 @@ def from_config(layer, config):
     return layer.__class__.from_config(config)
 
 
-def clone(model, function, *, compiled=True):
+def clone(
+    model: Model, function: Callable[[Layer], Layer], *, compiled: bool = True
+) -> tuple[Model, list[tuple[Layer, Layer]]]:
     """A copy of a Sequential or Functional model, nested ones included, with `function(layer)` for
     each layer, the inputs of every model too.
 
@@ -81,7 +88,7 @@ def clone(model, function, *, compiled=True):
     return new, [pair for pair in pairs if not functional(pair[0])]
 
 
-def compile_like(model, new) -> None:
+def compile_like(model: Model, new: Model) -> None:
     """Compile a model as another one is, where that can be copied."""
     try:
         config = model.get_compile_config()

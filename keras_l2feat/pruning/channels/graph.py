@@ -22,9 +22,11 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.channels.operations import KERNELS, Linear
+from keras_l2feat.pruning.channels.operations import KERNELS, Linear, Tensor
+from keras_l2feat.types import Model
 
 __all__ = ["Graph", "Heads", "Reader", "Size", "Slot"]
 
@@ -65,11 +67,11 @@ class Reader:
     through: np.ndarray | None = None
 
     @property
-    def units(self):
+    def units(self) -> np.ndarray:
         """Unit of each position, (positions,) int."""
         return self.slot.units
 
-    def positions_of(self, unit) -> np.ndarray:
+    def positions_of(self, unit: int) -> np.ndarray:
         """Where the reader reads a unit, ascending."""
         return np.flatnonzero(self.slot.units == unit)
 
@@ -85,7 +87,7 @@ class Size:
     units: np.ndarray
     axis: int | None = None
 
-    def count(self, copies) -> int:
+    def count(self, copies: np.ndarray) -> int:
         """The entry where there are so many of each unit, (units,) int or bool."""
         there = copies[self.units]
         if self.axis is None:
@@ -110,12 +112,12 @@ class Heads:
     alike: bool = False
     scaled: dict = field(default_factory=dict)
 
-    def size(self, kept, part) -> int:
+    def size(self, kept: np.ndarray, part: int) -> int:
         """How many units of a part a head that stays keeps, at most."""
         heads = kept[self.parts[0]].any(axis=1)
         return int(kept[self.parts[part]][heads].sum(axis=1).max(initial=0))
 
-    def whole(self, kept) -> np.ndarray:
+    def whole(self, kept: np.ndarray) -> np.ndarray:
         """The fewest units to keep besides those of `kept`, (units,) bool, so that heads are of one
         size; what belongs to no head stays as it is."""
         kept = kept.copy()
@@ -150,7 +152,7 @@ class Graph:
         inputs, outputs: the model's tensors.
     """
 
-    model: object
+    model: Model
     layers: dict
     ops: list
     slots: dict
@@ -167,7 +169,7 @@ class Graph:
     heads: list
     views: dict
 
-    def unit(self, layer, index) -> int:
+    def unit(self, layer: str, index: int) -> int:
         """The number of unit `(layer, index)`.
 
         Raises:
@@ -178,23 +180,23 @@ class Graph:
             raise InputError(f"Model {self.model.name!r} has no unit {index} in layer {layer!r}.")
         return int(units[index])
 
-    def weight(self, layer, index):
+    def weight(self, layer: str, index: int) -> np.ndarray:
         """Weight `index` of layer `layer` as it is stored, NumPy, in the shape of `views`."""
         from keras import ops
 
         weight = ops.convert_to_numpy(self.layers[layer].weights[index])
         return weight.reshape(self.views.get((layer, index), weight.shape))
 
-    def assign(self, layer, index, value) -> None:
+    def assign(self, layer: str, index: int, value: ArrayLike) -> None:
         """Change a weight in place; `value` is shaped like what `weight` returns."""
         weight = self.layers[layer].weights[index]
         weight.assign(np.reshape(value, weight.shape))
 
-    def dtype(self, layer) -> str:
+    def dtype(self, layer: str) -> str:
         """What the layer's weights are stored in."""
         return str(self.layers[layer].variable_dtype)
 
-    def tokens(self, tensor):
+    def tokens(self, tensor: Tensor) -> int | None:
         """How many tokens an input may name, `None` if it is not looked up in a table."""
         tables = [op for op in self.ops if isinstance(op, Linear) and op.reader is None]
         sizes = [op.kernel().shape[1] for op in tables if op.inputs[0] is tensor]

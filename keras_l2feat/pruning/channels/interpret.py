@@ -7,13 +7,18 @@ once, inputs first.
 """
 
 import abc
+from typing import Generic, TypeVar
 
 from keras_l2feat.pruning.channels import operations as ops
+from keras_l2feat.pruning.channels.graph import Graph
 
 __all__ = ["Semantics", "interpret", "visit"]
 
 
-class Semantics(abc.ABC):
+V = TypeVar("V")  # what a semantics says of a tensor
+
+
+class Semantics(abc.ABC, Generic[V]):
     """What each operation does to some kind of value; a new operation has to be given a meaning in
     all of them.
 
@@ -21,43 +26,43 @@ class Semantics(abc.ABC):
     """
 
     @abc.abstractmethod
-    def source(self, op: ops.Source, *inputs): ...
+    def source(self, op: ops.Source, *inputs: V) -> V: ...
 
     @abc.abstractmethod
-    def linear(self, op: ops.Linear, x): ...
+    def linear(self, op: ops.Linear, x: V) -> V: ...
 
     @abc.abstractmethod
-    def depthwise(self, op: ops.Depthwise, x): ...
+    def depthwise(self, op: ops.Depthwise, x: V) -> V: ...
 
     @abc.abstractmethod
-    def affine(self, op: ops.Affine, x): ...
+    def affine(self, op: ops.Affine, x: V) -> V: ...
 
     @abc.abstractmethod
-    def map(self, op: ops.Map, *inputs): ...
+    def map(self, op: ops.Map, *inputs: V) -> V: ...
 
     @abc.abstractmethod
-    def passed(self, op: ops.Pass, x): ...
+    def passed(self, op: ops.Pass, x: V) -> V: ...
 
     @abc.abstractmethod
-    def normalize(self, op: ops.Normalize, x): ...
+    def normalize(self, op: ops.Normalize, x: V) -> V: ...
 
     @abc.abstractmethod
-    def attend(self, op: ops.Attend, query, key, value, *masks): ...
+    def attend(self, op: ops.Attend, query: V, key: V, value: V, *masks: V) -> V: ...
 
     @abc.abstractmethod
-    def recurrent(self, op: ops.Recurrent, x): ...
+    def recurrent(self, op: ops.Recurrent, x: V) -> V: ...
 
     @abc.abstractmethod
-    def sum(self, op: ops.Sum, *inputs): ...
+    def sum(self, op: ops.Sum, *inputs: V) -> V: ...
 
     @abc.abstractmethod
-    def product(self, op: ops.Product, *inputs): ...
+    def product(self, op: ops.Product, *inputs: V) -> V: ...
 
     @abc.abstractmethod
-    def concat(self, op: ops.Concat, *inputs): ...
+    def concat(self, op: ops.Concat, *inputs: V) -> V: ...
 
     @abc.abstractmethod
-    def spread(self, op: ops.Spread, x): ...
+    def spread(self, op: ops.Spread, x: V) -> V: ...
 
 
 METHODS = {
@@ -77,12 +82,18 @@ METHODS = {
 }
 
 
-def visit(semantics, op, *values):
+def visit(semantics: Semantics[V], op: ops.Op, *values: V) -> V:
     """What a semantics says of one operation."""
     return getattr(semantics, METHODS[type(op)])(op, *values)
 
 
-def interpret(graph, semantics, known=None, *, forget=False) -> dict:
+def interpret(
+    graph: Graph,
+    semantics: Semantics[V],
+    known: dict[int, V] | None = None,
+    *,
+    forget: bool = False,
+) -> dict[int, V]:
     """The value of every tensor of a graph.
 
     Args:

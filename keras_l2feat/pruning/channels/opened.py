@@ -8,6 +8,7 @@ is used. What cannot be called like that stays whole, and the line that stops it
 
 import contextlib
 import functools
+from collections.abc import Callable
 
 from keras_l2feat.pruning.channels.copies import (
     clone,
@@ -17,11 +18,12 @@ from keras_l2feat.pruning.channels.copies import (
     unbuilt,
 )
 from keras_l2feat.pruning.channels.symbolic import LEVELS, agree, call, is_own, retraced
+from keras_l2feat.types import Layer, Model
 
 __all__ = ["opened"]
 
 
-def opened(model, understood):
+def opened(model: Model, understood: Callable[[Layer], bool]) -> tuple[Model, dict[str, str]]:
     """The model with own layers opened that are made of others.
 
     Args:

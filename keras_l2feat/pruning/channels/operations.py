@@ -4,9 +4,12 @@ between them.
 `interpret` gives them a meaning; nothing here knows of layers.
 """
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
+
+from keras_l2feat.activations import Scaling
 
 __all__ = [
     "KERNELS",
@@ -26,6 +29,9 @@ __all__ = [
     "Sum",
     "Tensor",
 ]
+
+
+Weights = Callable[[], np.ndarray]  # read when they are asked for
 
 
 @dataclass(eq=False)
@@ -65,9 +71,9 @@ class Linear(Op):
     inputs are no tensor (an embedding).
     """
 
-    kernel: object  # () -> (taps, inputs, outputs) float64
-    bias: object  # () -> (outputs,) float64, or None
-    geometry: object = None
+    kernel: Weights  # () -> (taps, inputs, outputs) float64
+    bias: Weights | None  # () -> (outputs,) float64
+    geometry: Hashable = None
     folds: bool = True
     reader: str | None = None
     weights: int = 0  # of the kernel
@@ -77,9 +83,9 @@ class Linear(Op):
 class Depthwise(Op):
     """out[c·m + k] = Σ_tap kernel[tap, c, k] · (input c seen through tap) + bias[c·m + k]."""
 
-    kernel: object  # () -> (taps, channels, multiplier) float64
-    bias: object
-    geometry: object
+    kernel: Weights  # () -> (taps, channels, multiplier) float64
+    bias: Weights | None
+    geometry: Hashable
     folds: bool
     weights: int = 0
 
@@ -89,7 +95,7 @@ class Affine(Op):
     """out[c] = scale[c] · input[c] + shift[c]."""
 
     # () -> (scale, shift, magnitude of the terms of shift), each (channels,) float64
-    coefficients: object
+    coefficients: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]
     # (layer, index of the mean, of the variance, epsilon) of a normalization
     statistics: tuple | None = None
 
@@ -103,10 +109,10 @@ class Map(Op):
     constant does not stay one.
     """
 
-    scaling: object
-    tag: object
+    scaling: Scaling
+    tag: tuple
     labels: np.ndarray | None = None
-    function: object = None
+    function: Callable[[np.ndarray], np.ndarray] | None = None
     slope: float = 1.0  # Lipschitz constant where there is no function
 
 
@@ -115,7 +121,7 @@ class Pass(Op):
     """out[c] = P(input[c]) with P linear and the same for all channels; `tag` is `None` for the
     identity."""
 
-    tag: object = None
+    tag: Hashable = None
     constants: bool = True  # P(1) = 1
 
 
@@ -128,7 +134,7 @@ class Normalize(Op):
     centered: bool
 
     @property
-    def tag(self):
+    def tag(self) -> tuple:
         """What tells its functions from those of other calls."""
         return "normalize", self.out.number
 
@@ -154,7 +160,7 @@ class Concat(Op):
 class Spread(Op):
     """Position p of `out` is channel `channel[p]` at place `place[p]`."""
 
-    tag: object
+    tag: tuple
     channel: np.ndarray
     place: np.ndarray
 
@@ -168,8 +174,8 @@ class Attend(Op):
     their products count, so a dimension that depends linearly on others can go on either side.
     """
 
-    query: object  # () -> (inputs and a row for the bias, query heads, dims) float64
-    key: object  # () -> (inputs and a row for the bias, key heads, dims) float64
+    query: Weights  # () -> (inputs and a row for the bias, query heads, dims) float64
+    key: Weights  # () -> (inputs and a row for the bias, key heads, dims) float64
     channel: np.ndarray
     head: np.ndarray
     reads: tuple  # names of the readers of `inputs[0]` and `inputs[1]`
@@ -181,7 +187,7 @@ class Attend(Op):
     weights: int = 0
 
     @property
-    def tag(self):
+    def tag(self) -> tuple:
         """What tells its patterns from those of other calls."""
         return "attend", self.out.number
 
@@ -193,16 +199,16 @@ class Recurrent(Op):
     and commutes with the rescalings of `scaling` of the taps of `signed` and out(t - 1) together.
     out(0) = 0."""
 
-    kernel: object  # () -> (taps, inputs + outputs + 1, outputs) float64
+    kernel: Weights  # () -> (taps, inputs + outputs + 1, outputs) float64
     signed: np.ndarray  # (taps,) bool
-    scaling: object
+    scaling: Scaling
     reader: str
     again: str  # name of the reader of out(t - 1)
     rests: bool  # F is 0 as long as the taps of `signed` are
     weights: int = 0
 
     @property
-    def tag(self):
+    def tag(self) -> tuple:
         """What tells its taps from those of other layers."""
         return "recurrent", self.reader
 

@@ -2,6 +2,7 @@
 call."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from keras_l2feat.pruning.channels.rules import (  # noqa: F401  (they register 
     recurrent,
 )
 from keras_l2feat.pruning.channels.symbolic import as_functional, functional
+from keras_l2feat.types import Model
 
 __all__ = ["functional", "given", "read"]
 
@@ -33,7 +35,7 @@ KERAS_HUB = {
 }  # layers of KerasHub that have a rule
 
 
-def given(model):
+def given(model: Model | str | Path) -> Model:
     """The Keras model that a user gives: itself, or the path of a `.keras` file.
 
     Raises:
@@ -48,7 +50,7 @@ def given(model):
     return model
 
 
-def read(model, input_shape=None) -> Graph:
+def read(model: Model | str | Path, input_shape: Any = None) -> Graph:
     """The channel graph of a Keras model.
 
     Args:

@@ -6,9 +6,13 @@ that works; they stay whole, and barriers, where it does not. The Functional mod
 the given one on random inputs before it is used.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.errors import InputError
+from keras_l2feat.types import Layer, Model
 
 __all__ = ["LEVELS", "agree", "as_functional", "call", "functional", "is_own", "retraced"]
 
@@ -19,18 +23,18 @@ TOLERANCE = 1e-5
 FOREIGN = {"keras", "tensorflow", "jax", "torch", "numpy"}
 
 
-def functional(model):
+def functional(model: Any) -> Model:
     """The graph of calls that a Functional or built Sequential model is; `None` for all else, for
     example where `call` was written anew."""
     import keras
 
     if isinstance(model, keras.Sequential):
         return model._functional if type(model).call is keras.Sequential.call else None
-    own = next((c for c in type(model).__mro__ if c.__name__ == "Functional"), None)
+    own: Any = next((c for c in type(model).__mro__ if c.__name__ == "Functional"), None)
     return model if own is not None and type(model).call is own.call else None
 
 
-def as_functional(model, input_shape=None):
+def as_functional(model: Model, input_shape: Any = None) -> Model:
     """The Functional model that computes what a subclassed one does.
 
     Args:
@@ -93,7 +97,7 @@ def _batched(model, shape):
     return keras.tree.map_shape_structure(lambda s: (None, *tuple(s)[1:]), known[0])
 
 
-def call(layer, arguments, options=None):
+def call(layer: Layer, arguments: Sequence, options: Mapping | None = None) -> Any:
     """`layer.call`, not in training where it asks."""
     options = {k: v for k, v in (options or {}).items() if v is not None}
     if getattr(layer, "_call_has_training_arg", False):
@@ -101,7 +105,12 @@ def call(layer, arguments, options=None):
     return layer.call(*arguments, **options)
 
 
-def retraced(model, opens, call=call, failed=lambda layers, why: None):
+def retraced(
+    model: Model,
+    opens: Callable[[Layer], bool],
+    call: Callable = call,
+    failed: Callable = lambda layers, why: None,
+) -> Model:
     """The model with the calls inside some layers in place of the calls of these.
 
     Args:
@@ -154,7 +163,7 @@ def _call_unmasked(layer, arguments, options):
     return call(layer, arguments, options)
 
 
-def is_own(layer):
+def is_own(layer: Layer) -> bool:
     """Whether a layer's class is somebody's, not of Keras or this package."""
     import keras
 
@@ -166,7 +175,7 @@ def _is_own_and_whole(layer):
     return is_own(layer) and functional(layer) is None
 
 
-def agree(model, traced):
+def agree(model: Model, traced: Model) -> None:
     """Every weight belongs to a layer, and the two models agree."""
     import keras
 

@@ -5,14 +5,19 @@ The engine is in `pruning.takeover`, the search in `guarantees.search`. Here: wh
 what the plan says of it.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.guarantees.on_data import data_sha256
 from keras_l2feat.pruning.guarantees.search import Search
 from keras_l2feat.pruning.guarantees.targets import Target, measured
 from keras_l2feat.pruning.guarantees.within_box import box_plan
+from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.sizes import SIZES
 
@@ -20,18 +25,18 @@ __all__ = ["bounded_plan"]
 
 
 def bounded_plan(
-    graph,
+    graph: Graph,
     *,
-    inputs=None,
-    data=None,
-    test=None,
-    input_range=None,
-    per=None,
-    curve=False,
-    balanced=True,
-    quiet=True,
+    inputs: Sequence | None = None,
+    data: Any = None,
+    test: Any = None,
+    input_range: tuple | None = None,
+    per: str | None = None,
+    curve: bool = False,
+    balanced: bool = True,
+    quiet: bool = True,
     **options,
-):
+) -> Plan:
     """Remove what is not needed for the target.
 
     Args:

@@ -5,14 +5,18 @@ from dataclasses import replace
 import numpy as np
 
 from keras_l2feat.errors import InputError
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.guarantees.exact import exact_plan
+from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes
 from keras_l2feat.pruning.values.numbering import Values
 
 __all__ = ["domain_plan"]
 
 
-def domain_plan(graph, *, input_range=None, merges=False, **_):
+def domain_plan(
+    graph: Graph, *, input_range: tuple | None = None, merges: bool = False, **_
+) -> Plan:
     """What is redundant for every input in a box: units that never act there, and linear ones that
     others make up for.
 

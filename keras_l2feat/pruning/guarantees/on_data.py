@@ -9,7 +9,9 @@ still the model's own, so no step raises the norm.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from keras_l2feat.caratheodory import DEVIATION, reduce_layer
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.balance import balance_units, norms, squared_norm
 from keras_l2feat.pruning.capture import layer_inputs
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Depthwise, Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
@@ -25,6 +28,7 @@ from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.values.aligned import unit_roundoff
 from keras_l2feat.pruning.values.classes import ROUNDINGS
 from keras_l2feat.pruning.values.readings import coarsest
+from keras_l2feat.types import Model
 
 __all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on", "within_norm"]
 
@@ -43,7 +47,7 @@ class Site:
     readers: list
 
 
-def sites(graph, fixed=None) -> list:
+def sites(graph: Graph, fixed: np.ndarray | None = None) -> list:
     """The sites of a graph, in the order in which they are computed: layers none of whose units is
     `fixed`."""
     fixed = graph.rigid if fixed is None else fixed
@@ -83,7 +87,9 @@ def _read_directly(graph):
     }
 
 
-def values_on(graph, model, found, arrays, *, ones=False) -> list:
+def values_on(
+    graph: Graph, model: Model, found: list[Site], arrays: Sequence, *, ones: bool = False
+) -> list:
     """The values of each site's units on data, in few orthonormal coordinates: list of (rows ≤ n,
     n) float64.
 
@@ -92,8 +98,8 @@ def values_on(graph, model, found, arrays, *, ones=False) -> list:
         found: sites; arrays: one per model input.
         ones: with the constant 1 as a last column.
     """
-    factors = [np.zeros((0, len(site.units) + ones)) for site in found]
-    names = {reader.layer for site in found for reader, _ in site.readers}
+    factors: list[Any] = [np.zeros((0, len(site.units) + ones)) for site in found]
+    names = list({reader.layer for site in found for reader, _ in site.readers})
     for seen in layer_inputs(model, names, arrays):
         for nth, site in enumerate(found):
             blocks = [factors[nth]]
@@ -120,7 +126,7 @@ def _distinct(blocks):
     return kept
 
 
-def data_sha256(arrays) -> str:
+def data_sha256(arrays: Sequence) -> str:
     """A hash of arrays: shapes, dtypes and values."""
     digest = hashlib.sha256()
     for array in arrays:
@@ -130,7 +136,7 @@ def data_sha256(arrays) -> str:
     return digest.hexdigest()
 
 
-def within_norm(planner):
+def within_norm(planner: Callable) -> Callable:
     """A planner of another level, held to what this one promises: Σ‖W‖² does not rise.
 
     Constants that go into biases, units that become combinations of others, and equal units that
@@ -157,7 +163,7 @@ def within_norm(planner):
     return plan
 
 
-def data_plan(graph, *, inputs, seed=0, **_):
+def data_plan(graph: Graph, *, inputs: Sequence | None, seed: int = 0, **_) -> Plan:
     """What is redundant on a data set: outputs stay, the norm does not rise, other inputs may see
     any change.
 
@@ -195,7 +201,7 @@ def data_plan(graph, *, inputs, seed=0, **_):
     incoming = norms(graph)[0]
     for site, s in zip(reversed(found), reversed(values)):
         outgoing = np.concatenate(
-            [_kernel(graph, *reader, scale, kept) for reader in site.readers], axis=1
+            [_kernel(graph, reader, at, scale, kept) for reader, at in site.readers], axis=1
         )
         reduction = reduce_layer(s, incoming[site.units] ** 2, outgoing, seed=seed)
         weights = outgoing

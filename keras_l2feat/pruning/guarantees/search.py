@@ -5,15 +5,19 @@ common order that keeps the target is searched, by bisection; then of each site 
 more as keep it. What is found is rounded to what is stored and measured again, in float64.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.balance import balance_units
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Source
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
-from keras_l2feat.pruning.guarantees.targets import harm, measured
+from keras_l2feat.pruning.guarantees.targets import Target, harm, measured
 from keras_l2feat.pruning.plan import Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import Takeover
@@ -30,7 +34,7 @@ EXTENDED = 16  # sites, of which each is tried by itself in the end
 STEP_BACK = 0.98  # of the removals are kept where the result, rounded and balanced, is off
 
 
-def plan_of(engine, gone) -> Plan:
+def plan_of(engine: Takeover, gone: np.ndarray) -> Plan:
     """What stays takes over from what is gone, as a plan.
 
     Args:
@@ -41,7 +45,8 @@ def plan_of(engine, gone) -> Plan:
         return plan
     for site in engine.sites:
         for index in np.flatnonzero(gone[site.units]).tolist():
-            plan.removed.append(Removal(*site.names[index], "taken over"))
+            layer, unit = site.names[index]
+            plan.removed.append(Removal(layer, unit, "taken over"))
     new, _ = engine.hand_over(gone)
     for layer, arrays in new.items():
         old = engine.weights[layer]
@@ -56,7 +61,9 @@ def plan_of(engine, gone) -> Plan:
 class Search:
     """The common order of all removals on some data, and how much of it the target allows."""
 
-    def __init__(self, graph, inputs, labels, target, per, quiet):
+    def __init__(
+        self, graph: Graph, inputs: Any, labels: Any, target: Target, per: str | None, quiet: bool
+    ) -> None:
         self.graph, self.target, self.quiet = graph, target, quiet
         chosen = _spread(len(inputs[0]), min(POINTS, MEMORY // (4 * held(graph))))
         out = np.zeros(len(chosen), dtype=bool)
@@ -83,19 +90,19 @@ class Search:
             self.orders[step.site].append(step.index)
         self.done = {}
 
-    def counts(self, cut):
+    def counts(self, cut: int) -> tuple[int, ...]:
         """How many units of each site are among the first `cut` steps, a tuple."""
         sites = [step.site for step in self.steps[:cut]]
         return tuple(sites.count(site) for site in range(len(self.orders)))
 
-    def gone(self, counts):
+    def gone(self, counts: Sequence[int]) -> np.ndarray:
         """(units,) bool after so many removals at each site."""
         gone = np.zeros(len(self.graph.pinned), dtype=bool)
         for site, order, count in zip(self.engine.sites, self.orders, counts):
             gone[site.units[order[:count]]] = True
         return gone
 
-    def at(self, counts):
+    def at(self, counts: tuple[int, ...]) -> dict:
         """What is measured after so many removals at each site."""
         if counts not in self.done:
             _, after = self.engine.hand_over(self.gone(counts))
@@ -109,7 +116,7 @@ class Search:
             found[name] = measured(before[rows], after[rows], labels, **self.kind)
         return found
 
-    def most(self, target=None):
+    def most(self, target: Target | None = None) -> tuple[int, ...]:
         """The most removals at each site that a target allows, by bisection; by default the one
         asked for."""
         target = target or self.target
@@ -133,11 +140,11 @@ class Search:
                 found = more(_first(fails, found[site] + 1, len(order) + 1) - 1)
         return found
 
-    def size(self, counts):
+    def size(self, counts: Sequence[int]) -> dict:
         """The sizes after so many removals at each site."""
         return self.sizes.of(~self.gone(counts))
 
-    def settle(self, counts, balanced):
+    def settle(self, counts: tuple[int, ...], balanced: bool) -> tuple[Plan, dict]:
         """The plan for so many removals at each site, or some fewer: rounded to what is stored,
         measured in float64; a bound is on all points.
 
@@ -166,7 +173,7 @@ class Search:
                 fewer = self.most(target)
             counts = fewer if sum(fewer) < sum(counts) else tuple(max(n - 1, 0) for n in counts)
 
-    def curve(self):
+    def curve(self) -> list:
         """The trade-off: for some cuts, spread evenly over the size, the sizes and what is measured
         on points that the fit did not see."""
         cuts = np.unique(np.linspace(0, len(self.steps), CURVE).round().astype(int))

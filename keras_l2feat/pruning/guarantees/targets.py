@@ -1,7 +1,9 @@
 """What a smaller network may change, or how large it may stay, and how that is measured."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ __all__ = ["TARGETS", "Target", "harm", "measured", "share"]
 TARGETS = ("tolerance", "relative_tolerance", "agree", "keep_accuracy", "keep_loss", *SIZES)
 
 
-def share(name, value) -> float:
+def share(name: str, value: Any) -> float:
     """`"0.2%"`, `"0.002"` or `0.002` as the number 0.002.
 
     Raises:
@@ -45,7 +47,7 @@ class Target:
     value: float
 
     @classmethod
-    def of(cls, options) -> "Target":
+    def of(cls, options: Mapping) -> "Target":
         """The one target among options.
 
         Raises:
@@ -81,12 +83,12 @@ class Target:
         """Whether it needs labels."""
         return self.name in ("keep_accuracy", "keep_loss")
 
-    def stricter(self, parts) -> "Target":
+    def stricter(self, parts: Mapping) -> "Target":
         """A bound that leaves room for what it was exceeded by."""
         key = {"tolerance": "max_abs", "relative_tolerance": "max_rel"}[self.name]
         return Target(self.name, self.value**2 / max(part[key] for part in parts.values()))
 
-    def reached(self, parts) -> bool:
+    def reached(self, parts: Mapping) -> bool:
         """Whether the changes are small enough: bounds on outputs on all data, everything else on
         those that the fit did not see.
 
@@ -105,7 +107,14 @@ class Target:
         return held["loss"] <= held["loss_before"] * (1 + self.value)
 
 
-def measured(before, after, labels=None, *, classes=False, probabilities=False) -> dict:
+def measured(
+    before: np.ndarray,
+    after: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    classes: bool = False,
+    probabilities: bool = False,
+) -> dict:
     """What a change of the outputs amounts to on some points.
 
     Args:
@@ -136,7 +145,7 @@ def measured(before, after, labels=None, *, classes=False, probabilities=False) 
     return found
 
 
-def harm(classes=False, probabilities=False):
+def harm(classes: bool = False, probabilities: bool = False) -> Callable:
     """How much a change of outputs counts: the mean over points of the divergence of predicted
     classes (to second order the outputs' Hessian of cross-entropy), or of the squared change.
 

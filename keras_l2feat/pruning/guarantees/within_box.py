@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.bounds import a_priori
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Affine, Linear, Map, Pass
 from keras_l2feat.pruning.guarantees.on_data import sites
 from keras_l2feat.pruning.plan import BIAS, Plan, Removal
@@ -42,7 +43,7 @@ class Step:
     cost: float
 
 
-def box_plan(graph, *, tolerance, input_range, quiet=True) -> Plan:
+def box_plan(graph: Graph, *, tolerance: float, input_range: tuple, quiet: bool = True) -> Plan:
     """Remove what changes no output by more than a tolerance, for every input in a box.
 
     Args:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Reader
 from keras_l2feat.pruning.channels.operations import (
     Affine,
     Attend,
@@ -37,7 +38,7 @@ class Reading:
         filter: what its layer does to the input before, a function of arrays, or `None`.
     """
 
-    reader: object
+    reader: Reader
     patch: tuple | None
     units: np.ndarray
     constant: tuple | None

@@ -44,8 +44,8 @@ def walk(graph, batches, visit) -> list:
     with float64_enabled():
         inputs = []
         for parts, symbolic in zip(zip(*batches), graph.model.inputs):
-            parts = [keras.ops.cast(keras.ops.convert_to_tensor(p), symbolic.dtype) for p in parts]
-            inputs.append(Twin(parts, parts))
+            cast = [keras.ops.cast(keras.ops.convert_to_tensor(p), symbolic.dtype) for p in parts]
+            inputs.append(Twin(cast, cast))
         names = {id(layer): name for name, layer in graph.layers.items()}
         return _run(graph.model, inputs, names, visit)
 

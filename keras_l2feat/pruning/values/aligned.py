@@ -12,9 +12,11 @@ Source: positively aligned neurons are one neuron [Jacot et al. 2022, section 3.
 
 import functools
 import itertools
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -51,7 +53,7 @@ def unit_roundoff(dtype) -> float:
     return float(np.finfo(dtype).eps) / 2
 
 
-def tolerance(dtype, length: int, roundings: int = 2) -> float:
+def tolerance(dtype: Any, length: int, roundings: int = 2) -> float:
     """The distance up to which two directions are one, given how they were stored.
 
     An entry that was rounded `roundings` times to `dtype` (once when a unit is rescaled, once more
@@ -63,7 +65,15 @@ def tolerance(dtype, length: int, roundings: int = 2) -> float:
     return 2 * roundings * unit_roundoff(dtype) + 8 * np.sqrt(length) * unit_roundoff(np.float64)
 
 
-def aligned_groups(vectors, scaling, dtype=None, *, roundings=2, terms=None, seed=0) -> list[Group]:
+def aligned_groups(
+    vectors: ArrayLike | Sequence[ArrayLike],
+    scaling: Scaling,
+    dtype: Any = None,
+    *,
+    roundings: int = 2,
+    terms: Sequence[np.ndarray] | None = None,
+    seed: int = 0,
+) -> list[Group]:
     """The groups of units that an activation cannot tell apart, up to the rounding of the stored
     dtype.
 
@@ -353,7 +363,15 @@ def _joined(cells):
     return connected_components(links, directed=False)[1][which.reshape(-1)]
 
 
-def near_aligned_pairs(vectors, scaling, angle, *, limit=1_000_000, block=1024, quiet=True):
+def near_aligned_pairs(
+    vectors: ArrayLike | Sequence[ArrayLike],
+    scaling: Scaling,
+    angle: float,
+    *,
+    limit: int = 1_000_000,
+    block: int = 1024,
+    quiet: bool = True,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of units whose directions differ by at most `angle`, nearest first, found block by
     block.
 

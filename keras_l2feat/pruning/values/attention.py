@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.operations import Attend
 from keras_l2feat.pruning.values.dependence import dependence
 from keras_l2feat.pruning.values.forms import Forms, Reading
+from keras_l2feat.pruning.values.readings import Readings
 
 __all__ = ["attended"]
 
 NEAR = 1e-4  # forms further apart than this, in a random direction, are not compared
 
 
-def attended(values, op, query, key, value) -> Forms:
+def attended(values: Readings, op: Attend, query: Forms, key: Forms, value: Forms) -> Forms:
     """The forms of what an `Attend` computes; readings of all that it reads are noted."""
     q, k = (
         _projected(values, op.inputs[n], forms, rows(), op.reads[n])

@@ -26,10 +26,13 @@ class Dependence(NamedTuple):
     gaps: np.ndarray  # (d,) float64, the largest difference of an entry, over its terms
 
 
-NONE = Dependence(*np.zeros((2, 0), dtype=int), np.zeros((0, 0)), np.zeros(0))
+NOBODY = np.zeros(0, dtype=int)
+NONE = Dependence(NOBODY, NOBODY, np.zeros((0, 0)), np.zeros(0))
 
 
-def dependence(columns, terms, free, bound) -> Dependence:
+def dependence(
+    columns: np.ndarray, terms: np.ndarray, free: np.ndarray, bound: float
+) -> Dependence:
     """Which columns others make up for.
 
     Args:

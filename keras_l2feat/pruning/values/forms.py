@@ -110,10 +110,7 @@ class Reading:
     def joined(cls, parts: Sequence["Reading"]) -> "Reading":
         """Readings side by side."""
         starts = np.cumsum([0, *(len(part.atoms) for part in parts)])
-        columns = (
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("atoms", "scales", "constants", "terms", "drift")
-        )
+        names = ("atoms", "scales", "constants", "terms", "drift", "basis")
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         dependents = np.concatenate([part.dependents + a for part, a in zip(parts, starts)])
-        basis = np.concatenate([part.basis for part in parts])
-        return cls(*columns, dependents, basis, block_diag(*(part.mix for part in parts)))
+        return cls(**columns, dependents=dependents, mix=block_diag(*(p.mix for p in parts)))

@@ -10,14 +10,32 @@ All in float64. Bounds hold up to its rounding: a unit whose bound is off by tha
 no more than that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret, visit
-from keras_l2feat.pruning.channels.operations import Map
+from keras_l2feat.pruning.channels.operations import (
+    Affine,
+    Attend,
+    Concat,
+    Depthwise,
+    Linear,
+    Map,
+    Normalize,
+    Op,
+    Pass,
+    Product,
+    Recurrent,
+    Source,
+    Spread,
+    Sum,
+)
 
 __all__ = ["Box", "Intervals", "box_of_inputs", "boxes", "slopes"]
 
@@ -57,7 +75,9 @@ class Box:
     places: tuple | None = None
 
 
-def box_of_inputs(graph, low, high, only=None):
+def box_of_inputs(
+    graph: Graph, low: ArrayLike, high: ArrayLike, only: int | None = None
+) -> list[Box]:
     """The box of each input of a model.
 
     Args:
@@ -91,7 +111,7 @@ def _input_box(tensor, low, high):
     return Box(flat[0].min(axis=0), flat[1].max(axis=0), tuple(flat))
 
 
-def boxes(graph, inputs) -> dict:
+def boxes(graph: Graph, inputs: Sequence[Box]) -> dict:
     """Bounds of every tensor of a graph.
 
     Args:
@@ -104,16 +124,16 @@ def boxes(graph, inputs) -> dict:
     return interpret(graph, _Relaxed(graph, found), found)
 
 
-class Intervals(Semantics):
+class Intervals(Semantics[Box]):
     """Boxes forward, by interval arithmetic alone."""
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
-    def source(self, op, *inputs):
+    def source(self, op: Source, *inputs: Box) -> Box:
         return _unknown(op)
 
-    def linear(self, op, x):
+    def linear(self, op: Linear, x: Box) -> Box:
         kernel, shift = op.kernel(), 0.0 if op.bias is None else op.bias()
         if op.reader is None:  # an embedding: one row of its kernel
             rows = kernel.sum(axis=0)
@@ -123,7 +143,7 @@ class Intervals(Semantics):
         low, high = _dot(x.low, up) + _dot(x.high, down), _dot(x.high, up) + _dot(x.low, down)
         return Box(low + shift, high + shift)
 
-    def depthwise(self, op, x):
+    def depthwise(self, op: Depthwise, x: Box) -> Box:
         kernel, x = op.kernel(), _seen(op, x)
         up, down = (m(kernel, 0).sum(axis=0) for m in (np.maximum, np.minimum))
         ends = x.low[:, None], x.high[:, None]
@@ -132,46 +152,48 @@ class Intervals(Semantics):
         shift = 0.0 if op.bias is None else op.bias()
         return Box(low + shift, high + shift)
 
-    def affine(self, op, x):
+    def affine(self, op: Affine, x: Box) -> Box:
         scale, shift, _ = op.coefficients()
 
         def ends(bounds):
             found = [_times(bound, scale) + shift for bound in bounds]
             return np.minimum(*found), np.maximum(*found)
 
-        return Box(*ends((x.low, x.high)), None if x.places is None else ends(x.places))
+        low, high = ends((x.low, x.high))
+        return Box(low, high, None if x.places is None else ends(x.places))
 
-    def map(self, op, *inputs):
+    def map(self, op: Map, *inputs: Box) -> Box:
         return _map(self.graph, op, inputs)
 
-    def passed(self, op, x):
+    def passed(self, op: Pass, x: Box) -> Box:
         x = x if op.constants else _with_zero(x)
         return x if op.tag is None else Box(x.low, x.high)  # others have other places
 
-    def normalize(self, op, x):
+    def normalize(self, op: Normalize, x: Box) -> Box:
         return _unknown(op)
 
-    def attend(self, op, query, key, value, *masks):
+    def attend(self, op: Attend, query: Box, key: Box, value: Box, *masks: Box) -> Box:
         seen = value if op.constants else _with_zero(value)  # a mean of them
         return Box(seen.low[op.channel], seen.high[op.channel])
 
-    def recurrent(self, op, x):
+    def recurrent(self, op: Recurrent, x: Box) -> Box:
         return _unknown(op)
 
-    def sum(self, op, *inputs):
+    def sum(self, op: Sum, *inputs: Box) -> Box:
         ends = [np.sort([w * x.low, w * x.high], axis=0) for w, x in zip(op.weights, inputs)]
         return Box(sum(e[0] for e in ends), sum(e[1] for e in ends))
 
-    def product(self, op, box, *others):
-        for x in others:
+    def product(self, op: Product, *inputs: Box) -> Box:
+        box = inputs[0]
+        for x in inputs[1:]:
             corners = [_times(a, b) for a in (box.low, box.high) for b in (x.low, x.high)]
             box = Box(np.min(corners, axis=0), np.max(corners, axis=0))
         return box
 
-    def concat(self, op, *inputs):
+    def concat(self, op: Concat, *inputs: Box) -> Box:
         return Box(*(np.concatenate([getattr(x, end) for x in inputs]) for end in ("low", "high")))
 
-    def spread(self, op, x):
+    def spread(self, op: Spread, x: Box) -> Box:
         if x.places is not None and len(x.places[0]) > np.max(op.place, initial=0):
             return Box(*(bound[op.place, op.channel] for bound in x.places))
         return Box(x.low[op.channel], x.high[op.channel])
@@ -202,7 +224,7 @@ def _dot(bound, weight):
     ).sum(axis=0)
 
 
-def slopes(op, channels):
+def slopes(op: Op, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Slopes (below, above) zero of a homogeneous activation, each (channels,); `None` for other
     operations."""
     if not isinstance(op, Map) or op.function is None or op.scaling is not Scaling.POSITIVE:
@@ -326,7 +348,7 @@ class _Below(Semantics):
         self.rows[tensor.number] = coefficients if known is None else known + coefficients
         return True
 
-    def boxed(self, op, a):
+    def boxed(self, op, *a):
         """Its box is all that is known."""
         return False
 

@@ -22,6 +22,21 @@ import numpy as np
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
+from keras_l2feat.pruning.channels.operations import (
+    Affine,
+    Attend,
+    Concat,
+    Depthwise,
+    Linear,
+    Map,
+    Normalize,
+    Pass,
+    Product,
+    Recurrent,
+    Source,
+    Spread,
+    Sum,
+)
 from keras_l2feat.pruning.values.atoms import ONE
 from keras_l2feat.pruning.values.attention import attended
 from keras_l2feat.pruning.values.forms import Forms, Reading
@@ -31,7 +46,7 @@ from keras_l2feat.pruning.values.recurrence import recurred
 __all__ = ["Values"]
 
 
-class Values(Readings, Semantics):
+class Values(Readings, Semantics[Forms]):
     """The values of all tensors of a graph: the semantics whose values are `Forms`.
 
     A subclass may say more of what an operation computes, for example on a part of all inputs.
@@ -41,11 +56,11 @@ class Values(Readings, Semantics):
         super().__init__(graph)
         interpret(graph, self, forget=True)
 
-    def source(self, op, *inputs):
+    def source(self, op: Source, *inputs: Forms) -> Forms:
         count = len(op.out.units)
         return self.monomials(self.new(count), np.ones(count))
 
-    def linear(self, op, x):
+    def linear(self, op: Linear, x: Forms) -> Forms:
         kernel = op.kernel()
         bias = None if op.bias is None else op.bias()
         if op.reader is None:  # an embedding: one atom a token
@@ -56,13 +71,14 @@ class Values(Readings, Semantics):
         self.readings[op.reader].append(read)
         return self.applied(kernel, read, op.geometry, op.folds, bias)
 
-    def depthwise(self, op, x):
+    def depthwise(self, op: Depthwise, x: Forms) -> Forms:
         kernel, read = op.kernel(), self.reading(op.inputs[0], x)
         taps, channels, multiplier = kernel.shape
         atoms, scales = self.on_their_own(read)
         source = np.repeat(np.arange(channels), multiplier)
         flat = kernel.reshape(taps, -1)
-        matrix, ways = flat * scales[source], [(op.geometry, tap) for tap in range(taps)]
+        matrix = flat * scales[source]
+        ways: list[tuple] = [(op.geometry, tap) for tap in range(taps)]
         constant, shift = flat * read.constants[source], np.abs(flat) * read.terms[source]
         terms, drift = None, np.abs(flat).sum(axis=0) * read.drift[source]
         if not op.folds and read.constants.any():
@@ -74,12 +90,12 @@ class Values(Readings, Semantics):
         constant, shift = constant.sum(axis=0) + bias, shift.sum(axis=0) + np.abs(bias)
         return Forms(ways, matrix, constant, shift, terms, atoms[source], drift)
 
-    def affine(self, op, x):
+    def affine(self, op: Affine, x: Forms) -> Forms:
         scale, shift, terms = op.coefficients()
         forms = x.scaled(scale)
         return replace(forms, constant=forms.constant + shift, shift=forms.shift + terms)
 
-    def map(self, op, *inputs):
+    def map(self, op: Map, *inputs: Forms) -> Forms:
         forms = inputs[0] if len(inputs) == 1 else self.arguments(op.tag, inputs)
         leader, factor, drift = self.classes(forms, op.scaling, op.labels)
         still = leader < 0
@@ -97,7 +113,8 @@ class Values(Readings, Semantics):
 
     def _of_constants(self, op, still, values):
         """Atoms, scales and constants of what a map makes of the channels that are constant."""
-        atoms, scales, constants = np.full(len(still), ONE), *np.zeros((2, len(still)))
+        atoms = np.full(len(still), ONE)
+        scales, constants = np.zeros((2, len(still)))
         if op.function is not None:
             constants[still] = op.function(values[still])
             return atoms, scales, constants
@@ -120,26 +137,25 @@ class Values(Readings, Semantics):
             names.append(self.atom(key, sizes[k] / abs(base[k])))
         return np.array(names, dtype=int)
 
-    def passed(self, op, x):
+    def passed(self, op: Pass, x: Forms) -> Forms:
         if op.tag is None:
             return x
-        if x.labels is None:
-            rows, ones = self.seen(op.tag, x.rows), self.seen(op.tag, [ONE])
-        else:
-            rows, ones = [(op.tag, way) for way in x.rows], [("one", op.tag)]
+        joint = x.labels is None
+        rows = self.seen(op.tag, x.rows) if joint else [(op.tag, way) for way in x.rows]
         if op.constants or not x.constant.any():
             return replace(x, rows=rows)
+        one = self.seen(op.tag, [ONE])  # what a constant becomes is not one
         none = np.zeros(x.count)
         return replace(
             x,
-            rows=[*rows, *ones] if x.labels is not None else np.concatenate([rows, ones]),
+            rows=np.concatenate([rows, one]) if joint else [*rows, ("one", op.tag)],
             matrix=np.concatenate([x.matrix, x.constant[None]]),
             terms=np.concatenate([x.spread, x.shift[None]]),
             constant=none,
             shift=none,
         )
 
-    def normalize(self, op, x):
+    def normalize(self, op: Normalize, x: Forms) -> Forms:
         x = self.joint(x)
         if op.centered:  # less the mean, which nothing more is known about
             mean = np.array([self.atom((op.tag, "mean"), 1.0)])
@@ -152,16 +168,16 @@ class Values(Readings, Semantics):
             )
         return self.mixed(x, op.group, op.tag, constants=False)
 
-    def attend(self, op, query, key, value, *masks):
+    def attend(self, op: Attend, query: Forms, key: Forms, value: Forms, *masks: Forms) -> Forms:
         return attended(self, op, query, key, value)
 
-    def recurrent(self, op, x):
+    def recurrent(self, op: Recurrent, x: Forms) -> Forms:
         return recurred(self, op, x)
 
-    def sum(self, op, *inputs):
+    def sum(self, op: Sum, *inputs: Forms) -> Forms:
         return self.added([x.scaled(w) for w, x in zip(op.weights, inputs)])
 
-    def product(self, op, *inputs):
+    def product(self, op: Product, *inputs: Forms) -> Forms:
         count = len(op.out.units)
         names, scales, constants = [], np.ones(count), np.ones(count)
         for forms in inputs:
@@ -176,30 +192,34 @@ class Values(Readings, Semantics):
                 atoms = self.new(len(leaders))[position]
             scales = scales * factor
             names.append(np.where(still, ONE, atoms))
-        atoms = [
+        sets = [
             tuple(sorted(a for a in channel if a != ONE))
             for channel in zip(*(n.tolist() for n in names))
         ]
-        ids = [ONE if not a else a[0] if len(a) == 1 else self.atom(("product", *a)) for a in atoms]
-        ids = np.array(ids, dtype=int)
-        drift = sum(forms.drifts for forms in inputs)
-        return self.monomials(ids, np.where(ids == ONE, 0.0, scales), constants, drift=drift)
+        found = [
+            ONE if not a else a[0] if len(a) == 1 else self.atom(("product", *a)) for a in sets
+        ]
+        of_channels = np.array(found, dtype=int)
+        scales = np.where(of_channels == ONE, 0.0, scales)
+        drift = np.sum([forms.drifts for forms in inputs], axis=0)
+        return self.monomials(of_channels, scales, constants, drift=drift)
 
-    def concat(self, op, *inputs):
+    def concat(self, op: Concat, *inputs: Forms) -> Forms:
         reads = [self.reading(tensor, x) for tensor, x in zip(op.inputs, inputs)]
         own = [self.on_their_own(read) for read in reads]
         columns = [(*a, r.constants, r.terms, r.drift) for a, r in zip(own, reads)]
         return self.monomials(*(np.concatenate(column) for column in zip(*columns)))
 
-    def spread(self, op, x):
+    def spread(self, op: Spread, x: Forms) -> Forms:
         read = self.reading(op.inputs[0], x)
         atoms, scales = self.on_their_own(read)
         atoms = atoms[op.channel]
         if _layout(op.inputs[0]) != _layout(op.out):  # elsewhere a place has other neighbours
             pairs = zip(op.place.tolist(), atoms.tolist())
-            atoms = [self.atom((op.tag, place, a), self.sizes[a]) for place, a in pairs]
+            names = [self.atom((op.tag, place, a), self.sizes[a]) for place, a in pairs]
+            atoms = np.array(names, dtype=int)
         rest = scales, read.constants, read.terms, read.drift
-        return self.monomials(np.array(atoms, dtype=int), *(part[op.channel] for part in rest))
+        return self.monomials(atoms, *(part[op.channel] for part in rest))
 
 
 def _layout(tensor):

@@ -229,7 +229,7 @@ def summed(kernel: np.ndarray, read: Reading) -> tuple[np.ndarray, np.ndarray, n
     """
     direct = np.flatnonzero((read.atoms >= 0) & (read.scales != 0))
     used = np.unique(np.concatenate([read.atoms[direct], read.basis]))
-    place = np.searchsorted(used, read.atoms[direct])
+    place = np.atleast_1d(np.searchsorted(used, read.atoms[direct]))
     shape = len(used), kernel.shape[1]
     gather = sparse.csr_array((read.scales[direct], (place, direct)), shape=shape)
     total = np.stack([gather @ tap for tap in kernel])

@@ -9,14 +9,16 @@ step does not hold, until it does.
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.values.forms import Reading
+from keras_l2feat.pruning.channels.operations import Recurrent
+from keras_l2feat.pruning.values.forms import Forms, Reading
+from keras_l2feat.pruning.values.readings import Readings
 
 __all__ = ["recurred"]
 
 NEVER = -1  # the class of units that stay 0
 
 
-def recurred(values, op, x):
+def recurred(values: Readings, op: Recurrent, x: Forms) -> Forms:
     """The `Forms` of the states that a `Recurrent` computes; what it reads is noted."""
     read, kernel = values.reading(op.inputs[0], x), op.kernel()
     count = kernel.shape[2]

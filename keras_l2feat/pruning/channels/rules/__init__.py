@@ -4,12 +4,17 @@ A rule takes a `Call` and returns the tensor it computes. Whatever has no rule, 
 unusual way, is a barrier: named, its neighbours left alone.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.channels.operations import Affine, Map
+from keras_l2feat.pruning.channels.builder import Builder
+from keras_l2feat.pruning.channels.operations import Affine, Map, Op, Tensor
+from keras_l2feat.types import Layer
 
 __all__ = [
     "ANY_ARGUMENTS",
@@ -24,8 +29,10 @@ __all__ = [
     "softmax",
 ]
 
-RULES = {}
-ANY_ARGUMENTS = set()  # the rules that look at the arguments themselves, and at several outputs
+RULES: dict[str, Callable] = {}
+ANY_ARGUMENTS: set[str] = (
+    set()
+)  # the rules that look at the arguments themselves, and at several outputs
 
 
 @dataclass
@@ -40,63 +47,65 @@ class Call:
         path: where the layer's config stands in that of the layer whose weights these are.
     """
 
-    graph: object
-    layer: object
+    graph: Builder
+    layer: Layer
     name: str
     inputs: list
     shapes: list
-    arguments: object
+    arguments: Any
     path: tuple = ()
 
     @property
-    def input(self):
+    def input(self) -> Tensor:
         """The only input, or the first."""
         return self.inputs[0]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple:
         """Of the only output, or the first."""
         return self.shapes[0]
 
     @property
-    def channel_axis(self):
+    def channel_axis(self) -> int:
         """The axis on which the layer sees channels."""
         return 1 if getattr(self.layer, "data_format", None) == "channels_first" else -1
 
-    def turned(self, axis=None):
+    def turned(self, axis: int | None = None) -> Tensor:
         """The input with its channels where the layer sees them."""
         return self.graph.turned(self.name, self.input, self.channel_axis if axis is None else axis)
 
-    def index(self, variable):
+    def index(self, variable: Any) -> int | None:
         """Which of the layer's weights a variable is, `None` for none."""
         if variable is None:
             return None
         return next(i for i, weight in enumerate(self.layer.weights) if weight is variable)
 
-    def array(self, index):
+    def array(self, index: int) -> np.ndarray:
         """A weight in float64."""
         from keras.ops import convert_to_numpy
 
         return np.asarray(convert_to_numpy(self.layer.weights[index]), dtype=np.float64)
 
-    def size(self, entry, units, axis=None) -> None:
+    def size(self, entry: tuple, units: np.ndarray, axis: int | None = None) -> None:
         """Note that an entry of the layer's config counts units."""
         self.graph.size(self.name, (*self.path, *entry), units, axis)
 
-    def emit(self, kind, inputs, out, *arguments, **options):
+    def emit(
+        self, kind: Callable[..., Op], inputs: Iterable[Tensor], out: Tensor, *arguments, **options
+    ) -> Tensor:
         self.graph.ops.append(kind(list(inputs), out, *arguments, **options))
         self.graph.ops[-1].layer = self.name
         return out
 
-    def same(self, tensor):
+    def same(self, tensor: Tensor) -> Tensor:
         """A tensor of the output's shape whose channels are those of `tensor`."""
         return type(tensor)(self.shape, tensor.axis, tensor.units)
 
-    def barrier(self, reason):
+    def barrier(self, reason: str) -> Tensor:
         return self.graph.barrier(self.name, reason, self.inputs, [self.shape])[0]
 
 
-def rule(*names, any_arguments=False):
+def rule(*names: str, any_arguments: bool = False) -> Callable:
     """Register a function as the rule of layers, or `"ops.Name"` of operations, by class name; it
     is asked only where the call is on one tensor, or one list of tensors, unless
     `any_arguments`."""
@@ -112,7 +121,7 @@ def rule(*names, any_arguments=False):
 # ---- what several rules need
 
 
-def affine(call, x, scale, shift):
+def affine(call: Call, x: Tensor, scale: ArrayLike, shift: ArrayLike) -> Tensor:
     """scale · x + shift for constants that broadcast against `x`, (...) float64 each.
 
     Nothing of them can be left out with a unit: where they differ by channel, all channels stay.
@@ -141,31 +150,31 @@ def _by_channel(value, x):
     return value[0] if (value[0] != value[0, 0]).any() else value[0, :1]
 
 
-def elementwise(call, kind, tag, function=None):
+def elementwise(call: Call, kind: Scaling, tag: tuple, function: Callable | None = None) -> Tensor:
     """A function of each channel by itself, of the call's input."""
     if kind is not Scaling.POSITIVE:
         call.graph.stiffen(call.input.units)
     return call.emit(Map, [call.input], call.same(call.input), kind, tag, function=function)
 
 
-def activation(call, function, kind):
+def activation(call: Call, function: Callable, kind: Scaling) -> Tensor:
     """An activation function of Keras, or of the user's."""
     return elementwise(call, kind, ("activation", key(function)), of_constants(function))
 
 
-def softmax(call, tensor):
+def softmax(call: Call, tensor: Tensor) -> Tensor:
     """Couples channels, but does not make changes larger."""
     return call.graph.barrier(call.name, "couples channels", [tensor], [call.shape], lipschitz=2.0)[
         0
     ]
 
 
-def key(activation):
+def key(activation: Callable) -> tuple[str, int]:
     """The same for the same function only."""
     return getattr(activation, "__name__", ""), id(activation)
 
 
-def of_constants(activation):
+def of_constants(activation: Callable) -> Callable[[ArrayLike], np.ndarray]:
     def evaluate(values):
         import keras
 
