@@ -198,8 +198,6 @@ def _one_line(error) -> str:
 
 def _one_try(session, url, headers, out, size, shown) -> None:
     """One request for what is still missing; raises `_Again` if a later one may bring the rest."""
-    import urllib3
-
     start = out.tell()
     if start:
         headers = headers | {"Range": f"bytes={start}-"}
@@ -215,23 +213,27 @@ def _one_try(session, url, headers, out, size, shown) -> None:
                 f"{url} has {out.tell() + int(declared)} bytes, {size} are expected. "
                 "Nothing was kept."
             )
-        while True:
-            try:
-                chunk = response.raw.read1(CHUNK, decode_content=False)
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                if isinstance(error, urllib3.exceptions.ReadTimeoutError | TimeoutError):
-                    raise _Again(f"the server was silent for {Limits.silence:g} s") from error
-                raise _Again("the connection was cut") from error
+        while chunk := _next_chunk(response):
             if out.tell() + len(chunk) > size:
                 raise CheckFailed(
                     f"{url} is larger than the {size} bytes that are expected. Nothing was kept."
                 )
-            if not chunk:
-                break
             out.write(chunk)
             shown.update(len(chunk))
     if out.tell() < size:
         raise _Again("the file ended early")
+
+
+def _next_chunk(response) -> bytes:
+    """What comes next; empty at the end."""
+    import urllib3
+
+    try:
+        return response.raw.read1(CHUNK, decode_content=False)
+    except (urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
+        raise _Again(f"the server was silent for {Limits.silence:g} s") from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise _Again("the connection was cut") from error
 
 
 def _restart(out, shown) -> None:
