@@ -111,25 +111,27 @@ def _repair(graph, weights, merged, points):
         op.statistics[0]: op.statistics for op in graph.ops if getattr(op, "statistics", None)
     }
 
+    def computed(name, args, kwargs, matrix):
+        parts = argument(by_layer[name], args, kwargs).parts
+        axis = by_layer[name].reader.inputs[0].axis
+        rows = [by_layer[name].rows(np.asarray(part), axis, 0.1) for part in parts]
+        return np.concatenate(rows) @ matrix
+
+    def look(name, args, kwargs):
+        if name in repaired:
+            before[name] = computed(name, args, kwargs, by_layer[name].kernel(original))
+
     def visit(name, args, kwargs):
         if name in normalized:
             _, mean, variance, _ = normalized[name]
-            twin = argument(next(iter(by_layer.values())), args, kwargs)
-            values = np.concatenate([np.asarray(part) for part in twin.after])
+            given = argument(next(iter(by_layer.values())), args, kwargs)
+            values = np.concatenate([np.asarray(part) for part in given.parts])
             axes = tuple(range(values.ndim - 1))
             weights[name][mean], weights[name][variance] = values.mean(axes), values.var(axes)
-        elif name in by_layer and by_layer[name].constant and by_layer[name].constant[0] == name:
-            reading = by_layer[name]
-            twin, axis = argument(reading, args, kwargs), reading.reader.inputs[0].axis
-            old, new = [
-                np.concatenate([reading.rows(np.asarray(part), axis, 0.1)[0] for part in side])
-                @ kernel
-                for side, kernel in (
-                    (twin.before, reading.kernel(original)),
-                    (twin.after, reading.kernel(weights)),
-                )
-            ]
+        elif name in repaired:
+            reading, old = by_layer[name], before.pop(name)
             matrix, units = reading.kernel(weights), reading.reader.writes.units
+            new = computed(name, args, kwargs, matrix)
             for column, unit in enumerate(units.tolist()):
                 if unit in merged:
                     members = [_place(units, u) for u in merged[unit]]
@@ -141,11 +143,11 @@ def _repair(graph, weights, merged, points):
         return weights.get(name)
 
     original = {name: layer.get_weights() for name, layer in graph.layers.items() if layer.weights}
-    walk(
-        graph,
-        [[points[start : start + 256]] for start in range(0, min(1024, len(points)), 256)],
-        visit,
-    )
+    repaired = {name for name, r in by_layer.items() if r.constant and r.constant[0] == name}
+    given = [[points[start : start + 256]] for start in range(0, min(1024, len(points)), 256)]
+    before = {}
+    walk(graph, given, look)
+    walk(graph, given, visit)
 
 
 def by_torch_pruning(graph, counts, points, labels):

@@ -11,7 +11,7 @@ from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.plan import BIAS, Plan
 from keras_l2feat.types import Model
 
-__all__ = ["rebuild", "rewrite"]
+__all__ = ["rebuild", "rewrite", "sliced"]
 
 
 def rewrite(graph: Graph, plan: Plan) -> Model:
@@ -125,11 +125,22 @@ def _weights(graph, plan, name, kept):
         r for r in graph.readers.values() if r.layer == name and r.name in plan.transfers
     ):
         _transfer(new, reader, plan.transfers[reader.name])
+    return [array.astype(like.dtype) for array, like in zip(sliced(graph, name, new, kept), old)]
+
+
+def sliced(graph, name, weights, kept):
+    """A layer's weights for the units that are kept alone.
+
+    Args:
+        graph: the channel graph of the model; name: of the layer.
+        weights: as `Graph.weight` shows them, or as they are stored; kept: (units,) bool.
+    """
+    new = [np.reshape(w, graph.weight(name, i).shape) for i, w in enumerate(weights)]
     for slot in (s for s in graph.slots.values() if s.layer == name):
         keep = kept[slot.units]
         if not keep.all():
             new[slot.index] = np.compress(keep, new[slot.index], axis=slot.axis)
-    return [np.asarray(array).astype(like.dtype) for array, like in zip(new, old)]
+    return new
 
 
 def _transfer(weights, reader, moves):

@@ -6,7 +6,6 @@ import numpy as np
 from keras_l2feat.pruning.guarantees.search import plan_of
 from keras_l2feat.pruning.guarantees.targets import harm
 from keras_l2feat.pruning.measure import latencies
-from keras_l2feat.pruning.plan import Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import Takeover
 from keras_l2feat.pruning.takeover.readings import readings, sites
@@ -49,7 +48,7 @@ class Cut:
 
         def fast(count):
             kept = self.kept(count)
-            trial = rewrite(self.graph, _removals(self.engine.sites, kept))
+            trial = rewrite(self.graph, self.engine.removals(~kept))
             whole, part = latencies([original.model, trial], original, seed=seed)
             return part <= most * whole
 
@@ -73,14 +72,6 @@ def least(graph) -> dict:
     for site in sites(graph, readings(graph)):
         kept[site.units[1:]] = False
     return Sizes(graph).of(kept)
-
-
-def _removals(found, kept):
-    plan = Plan("bounded")
-    for site in found:
-        for index in np.flatnonzero(~kept[site.units]).tolist():
-            plan.removed.append(Removal(*site.names[index], "taken over"))
-    return plan
 
 
 def recalibrate(model, batches) -> None:

@@ -18,7 +18,7 @@ from keras_l2feat.pruning.channels.operations import Source
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.guarantees.targets import Target, harm, measured
-from keras_l2feat.pruning.plan import Plan, Removal
+from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.engine import Takeover
 from keras_l2feat.pruning.takeover.sizes import Sizes
@@ -27,7 +27,7 @@ from keras_l2feat.pruning.takeover.walk import held
 __all__ = ["Search", "plan_of"]
 
 POINTS = 10_000  # of the data, spread evenly: kernels have fewer rows than these have places
-MEMORY = 4 << 30  # bytes that activations may take
+MEMORY = 2 << 30  # bytes that activations may take
 HELD_OUT = 5  # every fifth point is only measured on
 CURVE = 16  # points of the trade-off
 EXTENDED = 16  # sites, of which each is tried by itself in the end
@@ -40,13 +40,9 @@ def plan_of(engine: Takeover, gone: np.ndarray) -> Plan:
     Args:
         engine: a `Takeover`; gone: (units,) bool, units of its sites.
     """
-    plan = Plan("bounded")
-    if not gone.any():
+    plan = engine.removals(gone)
+    if not plan:
         return plan
-    for site in engine.sites:
-        for index in np.flatnonzero(gone[site.units]).tolist():
-            layer, unit = site.names[index]
-            plan.removed.append(Removal(layer, unit, "taken over"))
     new, _ = engine.hand_over(gone)
     for layer, arrays in new.items():
         old = engine.weights[layer]

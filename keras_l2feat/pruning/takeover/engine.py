@@ -1,18 +1,22 @@
 """From data to smaller kernels: Gram matrices, the order in which units go, and the handover.
 
-measure     one pass: for each tensor that is read, the Gram matrix of what its readers see
+measure     one pass: for each tensor that is read, the Gram matrix of what its readers see, and
+            what they compute of it
 order       each site emptied greedily by the closed forms of `removal`; sites compared by how
             far the outputs move when a part of them is gone
-hand_over   for a choice of units, one pass through the original and the changed network side
-            by side: each reader is fitted to what it computed in the original, on what the
-            already smaller network delivers
+hand_over   for a choice of units, one pass through the changed network: each reader is fitted to
+            what it computed in the original, which is kept, on what the already smaller network
+            delivers
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import batches
+from keras_l2feat.pruning.plan import Plan, Removal
+from keras_l2feat.pruning.rewrite import rewrite, sliced
 from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
@@ -73,51 +77,51 @@ class Takeover:
     # ---- what is read
 
     def _measure(self):
-        """One pass, batch by batch: no more is held than one batch, and a matrix for each view."""
+        """One pass, batch by batch: what is held is one batch, a matrix for each view, and what
+        each reader computes of the rows that are looked at."""
         wanted = {r.reader.name for site in self.sites for r in site.readings}
-        first, sums, answers = {}, {}, []
-        for reading in self.readings.values():
-            if reading.reader.name in wanted:
-                first.setdefault(self._view(reading), reading)
-        looked = {reading.reader.name for reading in first.values()}
-        seen = dict.fromkeys(looked, 0)
+        first, sums, answers, self.targets = {}, {}, [], {}
+        kernels = {name: r.kernel(self.weights) for name, r in self.readings.items()}
+        for name in self.readings:
+            if name in wanted:
+                first.setdefault(self._view(self.readings[name]), name)
 
         def visit(name, args, kwargs):
             for reading in self.layers.get(name, ()) if nth < self.fitting else ():
                 key = reading.reader.name
-                if key in looked:
-                    value = _array(argument(reading, args, kwargs).before[0], None)
-                    rows, places = self._rows(reading, value[: self.counts[nth]], seen[key])
-                    seen[key] += places
-                    sums.setdefault(key, Sums(rows.shape[1])).add(rows)
+                for rows in self._rows(reading, argument(reading, args, kwargs).parts[0], nth):
+                    if first.get(self._view(reading)) == key:
+                        sums.setdefault(key, Sums(rows.shape[1])).add(rows)
+                    computed = rows @ kernels[key].astype(rows.dtype)
+                    self.targets.setdefault(key, []).append(computed)
 
         for nth, part in enumerate(self.batches):
             outs = walk(self.graph, [part], visit)
-            answers.append(self._answers(outs, "before", self.counts[nth : nth + 1]))
+            answers.append(self._answers(outs, self.counts[nth : nth + 1]))
         self.before = np.concatenate(answers)
         whole = {name: one.total for name, one in sums.items()}
-        self.grams = {
-            name: whole[first[self._view(self.readings[name])].reader.name] for name in wanted
-        }
+        self.grams = {name: whole[first[self._view(self.readings[name])]] for name in wanted}
 
     def _view(self, reading):
         inputs = tuple(tensor.number for tensor in reading.reader.inputs)
         return inputs, reading.patch, reading.constant is not None
 
-    def _rows(self, reading, value, first):
-        """What a reading sees of a batch, and the number of its places; `first`: how many came
-        before. As many places are looked at as the columns need."""
-        axis = reading.reader.inputs[0].axis
-        places = int(np.prod(value.shape)) // value.shape[axis] // max(len(value), 1)
-        wanted = max(PLACES, ROWS * len(reading.units))
-        share = min(1.0, wanted / max(places * self.points, 1))
-        return reading.rows(value, axis, share, first)
+    def _rows(self, reading, value, nth):
+        """What a reading sees of each half of a batch that is fitted on: of as many places as its
+        columns need, the same ones every time."""
+        value, axis = _array(value, None)[: self.counts[nth]], reading.reader.inputs[0].axis
+        places = int(np.prod(value.shape)) // value.shape[axis] // len(value)
+        share = max(PLACES, ROWS * len(reading.units)) / (places * self.points)
+        first = places * sum(self.counts[:nth])
+        for half in (value[::2], value[1::2]):
+            yield reading.rows(half, axis, share, first)
+            first += places * len(half)
 
-    def _answers(self, twins, side, counts=None):
+    def _answers(self, outs, counts=None):
         """Outputs as one float64 row per point, (points, values)."""
         columns = []
-        for twin in twins:
-            parts = [_array(x)[:n] for x, n in zip(getattr(twin, side), counts or self.counts)]
+        for out in outs:
+            parts = [_array(x)[:n] for x, n in zip(out.parts, counts or self.counts)]
             columns.append(np.concatenate([p.reshape(len(p), -1) for p in parts]))
         return np.concatenate(columns, axis=1)
 
@@ -130,7 +134,7 @@ class Takeover:
         for reading in site.readings:
             gram = self.grams[reading.reader.name]
             kernel = reading.kernel(weights)
-            scale = float(np.trace(kernel.T @ gram @ kernel)) or 1.0
+            scale = sum(float(np.vdot(z, z)) for z in self.targets[reading.reader.name]) or 1.0
             columns = np.stack([np.flatnonzero(reading.units == u) for u in site.units])
             weight = 1.0 / scale
             found.append(Problem(gram, kernel, columns, RIDGE, weight))
@@ -148,11 +152,13 @@ class Takeover:
         steps = []
         trials = 2 * len(DEPTHS) * max(len(self.sites), 1) * max(self.graph.flops(), 1)
         probe = [[x[: TRIALS // trials] for x in self.batches[0]]]
+        before = self._tried({}, probe) if len(probe[0][0]) else None
         for number, site in enumerate(self.sites):
             indices, costs = removal_order(self.problems(site))
             harms = np.cumsum(costs)
-            if len(probe[0][0]):
-                harms = self._harms(site, indices, harms, harm, probe)
+            if before is not None:
+                change = lambda after: harm(before, after)  # noqa: E731
+                harms = self._harms(site, indices, harms, change, probe)
             saved = price[site.units[indices]]
             scores = np.maximum.accumulate(np.diff(harms, prepend=0.0) / np.maximum(saved, 1e-300))
             steps += [Step(number, int(i), float(s)) for i, s in zip(indices, scores)]
@@ -181,8 +187,11 @@ class Takeover:
         weights = {}
         for reading in site.readings:
             self._handed(reading, gone, weights)
-        outs = walk(self.graph, probe, lambda name, *_: weights.get(name))
-        return harm(self._answers(outs, "before"), self._answers(outs, "after"))
+        return harm(self._tried(weights, probe))
+
+    def _tried(self, weights, probe):
+        """What the network answers with some layers' weights."""
+        return self._answers(walk(self.graph, probe, lambda name, *_: weights.get(name)))
 
     def _handed(self, reading, gone, weights):
         """A reader's new kernel by its Gram matrix in the original alone, put into `weights`."""
@@ -208,45 +217,47 @@ class Takeover:
         Returns: layer → its new weights, rows of what is gone zero; and what the network then
             answers, (points, values) float64.
         """
-        weights, early = {}, set()
+        weights = {}
         for reading in self.readings.values():  # read in several calls: cannot be fitted on the way
             if len(reading.reader.inputs) > 1 and gone[reading.units].any():
                 self._handed(reading, gone, weights)
-                early.add(reading.reader.name)
 
         def visit(name, args, kwargs):
             for reading in self.layers.get(name, ()):
-                if reading.reader.name in early:
-                    continue
-                twin = argument(reading, args, kwargs)
-                if len(reading.reader.inputs) == 1 and (twin.changed or gone[reading.units].any()):
-                    self._fit(reading, twin, gone, weights)
-            return weights.get(name)
+                given = argument(reading, args, kwargs)
+                if len(reading.reader.inputs) == 1 and (given.changed or gone[reading.units].any()):
+                    self._fit(reading, given.parts, gone, weights)
+            return sliced(self.graph, name, weights[name], ~gone) if name in weights else None
 
-        outs = walk(self.graph, self.batches, visit)
-        return weights, self._answers(outs, "after")
+        small = read(rewrite(self.graph, self.removals(gone)))
+        return weights, self._answers(walk(small, self.batches, visit))
 
-    def _fit(self, reading, twin, gone, weights):
+    def removals(self, gone):
+        """The `Plan` that takes units away, and changes nothing else."""
+        plan = Plan("bounded")
+        for site in self.sites:
+            for index in np.flatnonzero(gone[site.units]).tolist():
+                plan.removed.append(Removal(*site.names[index], "taken over"))
+        return plan
+
+    def _fit(self, reading, parts, gone, weights):
         """Fit a reader to what it computed in the original, on what it is now given."""
         self._open(reading, weights)
-        kernel = reading.kernel(self.weights)
+        kernel, targets = reading.kernel(self.weights), iter(self.targets[reading.reader.name])
         kept = np.append(~gone[reading.units], [True] * (len(kernel) - len(reading.units)))
-        halves = [Sums(int(kept.sum()), kernel.shape[1]) for _ in range(2)]
-        first = 0
+        wanted, written = np.ones(kernel.shape[1], dtype=bool), reading.reader.writes
+        if written is not None and len(written.units) == len(wanted):
+            wanted = ~gone[written.units]
+        halves = [Sums(int(kept.sum()), int(wanted.sum())) for _ in range(2)]
         for nth in range(self.fitting):
-            both = [
-                _array(side[nth], None)[: self.counts[nth]] for side in (twin.after, twin.before)
-            ]
-            for half in range(min(2, len(both[0]))):
-                (rows, places), (old, _) = (self._rows(reading, v[half::2], first) for v in both)
-                halves[half].add(rows[:, kept], old @ kernel)
-                first += places
-        start = kernel[kept]
+            for half, rows in zip(halves, self._rows(reading, parts[nth], nth)):
+                half.add(rows, next(targets)[:, wanted])
+        start = kernel[np.ix_(kept, wanted)]
         ridge = best_ridge(halves, start) if self.points > 1 else RIDGE
         total = halves[0] + halves[1]
-        new = np.zeros_like(kernel)
-        new[kept] = fitted(total.total, total.cross, start, ridge)
-        reading.store(weights, new)
+        kernel[~kept] = 0.0
+        kernel[np.ix_(kept, wanted)] = fitted(total.total, total.cross, start, ridge)
+        reading.store(weights, kernel)
 
 
 def _array(tensor, dtype=np.float64):

@@ -55,23 +55,22 @@ class Reading:
             value: the input of the layer, batch first; axis: of its channels.
             share: of the places, see `spread`; first: how many came before.
 
-        Returns: (rows, columns and one for the constant) float64, and the number of all places.
+        Returns: (rows, columns and one for the constant), of the input's dtype, float32 at least.
         """
         value = np.asarray(value if self.filter is None else self.filter(value))
         value = np.moveaxis(value, axis, -1)
         if self.patch is None:
             flat = value.reshape(-1, value.shape[-1])
-            count = len(flat)
-            seen = flat[spread(count, share, first)]
+            seen = flat[spread(len(flat), share, first)]
         else:
             windows = _windows(value, *self.patch)
             places = windows.shape[: value.ndim - 1]
-            count = int(np.prod(places))
-            where = np.unravel_index(spread(count, share, first), places)
+            where = np.unravel_index(spread(int(np.prod(places)), share, first), places)
             seen = windows[where].reshape(len(where[0]), -1)
-        full = np.ones((len(seen), seen.shape[1] + (self.constant is not None)))
+        shape = len(seen), seen.shape[1] + (self.constant is not None)
+        full = np.ones(shape, dtype=np.result_type(seen.dtype, np.float32))
         full[:, : seen.shape[1]] = seen
-        return full, count
+        return full
 
     def kernel(self, weights):
         """The matrix (columns and one for the constant, outputs) float64; `weights`: layer → its

@@ -51,6 +51,8 @@ class _State:
         gram[np.diag_indices_from(gram)] += problem.ridge
         self.inverse = _inverse(gram)
         self.kernel = problem.kernel * scale[:, None]
+        if self.kernel.shape[1] > len(gram):  # V Vᵀ alone counts: as many columns do
+            self.kernel = np.linalg.qr(self.kernel.T, mode="r").T.copy()
         self.columns = problem.columns
         self.others = np.setdiff1d(np.arange(len(gram)), self.columns)
         self.weight = problem.weight

@@ -1,4 +1,4 @@
-"""A network and its changed copy run side by side, layer after layer, all data at once.
+"""A network run layer after layer, all data at once, while its weights change.
 
 What a layer gets is there for all points before its own weights are decided, so a network can be
 changed on the way: each layer is fitted on what the changed ones before it deliver, in one pass.
@@ -6,38 +6,35 @@ Only what later layers still need is kept.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
 from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import float64_enabled
 
-__all__ = ["Twin", "argument", "held", "walk"]
+__all__ = ["Parts", "argument", "held", "walk"]
 
 
-class Twin:
-    """A tensor in the original (`before`) and in the changed network (`after`), a list of batches
-    each; the same list as long as nothing has changed."""
+@dataclass(eq=False)
+class Parts:
+    """A tensor, a list of batches; `changed`: whether it depends on weights that are other ones."""
 
-    def __init__(self, before, after):
-        self.before, self.after = before, after
-
-    @property
-    def changed(self):
-        return self.after is not self.before
+    parts: list
+    changed: bool = False
 
 
 def walk(graph, batches, visit) -> list:
-    """Run the model of a graph, and a copy whose weights change on the way.
+    """Run the model of a graph, or a copy whose weights change on the way.
 
     Args:
         graph: of the model; the model is run as it is stored.
         batches: the data, lists of one array per model input.
         visit: `(name, args, kwargs) -> None or weights`, called before each layer of `graph.layers`
-            with the `Twin`s that it gets: the weights that the changed copy's layer has, in the
-            order of `layer.weights`, or `None` for the original's.
+            with the `Parts` that it gets: the weights that the layer is to have, in the order of
+            `layer.weights`, or `None` for its own.
 
-    Returns: the `Twin`s of the model's outputs.
+    Returns: the `Parts` of the model's outputs.
     """
     import keras
 
@@ -45,7 +42,7 @@ def walk(graph, batches, visit) -> list:
         inputs = []
         for parts, symbolic in zip(zip(*batches), graph.model.inputs):
             cast = [keras.ops.cast(keras.ops.convert_to_tensor(p), symbolic.dtype) for p in parts]
-            inputs.append(Twin(cast, cast))
+            inputs.append(Parts(cast))
         names = {id(layer): name for name, layer in graph.layers.items()}
         return _run(graph.model, inputs, names, visit)
 
@@ -60,11 +57,11 @@ def _run(model, inputs, names, visit):
     ]
     wanted = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     wanted.update(id(tensor) for tensor in calls.outputs)
-    values = {id(symbolic): twin for symbolic, twin in zip(calls.inputs, inputs, strict=True)}
+    values = {id(s): parts for s, parts in zip(calls.inputs, inputs, strict=True)}
     for node in nodes:
         args, kwargs = node.arguments.fill_in(values)
         outs = _call(node.operation, args, kwargs, names, visit)
-        values.update((id(s), twin) for s, twin in zip(node.outputs, outs, strict=True))
+        values.update((id(s), parts) for s, parts in zip(node.outputs, outs, strict=True))
         wanted.subtract(id(tensor) for tensor in node.input_tensors)
         for key in [key for key in values if wanted[key] <= 0]:
             del values[key]
@@ -72,32 +69,30 @@ def _run(model, inputs, names, visit):
 
 
 def _call(operation, args, kwargs, names, visit):
+    """The `Parts` of all outputs of a call."""
     import keras
 
     name = names.get(id(operation))
-    twins = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, Twin)]
+    given = [v for v in keras.tree.flatten((args, kwargs)) if isinstance(v, Parts)]
     if name is not None and isinstance(operation, keras.Model) and functional(operation):
-        return _run(operation, twins, names, visit)
+        return _run(operation, given, names, visit)
     weights = visit(name, args, kwargs) if name is not None else None
-    before = _apply(operation, args, kwargs, twins, "before")
-    after = before
-    if weights is not None:
+    changed = weights is not None or any(one.changed for one in given)
+    if weights is None:
+        outs = _apply(operation, args, kwargs, len(given[0].parts))
+    else:
         old = operation.get_weights()
-        operation.set_weights([np.asarray(w).astype(o.dtype) for w, o in zip(weights, old)])
+        operation.set_weights(
+            [np.reshape(w, o.shape).astype(o.dtype) for w, o in zip(weights, old)]
+        )
         try:
-            after = _apply(operation, args, kwargs, twins, "after")
+            outs = _apply(operation, args, kwargs, len(given[0].parts))
         finally:
             operation.set_weights(old)
-    elif any(twin.changed for twin in twins):
-        after = _apply(operation, args, kwargs, twins, "after")
-    return (
-        [Twin(*pair) for pair in zip(before, after)]
-        if after is not before
-        else [Twin(parts, parts) for parts in before]
-    )
+    return [Parts(parts, changed) for parts in outs]
 
 
-def _apply(operation, args, kwargs, twins, side):
+def _apply(operation, args, kwargs, count):
     """Outputs, a list of batches each."""
     import keras
 
@@ -105,30 +100,28 @@ def _apply(operation, args, kwargs, twins, side):
         if getattr(operation, "stateful", False) and hasattr(operation, "reset_state"):
             operation.reset_state()
         given, named = keras.tree.map_structure(
-            lambda v: getattr(v, side)[nth] if isinstance(v, Twin) else v, (args, kwargs)
+            lambda v: v.parts[nth] if isinstance(v, Parts) else v, (args, kwargs)
         )
         return keras.tree.flatten(operation(*given, **named))
 
-    outs = [called(nth) for nth in range(len(twins[0].before))]
-    return [list(parts) for parts in zip(*outs)]
+    return [list(parts) for parts in zip(*map(called, range(count)))]
 
 
 def argument(reading, args, kwargs):
-    """The `Twin` that a reading sees among what its layer is called with."""
+    """The `Parts` that a reading sees among what its layer is called with."""
     import keras
 
     roles = ("query", "value", "key")
     given = {**dict(zip(roles, args)), **kwargs}
     role = reading.reader.name.rpartition("/")[2]
-    if role in roles and role != reading.layer and isinstance(given.get("query"), Twin):
+    if role in roles and role != reading.layer and isinstance(given.get("query"), Parts):
         return given.get(role) if given.get(role) is not None else given["value"]
     return keras.tree.flatten((args, kwargs))[0]
 
 
 def held(graph) -> int:
-    """How many numbers a walk holds of one point, about: the largest tensor and two neighbours, in
-    both networks."""
+    """How many numbers a walk holds of one point, about: the largest tensor and two neighbours."""
     sizes = [
         int(np.prod([size or 1 for size in op.out.shape[1:]], dtype=np.int64)) for op in graph.ops
     ]
-    return 2 * 3 * max(sizes, default=1)
+    return 3 * max(sizes, default=1)

@@ -189,17 +189,21 @@ def test_a_walk_is_what_the_model_does(make):
     reading = next(iter(readings(graph).values()))
     other = [2 * w for w in graph.layers[reading.layer].get_weights()]
     batches = [[a[start : start + 100] for a in x] for start in (0, 100, 200)]
-    twins = walk(graph, batches, lambda name, *_: other if name == reading.layer else None)
-    before = outputs(model, x)
+    expected = outputs(model, x)
     layer = graph.layers[reading.layer]
-    old = layer.get_weights()
-    layer.set_weights(other)
-    after = outputs(model, x)
-    layer.set_weights(old)
-    for side, expected in (("before", before), ("after", after)):
-        rows = [np.concatenate([np.asarray(p) for p in getattr(t, side)]) for t in twins]
+    for weights in (None, other):
+        outs = walk(
+            graph, batches, lambda name, *_, w=weights: w if name == reading.layer else None
+        )
+        if weights is not None:
+            old = layer.get_weights()
+            layer.set_weights(weights)
+            expected = outputs(model, x)
+            layer.set_weights(old)
+        rows = [np.concatenate([np.asarray(p) for p in out.parts]) for out in outs]
         flat = np.concatenate([r.reshape(len(r), -1) for r in rows], axis=1)
         assert np.allclose(flat, expected, atol=1e-12)
+        assert [out.changed for out in outs] == [weights is not None] * len(outs)
 
 
 @pytest.mark.parametrize("make", [*MODELS[:8], pytest.param(lambda: separable(3), id="filter")])
@@ -211,8 +215,7 @@ def test_a_reading_is_what_its_layer_computes(make):
         layer = graph.layers[reading.layer]
         given = keras.ops.convert_to_numpy(keras.Model(model.inputs[0], layer.input)(x[0]))
         weights = {name: one.get_weights() for name, one in graph.layers.items()}
-        rows, count = reading.rows(given, reading.reader.inputs[0].axis)
-        assert len(rows) == count
+        rows = reading.rows(given, reading.reader.inputs[0].axis)
         old, layer.activation = layer.activation, keras.activations.linear
         expected = keras.ops.convert_to_numpy(layer(given))
         layer.activation = old
