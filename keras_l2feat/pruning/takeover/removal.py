@@ -47,14 +47,12 @@ class _State:
 
     def __init__(self, problem):
         scale = _scale(problem.gram)
-        gram = problem.gram / np.outer(scale, scale)
-        gram[np.diag_indices_from(gram)] += problem.ridge
-        self.inverse = _inverse(gram)
+        self.inverse = _inverse(problem.gram, scale, problem.ridge)
         self.kernel = problem.kernel * scale[:, None]
-        if self.kernel.shape[1] > len(gram):  # V Vᵀ alone counts: as many columns do
+        if self.kernel.shape[1] > len(self.kernel):  # V Vᵀ alone counts: as many columns do
             self.kernel = np.linalg.qr(self.kernel.T, mode="r").T.copy()
         self.columns = problem.columns
-        self.others = np.setdiff1d(np.arange(len(gram)), self.columns)
+        self.others = np.setdiff1d(np.arange(len(self.kernel)), self.columns)
         self.weight = problem.weight
 
     def costs(self):
@@ -144,24 +142,23 @@ def fitted(gram, cross, kernel, ridge):
         ridge: ε.
     """
     scale = _scale(gram)
-    scaled = gram / np.outer(scale, scale)
-    scaled[np.diag_indices_from(scaled)] += ridge
     right = cross / scale[:, None] + ridge * kernel * scale[:, None]
-    try:  # of units that depend on each other the ridge says what they share: no warning
-        solved = linalg.cho_solve(linalg.cho_factor(scaled, check_finite=False), right)
-    except linalg.LinAlgError:  # rounded to indefinite
-        solved = linalg.lstsq(scaled, right, check_finite=False)[0]
+    factor, failed = lapack.dpotrf(_scaled(gram, scale, ridge).T, lower=1, clean=0, overwrite_a=1)
+    if failed:  # rounded to indefinite
+        solved = linalg.lstsq(_scaled(gram, scale, ridge), right, check_finite=False)[0]
+    else:  # of units that depend on each other the ridge says what they share
+        solved = lapack.dpotrs(factor, right, lower=1)[0]
     return solved / scale[:, None]
 
 
-def _inverse(gram):
-    """By Cholesky, which keeps it symmetric and positive: of units that depend on each
-    other, the inverse of an LU decomposition leaves nothing right where the ridge is small."""
-    factor, failed = lapack.dpotrf(gram.T, lower=1)
+def _inverse(gram, scale, ridge):
+    """By Cholesky, which keeps it symmetric and positive: of units that depend on each other, the
+    inverse of an LU decomposition leaves nothing right where the ridge is small."""
+    factor, failed = lapack.dpotrf(_scaled(gram, scale, ridge).T, lower=1, clean=0, overwrite_a=1)
     if not failed:
         inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
     if failed:  # rounded to indefinite
-        return linalg.inv(gram, check_finite=False)
+        return linalg.inv(_scaled(gram, scale, ridge), check_finite=False)
     return mirrored(inverse.T)
 
 
@@ -170,6 +167,13 @@ def mirrored(matrix):
     for row in range(len(matrix)):
         matrix[row + 1 :, row] = matrix[row, row + 1 :]
     return matrix
+
+
+def _scaled(gram, scale, ridge):
+    scaled = gram / scale
+    scaled /= scale[:, None]
+    scaled[np.diag_indices_from(scaled)] += ridge
+    return scaled
 
 
 def _scale(gram):
