@@ -10,6 +10,7 @@ hand_over   for a choice of units, one pass through the changed network: each re
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -111,7 +112,8 @@ class Takeover:
         columns need, the same ones every time."""
         value, axis = _array(value, None)[: self.counts[nth]], reading.reader.inputs[0].axis
         places = int(np.prod(value.shape)) // value.shape[axis] // len(value)
-        share = max(PLACES, ROWS * len(reading.units)) / (places * self.points)
+        columns = len(self.readings[reading.reader.name].units)  # in the original
+        share = max(PLACES, ROWS * columns) / (places * self.points)
         first = places * sum(self.counts[:nth])
         for half in (value[::2], value[1::2]):
             yield reading.rows(half, axis, share, first)
@@ -226,10 +228,12 @@ class Takeover:
             for reading in self.layers.get(name, ()):
                 given = argument(reading, args, kwargs)
                 if len(reading.reader.inputs) == 1 and (given.changed or gone[reading.units].any()):
-                    self._fit(reading, given.parts, gone, weights)
+                    rows = partial(self._rows, seen[reading.reader.name])
+                    self._fit(reading, map(rows, given.parts, range(self.fitting)), gone, weights)
             return sliced(self.graph, name, weights[name], ~gone) if name in weights else None
 
         small = read(rewrite(self.graph, self.removals(gone)))
+        seen = readings(small)
         return weights, self._answers(walk(small, self.batches, visit))
 
     def removals(self, gone):
@@ -240,8 +244,9 @@ class Takeover:
                 plan.removed.append(Removal(*site.names[index], "taken over"))
         return plan
 
-    def _fit(self, reading, parts, gone, weights):
-        """Fit a reader to what it computed in the original, on what it is now given."""
+    def _fit(self, reading, given, gone, weights):
+        """Fit a reader to what it computed in the original, on what it is now given: rows for each
+        half of each batch."""
         self._open(reading, weights)
         kernel, targets = reading.kernel(self.weights), iter(self.targets[reading.reader.name])
         kept = np.append(~gone[reading.units], [True] * (len(kernel) - len(reading.units)))
@@ -249,8 +254,8 @@ class Takeover:
         if written is not None and len(written.units) == len(wanted):
             wanted = ~gone[written.units]
         halves = [Sums(int(kept.sum()), int(wanted.sum())) for _ in range(2)]
-        for nth in range(self.fitting):
-            for half, rows in zip(halves, self._rows(reading, parts[nth], nth)):
+        for both in given:
+            for half, rows in zip(halves, both):
                 half.add(rows, next(targets)[:, wanted])
         start = kernel[np.ix_(kept, wanted)]
         ridge = best_ridge(halves, start) if self.points > 1 else RIDGE
