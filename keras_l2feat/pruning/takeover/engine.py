@@ -19,7 +19,7 @@ from keras_l2feat.pruning.evaluate import batches
 from keras_l2feat.pruning.plan import Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite, sliced
 from keras_l2feat.pruning.takeover.readings import readings, sites
-from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order
+from keras_l2feat.pruning.takeover.removal import Problem, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
 from keras_l2feat.pruning.takeover.walk import argument, held, walk
 
@@ -53,7 +53,7 @@ class Takeover:
 
     Attributes:
         sites: list of `Site`.
-        grams: reader name → Gram matrix.
+        grams: reader name → `Sums` of what it sees.
     """
 
     def __init__(self, graph, fit, check=None):
@@ -100,8 +100,7 @@ class Takeover:
             outs = walk(self.graph, [part], visit)
             answers.append(self._answers(outs, self.counts[nth : nth + 1]))
         self.before = np.concatenate(answers)
-        whole = {name: one.total for name, one in sums.items()}
-        self.grams = {name: whole[first[self._view(self.readings[name])]] for name in wanted}
+        self.grams = {name: sums[first[self._view(self.readings[name])]] for name in wanted}
 
     def _view(self, reading):
         inputs = tuple(tensor.number for tensor in reading.reader.inputs)
@@ -129,17 +128,17 @@ class Takeover:
 
     # ---- the order
 
-    def problems(self, site, weights=None):
+    def problems(self, site):
         """The least squares problems of a site's readers."""
-        weights = self.weights if weights is None else weights
         found = []
         for reading in site.readings:
             gram = self.grams[reading.reader.name]
-            kernel = reading.kernel(weights)
+            kernel = reading.kernel(self.weights)
             scale = sum(float(np.vdot(z, z)) for z in self.targets[reading.reader.name]) or 1.0
             columns = np.stack([np.flatnonzero(reading.units == u) for u in site.units])
             weight = 1.0 / scale
-            found.append(Problem(gram, kernel, columns, RIDGE, weight))
+            seen = gram.rows[0] if gram.few else gram.total
+            found.append(Problem(seen, kernel, columns, RIDGE, weight))
         return found
 
     def order(self, harm, price) -> list:
@@ -198,10 +197,10 @@ class Takeover:
     def _handed(self, reading, gone, weights):
         """A reader's new kernel by its Gram matrix in the original alone, put into `weights`."""
         gram, kernel = self.grams[reading.reader.name], reading.kernel(self.weights)
-        kept = np.append(~gone[reading.units], [True] * (len(gram) - len(reading.units)))
+        kept = np.append(~gone[reading.units], [True] * (len(kernel) - len(reading.units)))
         self._open(reading, weights)
         new = np.zeros_like(kernel)
-        new[kept] = fitted(gram[np.ix_(kept, kept)], gram[kept] @ kernel, kernel[kept], RIDGE)
+        new[kept] = gram.without(kept, kernel, RIDGE)
         reading.store(weights, new)
 
     def _open(self, reading, weights):
@@ -261,7 +260,7 @@ class Takeover:
         ridge = best_ridge(halves, start) if self.points > 1 else RIDGE
         total = halves[0] + halves[1]
         kernel[~kept] = 0.0
-        kernel[np.ix_(kept, wanted)] = fitted(total.total, total.cross, start, ridge)
+        kernel[np.ix_(kept, wanted)] = total.fit(start, ridge)
         reading.store(weights, kernel)
 
 

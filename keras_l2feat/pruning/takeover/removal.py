@@ -10,6 +10,9 @@ Aligned, dead, constant and dependent units cost nothing. Units go one after the
 first. Costs rise, but for few exceptions; so the cheapest few are followed on their own small
 blocks, and all the others are brought up to date once for each batch: n removals are n / BATCH
 products of large matrices. [docs/theory.md §6.4]
+
+Where there are fewer rows X than columns, no matrix of all columns is needed: G = XᵀX, and with
+Y = (X Xᵀ + ε)^-½ X it is H = (1 - YᵀY) / ε.
 """
 
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
 
-__all__ = ["Problem", "fitted", "mirrored", "removal_order"]
+__all__ = ["Problem", "fitted", "fitted_rows", "mirrored", "removal_order"]
 
 BATCH = 32
 
@@ -28,7 +31,8 @@ class Problem:
     """What one reader sees of a site's units.
 
     Attributes:
-        gram: (columns, columns) float64, sum or mean over places.
+        gram: (columns, columns) float64, sum or mean over places; or, where they are fewer than
+            columns, the places themselves, (places, columns).
         kernel: (columns, outputs) float64.
         columns: (n, m), the columns of each unit.
         ridge: ε, relative to the Gram matrix scaled to ones on its diagonal.
@@ -45,45 +49,25 @@ class Problem:
 class _State:
     """H and V of a problem for the columns that are left."""
 
-    def __init__(self, problem):
-        scale = _scale(problem.gram)
-        self.inverse = _inverse(problem.gram, scale, problem.ridge)
-        self.kernel = problem.kernel * scale[:, None]
-        if self.kernel.shape[1] > len(self.kernel):  # V Vᵀ alone counts: as many columns do
-            self.kernel = np.linalg.qr(self.kernel.T, mode="r").T.copy()
-        self.columns = problem.columns
-        self.others = np.setdiff1d(np.arange(len(self.kernel)), self.columns)
-        self.weight = problem.weight
+    def __init__(self, inverse, kernel, columns, weight):
+        if kernel.shape[1] > len(kernel):  # V Vᵀ alone counts: as many columns do
+            kernel = np.linalg.qr(kernel.T, mode="r").T.copy()
+        self.inverse, self.kernel, self.columns, self.weight = inverse, kernel, columns, weight
+        self.others = np.setdiff1d(np.arange(len(kernel)), columns)
 
     def costs(self):
         """What each unit that is left costs, (n,)."""
         block = self.inverse[self.columns[:, :, None], self.columns[:, None, :]]
-        kernel = self.kernel[self.columns]
-        if block.shape[1] == 1:
-            found = (kernel[:, 0] ** 2).sum(axis=1) / block[:, 0, 0]
-        else:
-            found = np.trace(np.linalg.solve(block, kernel @ kernel.mT), axis1=1, axis2=2)
-        return self.weight * found
+        return self.weight * _costs(block, self.kernel[self.columns])
 
     def part(self, units):
         """The same for some units alone."""
-        few = object.__new__(_State)
-        few.inverse, few.kernel, few.weight = self.inverse, self.kernel, self.weight
-        few.columns, few.others = self.columns[units], self.others[:0]
-        few._pack()
-        return few
-
-    def _pack(self):
-        """Hold no more than the columns that are left."""
-        left = np.concatenate([self.columns.reshape(-1), self.others])
-        self.inverse, self.kernel = self.inverse[np.ix_(left, left)], self.kernel[left]
-        size = self.columns.size
-        self.columns = np.arange(size).reshape(self.columns.shape)
-        self.others = np.arange(size, len(left))
+        flat, columns = _numbered(self.columns[units])
+        return _State(self.inverse[np.ix_(flat, flat)], self.kernel[flat], columns, self.weight)
 
     def without(self, units):
-        """Take units away, in place: their rows and columns, of which rounding is left, go once
-        they are a quarter."""
+        """The state when units are gone. In place: their rows and columns, of which rounding is
+        left, go once they are a quarter."""
         gone = self.columns[units].reshape(-1)
         rows = self.inverse[gone]
         solved = np.linalg.solve(rows[:, gone], np.column_stack([rows, self.kernel[gone]]))
@@ -92,8 +76,79 @@ class _State:
         self.inverse = less.T
         self.kernel -= rows.T @ taken
         self.columns = np.delete(self.columns, units, axis=0)
-        if 4 * (self.columns.size + len(self.others)) < 3 * len(self.inverse):
-            self._pack()
+        if 4 * (self.columns.size + len(self.others)) >= 3 * len(self.inverse):
+            return self
+        left, columns = _numbered(self.columns, self.others)
+        return _State(self.inverse[np.ix_(left, left)], self.kernel[left], columns, self.weight)
+
+
+class _Rows:
+    """The same by Y, of as many rows as there are places; a `_State` once no more columns are left
+    than that."""
+
+    def __init__(self, rows, kernel, columns, weight, ridge):
+        self.rows, self.kernel, self.columns, self.weight = rows, kernel, columns, weight
+        self.others, self.ridge = np.setdiff1d(np.arange(len(kernel)), columns), ridge
+        self.whitened = _whitened(rows @ rows.T, ridge, rows)
+
+    def costs(self):
+        """What each unit that is left costs, (n,)."""
+        parts = self.whitened.T[self.columns]
+        block = (np.eye(parts.shape[1]) - parts @ parts.mT) / self.ridge
+        return self.weight * _costs(block, self.kernel[self.columns])
+
+    def part(self, units):
+        """A `_State` for some units alone."""
+        flat, columns = _numbered(self.columns[units])
+        few = self.whitened[:, flat]
+        inverse = (np.eye(len(flat)) - few.T @ few) / self.ridge
+        return _State(inverse, self.kernel[flat], columns, self.weight)
+
+    def without(self, units):
+        """The state when units are gone."""
+        gone = self.columns[units].reshape(-1)
+        left, self.columns = _numbered(np.delete(self.columns, units, axis=0), self.others)
+        few, stay = self.whitened[:, gone], self.whitened[:, left]
+        moved = few @ np.linalg.solve(np.eye(len(gone)) - few.T @ few, self.kernel[gone])
+        self.rows, self.kernel = self.rows[:, left], self.kernel[left] + stay.T @ moved
+        if len(left) <= len(self.rows):
+            gram = self.rows.T @ self.rows
+            inverse = _inverse(gram, np.ones(len(gram)), self.ridge)
+            return _State(inverse, self.kernel, self.columns, self.weight)
+        self.others = np.arange(self.columns.size, len(left))
+        self.whitened = _whitened(-few @ few.T, 1.0, stay)
+        return self
+
+
+def _state(problem):
+    if len(problem.gram) < problem.gram.shape[1]:
+        scale = _scale((problem.gram**2).sum(axis=0))
+        kind, ridge = _Rows, (problem.ridge,)
+        seen = problem.gram / scale
+    else:
+        scale = _scale(np.diag(problem.gram))
+        kind, ridge = _State, ()
+        seen = _inverse(problem.gram, scale, problem.ridge)
+    return kind(seen, problem.kernel * scale[:, None], problem.columns, problem.weight, *ridge)
+
+
+def _numbered(columns, others=()):
+    """Which columns are left, those of units first, and where those of each unit are then."""
+    left = np.concatenate([columns.reshape(-1), np.asarray(others, dtype=int)])
+    return left, np.arange(columns.size).reshape(columns.shape)
+
+
+def _costs(block, kernel):
+    if block.shape[1] == 1:
+        return (kernel[:, 0] ** 2).sum(axis=1) / block[:, 0, 0]
+    return np.trace(np.linalg.solve(block, kernel @ kernel.mT), axis1=1, axis2=2)
+
+
+def _whitened(matrix, ridge, rows):
+    """R⁻¹ rows, with R Rᵀ = matrix + ridge."""
+    matrix[np.diag_indices_from(matrix)] += ridge
+    factor = linalg.cholesky(matrix, lower=True, check_finite=False)
+    return linalg.solve_triangular(factor, rows, lower=True, check_finite=False)
 
 
 def removal_order(problems):
@@ -105,7 +160,7 @@ def removal_order(problems):
     Returns: (n - 1,) indices, and (n - 1,) what each adds to the weighted squared error, as long as
         the kernels of what is left follow.
     """
-    states = [_State(problem) for problem in problems]
+    states = [_state(problem) for problem in problems]
     left = np.arange(len(problems[0].columns))
     order, costs = [], []
     while len(left) > 1:
@@ -122,14 +177,11 @@ def removal_order(problems):
                 break
             chosen.append(int(open_[best]))
             costs.append(max(float(current[best]), 0.0))
-            for state in small:
-                state.without([best])
+            small = [state.without([best]) for state in small]
             open_ = np.delete(open_, best)
         gone = few[chosen]
         order.extend(left[gone].tolist())
-        for state in states:
-            state.without(gone)
-        left = np.delete(left, gone)
+        states, left = [state.without(gone) for state in states], np.delete(left, gone)
     return np.array(order, dtype=int), np.array(costs)
 
 
@@ -141,7 +193,7 @@ def fitted(gram, cross, kernel, ridge):
         kernel: (columns, outputs), to which what the data say nothing about is drawn.
         ridge: ε.
     """
-    scale = _scale(gram)
+    scale = _scale(np.diag(gram))
     right = cross / scale[:, None] + ridge * kernel * scale[:, None]
     factor, failed = lapack.dpotrf(_scaled(gram, scale, ridge).T, lower=1, clean=0, overwrite_a=1)
     if failed:  # rounded to indefinite
@@ -149,6 +201,15 @@ def fitted(gram, cross, kernel, ridge):
     else:  # of units that depend on each other the ridge says what they share
         solved = lapack.dpotrs(factor, right, lower=1)[0]
     return solved / scale[:, None]
+
+
+def fitted_rows(rows, target, kernel, ridge):
+    """What `fitted` gives, where rows X (n, columns) are fewer than columns, by a matrix (n, n)."""
+    scale = _scale((rows**2).sum(axis=0))
+    scaled, gap = rows / scale, target - rows @ kernel
+    whitened = _whitened(scaled @ scaled.T, ridge, np.column_stack([scaled, gap]))
+    own, gap = whitened[:, : len(kernel)], whitened[:, len(kernel) :]
+    return kernel + own.T @ gap / scale[:, None]
 
 
 def _inverse(gram, scale, ridge):
@@ -176,6 +237,6 @@ def _scaled(gram, scale, ridge):
     return scaled
 
 
-def _scale(gram):
-    size = np.sqrt(np.maximum(np.diag(gram), 0.0))
+def _scale(squares):
+    size = np.sqrt(np.maximum(squares, 0.0))
     return np.where(size > 1e-12 * max(size.max(initial=0.0), 1e-300), size, 1.0)

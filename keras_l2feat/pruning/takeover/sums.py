@@ -2,6 +2,8 @@
 
 Rows are put together until they are worth a product of matrices, which goes into the sum in place
 and fills one triangle of it (BLAS syrk): half the operations, and no second matrix of that size.
+As long as they are fewer than columns, they stay as they are, and so does all that is done with
+them: a matrix of all columns would say no more, and be larger.
 
 Float64, though the rows come from float32: a product in float32 is off by 6e-8 of the norms of its
 columns, and the error of a fit is a square, so that what others explain but for a part of 2e-4
@@ -11,7 +13,7 @@ could not be told from what they explain wholly. In float64 that part is 1e-8.
 import numpy as np
 from scipy.linalg import blas
 
-from keras_l2feat.pruning.takeover.removal import fitted, mirrored
+from keras_l2feat.pruning.takeover.removal import fitted, fitted_rows, mirrored
 
 __all__ = ["Sums", "best_ridge"]
 
@@ -22,12 +24,12 @@ RIDGES = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)  # from which a fit takes the be
 
 
 class Sums:
-    """XᵀX (columns, columns), and XᵀZ (columns, outputs) where there are targets Z."""
+    """XᵀX (columns, columns), and XᵀZ (columns, outputs) where there are targets Z; X and Z
+    themselves as long as there are fewer rows than columns."""
 
     def __init__(self, columns, outputs=0):
-        self.upper = np.zeros((columns, columns), order="F")
-        self.products = np.zeros((columns, outputs))
-        self.sizes, self.count = np.zeros(outputs), 0
+        self.shape, self.upper, self.whole = (columns, outputs), None, True
+        self.products, self.sizes, self.count = 0.0, 0.0, 0
         self.waiting = []
 
     def add(self, rows, target=None):
@@ -35,22 +37,38 @@ class Sums:
         target = np.zeros((len(rows), 0)) if target is None else target
         self.count += len(rows)
         self.waiting.append((rows, target))
-        if sum(len(rows) for rows, _ in self.waiting) >= max(BLOCK, len(self.upper) // PART):
+        part = 1 if self.upper is None else PART
+        if sum(len(rows) for rows, _ in self.waiting) >= max(BLOCK, self.shape[0] // part):
             self._settle()
+
+    @property
+    def few(self):
+        """Whether there are fewer rows than columns."""
+        return self.upper is None and self.count < self.shape[0]
+
+    @property
+    def rows(self):
+        """X and Z in float64, where they are few."""
+        return tuple(np.concatenate(x, dtype=np.float64) for x in zip(*self.waiting))
 
     def _settle(self):
         if self.waiting:
-            rows, target = (np.concatenate(x, dtype=np.float64) for x in zip(*self.waiting))
+            rows, target = self.rows
             self.waiting = []
+            if self.upper is None:
+                self.upper = np.zeros((self.shape[0], self.shape[0]), order="F")
+            self.whole = False
             self.upper = blas.dsyrk(1.0, rows.T, beta=1.0, c=self.upper, overwrite_c=1)
-            self.products += rows.T @ target
-            self.sizes += (target**2).sum(axis=0)
+            self.products = self.products + rows.T @ target
+            self.sizes = self.sizes + (target**2).sum(axis=0)
 
     @property
     def total(self):
         """XᵀX, both triangles."""
         self._settle()
-        return mirrored(self.upper)
+        if not self.whole:
+            self.upper, self.whole = mirrored(self.upper), True
+        return self.upper
 
     @property
     def cross(self):
@@ -59,20 +77,45 @@ class Sums:
         return self.products
 
     def __add__(self, other):
-        both = Sums(0)
-        both.upper, both.products = self.total + other.total, self.cross + other.cross
-        both.sizes, both.count = self.sizes + other.sizes, self.count + other.count
+        both = Sums(*self.shape)
+        if self.few and other.few:
+            for rows, target in self.waiting + other.waiting:
+                both.add(rows, target)
+        else:
+            both.upper, both.products = self.total + other.total, self.cross + other.cross
+            both.sizes, both.count = self.sizes + other.sizes, self.count + other.count
         return both
 
     def of(self, outputs):
         """The same for some outputs alone."""
-        few = Sums(0)
-        few.upper, few.products = self.total, self.cross[:, outputs]
-        few.sizes, few.count = self.sizes[outputs], self.count
+        few = Sums(*self.shape)
+        few.count = self.count
+        if self.few:
+            few.waiting = [(rows, target[:, outputs]) for rows, target in self.waiting]
+        else:
+            few.upper, few.products = self.total, self.cross[:, outputs]
+            few.sizes = self.sizes[outputs]
         return few
+
+    def fit(self, start, ridge):
+        """The kernel of the ridge regression, see `fitted`."""
+        if self.few:
+            return fitted_rows(*self.rows, start, ridge)
+        return fitted(self.total, self.cross, start, ridge)
+
+    def without(self, kept, kernel, ridge):
+        """The kernel on some columns, (columns,) bool, that computes best what one on all does."""
+        if self.few:
+            rows, _ = self.rows
+            return fitted_rows(rows[:, kept], rows @ kernel, kernel[kept], ridge)
+        total = self.total
+        return fitted(total[np.ix_(kept, kept)], total[kept] @ kernel, kernel[kept], ridge)
 
     def error(self, kernel):
         """Mean over rows of ‖X kernel - Z‖²."""
+        if self.few:
+            rows, target = self.rows
+            return float(((rows @ kernel - target) ** 2).sum()) / max(self.count, 1)
         inside = np.vdot(kernel, self.total @ kernel) - 2 * np.vdot(kernel, self.cross)
         return (float(inside) + self.sizes.sum()) / max(self.count, 1)
 
@@ -88,9 +131,7 @@ def best_ridge(halves, start):
     halves, start = [half.of(some) for half in halves], start[:, some]
     best = np.inf
     for chosen, ridge in enumerate(RIDGES):
-        error = sum(
-            b.error(fitted(a.upper, a.products, start, ridge)) for a, b in (halves, halves[::-1])
-        )
+        error = sum(b.error(a.fit(start, ridge)) for a, b in (halves, halves[::-1]))
         if not error < best:
             return RIDGES[chosen - 1] if chosen else ridge
         best = error

@@ -8,6 +8,7 @@ keras = pytest.importorskip("keras")
 from keras_l2feat.pruning import prune  # noqa: E402
 from keras_l2feat.pruning.channels.read import read  # noqa: E402
 from keras_l2feat.pruning.evaluate import outputs  # noqa: E402
+from keras_l2feat.pruning.takeover.engine import Takeover  # noqa: E402
 from keras_l2feat.pruning.takeover.readings import readings  # noqa: E402
 from keras_l2feat.pruning.takeover.sizes import Sizes  # noqa: E402
 from keras_l2feat.pruning.takeover.walk import walk  # noqa: E402
@@ -244,3 +245,17 @@ def test_sizes_are_those_of_the_rewritten_model(make):
         kept[graph.unit(removal["layer"], removal["unit"])] = False
     assert sizes.of(kept)["parameters"] == pruned.count_params()
     assert sizes.of(kept)["flops"] == read(pruned).flops()
+
+
+def test_a_flattened_layer_wider_than_there_are_points():
+    """No matrix of all 640 columns: what is planted goes, and the sums are the points."""
+    x = keras.Input((10, 2))
+    h = layers.Conv1D(80, 3, activation="relu", name="planted")(x)
+    model, (points,) = planted(lambda: keras.Model(x, layers.Dense(3)(layers.Flatten()(h))))
+    engine = Takeover(read(model), [points[:100]])
+    (site,) = engine.sites
+    assert engine.grams[site.readings[0].reader.name].few
+    pruned, certificate = prune(model, "bounded", points[:100], tolerance=1e-6)
+    (layer,) = [one for one in certificate.layers if one["name"] == "planted"]
+    assert layer["units_after"] <= 77
+    assert np.abs(outputs(model, [points[:100]]) - outputs(pruned, [points[:100]])).max() <= 1e-6

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_l2feat.pruning.takeover.removal import Problem, fitted, removal_order
+from keras_l2feat.pruning.takeover.removal import Problem, fitted, fitted_rows, removal_order
 
 
 def problem(x, kernel, blocks=1, ridge=1e-12):
@@ -86,3 +86,21 @@ def test_a_fit_keeps_what_the_data_say_nothing_about():
     new = fitted(x.T @ x, x.T @ (x @ wanted), kernel, 1e-10)
     assert np.allclose(new[:3], wanted[:3], atol=1e-6)
     assert np.allclose(new[3], kernel[3], atol=1e-6)
+
+
+@pytest.mark.parametrize(("blocks", "constant"), [(1, 0), (4, 0), (3, 1)])
+def test_fewer_rows_than_columns_do_without_a_matrix_of_all_columns(blocks, constant):
+    """The same units go at the same costs, and the same kernels are fitted."""
+    random = np.random.default_rng(5)
+    x = np.maximum(random.standard_normal((40, 120 + constant)), -0.5)
+    x[:, 120:] = 1.0
+    kernel = random.standard_normal((120 + constant, 7))
+    columns = np.arange(120).reshape(blocks, -1).T
+    one, other = (removal_order([Problem(seen, kernel, columns, 1e-6)]) for seen in (x, x.T @ x))
+    assert np.array_equal(one[0], other[0])
+    assert np.allclose(one[1], other[1], rtol=1e-5)
+    assert one[1][: len(one[1]) // 2].sum() < 1e-3 * one[1].sum()
+    target = random.standard_normal((40, 7))
+    found = fitted_rows(x, target, kernel, 1e-6)
+    assert np.allclose(found, fitted(x.T @ x, x.T @ target, kernel, 1e-6), atol=1e-6)
+    assert np.abs(x @ found - target).max() < 1e-3
