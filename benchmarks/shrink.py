@@ -4,7 +4,8 @@
                  pixel, in pieces of some minutes: call it until it is done
     bar          the same, shrunk to the sizes of the literature
     against      networks of `networks.py` (residual, series), shrunk by `shrink` and by
-                 torch-pruning (`pip install torch torch-pruning`), epochs and optimizer the same
+                 torch-pruning (`pip install torch torch-pruning`; beside TensorFlow without triton,
+                 as in torch's build for CPUs), epochs and optimizer the same
 
     python benchmarks/shrink.py STEP [NAME ...] [--seeds 0 1 2] [--folder build/shrink]
     [-o results/shrink]
@@ -14,6 +15,7 @@ there go into -o.
 """
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -178,16 +180,23 @@ def bar(name, seed, folder):
 AGAINST = {"residual": (3, 128), "series": (30, 32)}
 RATE, DECAY = 2e-3, 1e-4
 SHARES = (0.5, 0.25)
+IMPORTANCE = {
+    "torch-pruning magnitude": "GroupMagnitudeImportance",
+    "torch-pruning Taylor": "GroupTaylorImportance",
+}
 
 
 def against(name, seed, folder):
     """Records of shrinking and of torch-pruning, from the same trained network, at shares of its
-    operations; the same optimizer, rate, batches and epochs, no augmentation."""
+    operations; the same optimizer, rate, batches and epochs, no augmentation. What is in the file
+    of the last call is not done again."""
+    path = folder / f"{name}-{seed}.json"
+    records = json.loads(path.read_text()) if path.exists() else []
+    known = {(record["method"], record["share"]) for record in records}
     model, given = networks.trained(name, seed, folder), networks.points(name)
     epochs, batch = AGAINST[name]
     x, y = given.inputs(model), given.y_train
     test, truth = given.inputs(model, "test"), given.y_test
-    whole, records = multiply_adds(model), []
 
     def note(method, share, answer, left, seconds):
         wrong = 100 * float((answer.argmax(1) != truth).mean())
@@ -204,23 +213,25 @@ def against(name, seed, folder):
             }
         )
         print(records[-1], flush=True)
+        files.write_json(path, records)
 
-    note("original", 1.0, model.predict(test, verbose=0), whole, 0.0)
+    if ("original", 1.0) not in known:
+        note("original", 1.0, model.predict(test, verbose=0), multiply_adds(model), 0.0)
     model.compile(
         keras.optimizers.AdamW(RATE, weight_decay=DECAY),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    for share in SHARES:
+    for method, share in itertools.product(("shrink", *IMPORTANCE), SHARES):
+        if (method, share) in known:
+            continue
         start = time.perf_counter()
-        options = dict(epochs=epochs, batch_size=batch, validation=0, seed=seed)
-        small, _ = shrink(model, (x, y), flops=share, **options)
-        seconds = time.perf_counter() - start
-        note("shrink", share, small.predict(test, verbose=0), multiply_adds(small), seconds)
-        for method in ("magnitude", "Taylor"):
-            start = time.perf_counter()
+        if method == "shrink":
+            options = dict(epochs=epochs, batch_size=batch, validation=0, seed=seed)
+            small, _ = shrink(model, (x, y), flops=share, **options)
+            answer, left = small.predict(test, verbose=0), multiply_adds(small)
+        else:
             answer, left = by_torch_pruning(model, x, y, test, method, share, epochs, batch, seed)
-            seconds = time.perf_counter() - start
-            note(f"torch-pruning {method}", share, answer, left, seconds)
+        note(method, share, answer, left, time.perf_counter() - start)
     return records
 
 
@@ -232,10 +243,7 @@ def by_torch_pruning(model, x, y, test, method, share, epochs, batch, seed):
     from torch_twin import TorchTwin
 
     torch.manual_seed(seed)
-    importance = {
-        "magnitude": torch_pruning.importance.GroupMagnitudeImportance,
-        "Taylor": torch_pruning.importance.GroupTaylorImportance,
-    }[method]()
+    importance = getattr(torch_pruning.importance, IMPORTANCE[method])()
     x, y = torch.tensor(x), torch.tensor(y)
 
     def pruned(ratio):

@@ -56,8 +56,9 @@ class Rounds:
         self.kind = kind_of(start, points)
         check_fit(start, points, self.kind)
         self.inputs = Inputs(graph, points.every(graph.model))
-        self.best = State.of(start, self._channels())
         self.curve = [self._record(0, graph, start)]
+        recalibrate(start, points.batches)  # what is handed over should not rest on lagging ones
+        self.best = State.of(start, self._channels())
         if goal.name == "accuracy" and self.curve[0]["accuracy"] is None:
             raise InputError("Target 'accuracy' needs a model with one output of classes.")
 
@@ -85,8 +86,8 @@ class Rounds:
     def facts(self) -> dict:
         """What has to be equal for a run to go on from a checkpoint, JSON-able."""
         digest = hashlib.sha256()
-        for value in self.best.variables:
-            digest.update(np.ascontiguousarray(value).data)
+        for variable in self.graph.model.variables:
+            digest.update(np.ascontiguousarray(variable.numpy()).data)
         return {
             "target": {self.goal.name: self.goal.value},
             "epochs": self.goal.epochs,

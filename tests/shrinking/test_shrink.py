@@ -174,6 +174,22 @@ def test_a_model_that_is_not_compiled_and_full_batches():
 
 
 @pytest.mark.slow
+def test_statistics_that_lag_behind_are_measured_first_and_last():
+    """Eight steps: moving averages have hardly left their start, and what is handed over on them
+    would be nothing."""
+    keras.utils.set_random_seed(0)
+    points = data.load("mnist-1k:digits=789")
+    parts = layers.Dense(24, use_bias=False), layers.BatchNormalization(), layers.ReLU()
+    model = keras.Sequential([keras.Input((784,)), *parts, layers.Dense(3)])
+    model.compile(keras.optimizers.Adam(5e-3), LOSS)
+    model.fit(points.x_train, points.y_train, batch_size=128, epochs=1, verbose=0)
+    _, done = keras_l2feat.shrink(model, points, units=0.6, epochs=1)
+    lagging, end = done.curve
+    assert end["cut_loss"] < 0.8 * lagging["loss"]
+    assert end["loss"] < 0.8 * lagging["loss"]
+
+
+@pytest.mark.slow
 def test_a_latency_is_measured():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((2000,)), layers.Dense(2000, "relu"), layers.Dense(2)])
