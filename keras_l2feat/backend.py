@@ -1,10 +1,14 @@
 """What this package needs of Keras, checked at first use of the parts that need it."""
 
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from keras_l2feat.errors import InputError
 
-__all__ = ["require_keras", "require_tensorflow"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["require_keras", "require_tensorflow", "stored"]
 
 
 def require_keras() -> ModuleType:
@@ -40,3 +44,13 @@ def require_tensorflow() -> ModuleType:
             f"{backend!r}. Switch with: export KERAS_BACKEND=tensorflow, before Keras is imported."
         )
     return keras
+
+
+def stored(variable: Any) -> "np.ndarray":
+    """A Keras variable's value as NumPy, to read only: not copied where the backend allows it."""
+    import keras
+    import numpy as np
+
+    if keras.backend.backend() == "tensorflow":  # it never writes to what is held elsewhere
+        return np.asarray(variable.value.value())
+    return keras.ops.convert_to_numpy(variable)

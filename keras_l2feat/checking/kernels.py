@@ -51,8 +51,8 @@ class Kernels:
         if self.tolerance.exact or (rows.factor[block] != 1).any() or not alike.any():
             return None
         at = np.flatnonzero(alike)
-        mine = self.ours.kernel[:, ours[at, None], block]
-        same = mine == self.theirs.kernel[:, theirs[at, None], rows.column[block]]
+        mine = self.ours.stored(ours[at], block)
+        same = mine == self.theirs.stored(theirs[at], rows.column[block])
         alike[at] = same.all(axis=(0, 2))
         return np.flatnonzero(~alike)
 

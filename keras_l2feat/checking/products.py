@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 
-from keras_l2feat.checking.numbers import Dyadic, exactly, magnitude, stacked
+from keras_l2feat.checking.numbers import Dyadic, exactly, floats, magnitude, stacked
 from keras_l2feat.checking.tolerance import FLOAT64
 
 __all__ = ["Outputs", "Product"]
@@ -26,7 +26,7 @@ class Outputs(NamedTuple):
 
 
 class Product:
-    """W M for a kernel W (taps, inputs, outputs), a bias, and rows M.
+    """W M for a kernel W (taps, inputs, outputs) as it is stored, a bias, and rows M.
 
     Attributes:
         lost: original channels that have columns of their own; count: of all columns.
@@ -66,9 +66,10 @@ class Product:
 
     def constants(self):
         """The outputs that read nothing but constants: their values, else NaN."""
-        read = np.zeros(self.kernel.shape[1], dtype=bool)
-        read[self.entries[0]] = True
-        moves = (self.kernel if read.all() else self.kernel[:, read]).any(axis=(0, 1))
+        read = np.unique(self.entries[0])
+        moves = self.kernel[0, read[:1]].any(axis=0)
+        quiet = np.flatnonzero(~moves)  # hardly ever any
+        moves[quiet] = self.kernel[:, read][:, :, quiet].any(axis=(0, 1))
         if not self.constant.any():
             return np.where(moves, np.nan, self.bias)
         steady = self.bias + np.einsum("tio,i->o", self.kernel, self.constant)
@@ -87,25 +88,22 @@ class Product:
     def of(self, which, columns=None) -> Outputs:
         """Some outputs; in float64, some columns of them alone, if these are named."""
         numbers = self.tolerance.numbers
-        part, bias = numbers(self.kernel[:, :, which]), numbers(self.bias[which])
+        bias = numbers(self.bias[which])
         if self.tolerance.exact:
+            part = numbers(self.kernel[:, :, which])
             value, size = part, magnitude(part)
             if not self.trivial:
                 value, size = self._integers(part), self._integers(part, absolute=True)
-        elif self.trivial:
-            value = part if columns is None else part[:, columns]
-            size = np.abs(value)
         else:
-            matrix = self.matrix if columns is None else self.matrix[columns]
-            value = np.stack([matrix @ tap for tap in part])
-            size = np.stack([abs(matrix) @ np.abs(tap) for tap in part])
+            value, size = self._floats(which, columns)
         offset, terms, slack = bias, magnitude(bias), self.slack
         inward = around = numbers(np.zeros((len(self.kernel), 1, len(which))))
         if self.constant.any():
             at = np.flatnonzero(self.constant)
             constant = numbers(self.constant[at].reshape(1, -1, 1))
-            inward = part[:, at] * constant
-            around = magnitude(part[:, at]) * magnitude(constant)
+            part = numbers(self.stored(at, which))
+            inward = part * constant
+            around = magnitude(part) * magnitude(constant)
             if not self.tolerance.exact:
                 slack = max(slack, inward.shape[0] * inward.shape[1] * FLOAT64)
             if self.folds:
@@ -115,6 +113,25 @@ class Product:
             value = stacked([value, _row(inward.sum(axis=1))], 1)
             size = stacked([size, _row(around.sum(axis=1))], 1)
         return Outputs(value, size, offset, terms, slack)
+
+    def stored(self, inputs, which):
+        """The part of the kernel of some inputs and outputs, (n,) int both."""
+        part = self.kernel
+        for axis, chosen in ((1, inputs), (2, which)):
+            if not np.array_equal(chosen, np.arange(part.shape[axis])):
+                part = np.take(part, chosen, axis=axis)
+        return part
+
+    def _floats(self, which, columns):
+        """Values of some outputs and the sizes of their terms, in some columns."""
+        matrix = self.matrix if columns is None else self.matrix[columns]
+        rows = np.unique(matrix.indices)
+        part = floats(self.stored(rows, which))
+        if self.trivial:
+            return part, np.abs(part)
+        matrix = matrix[:, rows]
+        value = np.stack([matrix @ tap for tap in part])
+        return value, np.stack([abs(matrix) @ np.abs(tap) for tap in part])
 
     def _integers(self, part, absolute=False):
         row, column, factor = self.entries

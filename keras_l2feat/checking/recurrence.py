@@ -108,14 +108,15 @@ def _amplified(walk, op, rows, kernels, kept):
     """How far merged inputs and merged states may move a gate, in roundoffs."""
     x, state = rows
     units = op.inputs[0].units, op.out.units
-    sizes = walk.sizes[op.inputs[0].number], np.ones(state.width)
+    sizes = walk.sizes.channels[op.inputs[0].number], np.ones(state.width)
     ends = (0, x.count, x.count + state.count), (0, x.width, x.width + state.width)
     worst = 0.0
     for part, (read, size) in enumerate(zip((x, state), sizes)):
         gone = ~walk.maps.kept[units[part]]
         if len(kept) and (gone & (read.error > 0)).any():
-            parts = [k[:, e[part] : e[part + 1]] for k, e in zip(kernels, ends)]
-            share, moved = amplification(parts, size, read, walk.default(op), kept, gone)
+            kernel, smaller = (k[:, e[part] : e[part + 1]] for k, e in zip(kernels, ends))
+            after = size @ np.abs(smaller).sum(axis=0)
+            share, moved = amplification(kernel, after, size, read, walk.default(op), kept, gone)
             worst = max(worst, float(share.max()))
             if worst > AMPLIFIED:
                 walk.fault(

@@ -25,7 +25,7 @@ from keras_l2feat.checking.products import Product
 from keras_l2feat.checking.rows import Rows
 from keras_l2feat.checking.sizes import Sizes, amplification
 from keras_l2feat.checking.tolerance import AMPLIFIED, LIMIT, Tolerance
-from keras_l2feat.pruning.channels.interpret import Semantics, interpret
+from keras_l2feat.pruning.channels.interpret import Semantics
 
 __all__ = ["Change", "Simulation", "UnitMaps"]
 
@@ -107,8 +107,8 @@ class Simulation(Semantics):
 
     @functools.cached_property
     def sizes(self):
-        """How large the pruned model's channels are, by tensor number."""
-        return interpret(self.pruned, Sizes())
+        """How large the pruned model's channels are."""
+        return Sizes(self.pruned)
 
     def rounded(self, op, rows):
         """Constants are what was told, or 0, where they are that up to roundings of the weights
@@ -140,7 +140,7 @@ class Simulation(Semantics):
 
     def linear(self, op, x):
         reader = self.graph.readers.get(op.reader)
-        kernel, smaller = op.kernel(), self.other(op).kernel()
+        kernel, smaller = op.stored(), self.other(op).stored()
         if op.reader is None:
             x = Rows.of_kept(np.ones(kernel.shape[1], dtype=bool), 1.0)
         if reader is None or reader.writes is not None:
@@ -181,7 +181,7 @@ class Simulation(Semantics):
             lost = lost if len(lost) else np.flatnonzero(~self.kept(op.inputs[0]))
             units = op.inputs[0].units[lost]
             self.blamed.update(units[~self.maps.kept[units]].tolist())
-        amplified = self._amplified(op, x, (ours.kernel, theirs.kernel), rows, kept)
+        amplified = self._amplified(op, x, ours.kernel, rows, kept)
         self.changed(op.layer, error, amplified)
         rows.error = np.where(good, error, 0.0)
         found = rows.where(good)
@@ -194,15 +194,15 @@ class Simulation(Semantics):
         place = {pair: p for p, pair in enumerate(zip(units, nth))}
         return kernels.express(found, gone, choices, place)
 
-    def _amplified(self, op, x, kernels, rows, kept):
+    def _amplified(self, op, x, kernel, rows, kept):
         """How far merged inputs move a sum at most; a fault where that is too much."""
         if op.reader is None or not len(kept):
             return 0.0
         gone = ~self.kept(op.inputs[0])
         if not (gone & (x.error > 0)).any():
             return 0.0
-        sizes = self.sizes[op.inputs[0].number]
-        share, moved = amplification(kernels, sizes, x, rows, kept, gone)
+        after, sizes = self.sizes.sums[op.out.number], self.sizes.channels[op.inputs[0].number]
+        share, moved = amplification(kernel, after, sizes, x, rows, kept, gone)
         worst = int(share.argmax())
         if share[worst] > AMPLIFIED:
             self.fault(op, kept[worst], f"merged units move a sum by {share[worst]:.3g} roundoffs")

@@ -4,22 +4,32 @@ units may move a sum."""
 import numpy as np
 
 from keras_l2feat.checking.numbers import ratio
-from keras_l2feat.pruning.channels.interpret import Semantics
+from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 
 __all__ = ["Sizes", "amplification"]
 
 
 class Sizes(Semantics):
     """(channels,) float64 for each tensor, the largest about 1: what weights of either sign add up
-    to at most, where all inputs are of size 1."""
+    to at most, where all inputs are of size 1.
+
+    Attributes:
+        channels: tensor number → sizes.
+        sums: tensor number → the same before it is divided by the largest, of what kernels compute.
+    """
+
+    def __init__(self, graph):
+        self.sums = {}
+        self.channels = interpret(graph, self)
 
     def source(self, op, *inputs):
         return np.ones(len(op.out.units))
 
     def linear(self, op, x):
-        kernel = np.abs(op.kernel())
+        kernel = np.abs(op.stored())
         known = np.ones(kernel.shape[1]) if op.reader is None else x
-        return _relative(np.einsum("io,i->o", kernel.sum(axis=0), known))
+        self.sums[op.out.number] = known @ kernel.sum(axis=0, dtype=np.float64)
+        return _relative(self.sums[op.out.number])
 
     def depthwise(self, op, x):
         return _relative((np.abs(op.kernel()).sum(axis=0) * x[:, None]).reshape(-1))
@@ -49,21 +59,20 @@ def _relative(size):
     return size / max(float(size.max(initial=0.0)), 1e-300)
 
 
-def amplification(kernels, sizes, x, rows, kept, gone):
+def amplification(kernel, after, sizes, x, rows, kept, gone):
     """How far merged inputs may move each kept sum, in roundoffs of what it adds up after merging.
 
     Args:
-        kernels: of both models, (taps, inputs, outputs).
+        kernel: of the original, (taps, inputs, outputs).
+        after: (pruned outputs,), what the pruned model's sums add up.
         sizes: (pruned inputs,); x: rows of the inputs; rows: of the outputs.
         kept: outputs; gone: (inputs,) bool, the original's inputs that were removed.
 
     Returns: shares (kept outputs,), and the inputs that are off.
     """
-    ours, theirs = kernels
     p, column, factor = x.entries()
     chosen = (x.error[p] > 0) & gone[p]
     p, column, factor = p[chosen], column[chosen], factor[chosen]
     weight = np.abs(factor) * x.error[p] * np.concatenate([sizes, np.ones(x.count)])[column]
-    effect = np.einsum("tpo,p->o", np.abs(ours[:, p][:, :, kept]), weight)
-    after = np.einsum("io,i->o", np.abs(theirs).sum(axis=0), sizes)[rows.column[kept]]
-    return ratio(effect, after * np.abs(rows.factor[kept])), p
+    effect = weight @ np.abs(kernel[:, p]).sum(axis=0, dtype=np.float64)[:, kept]
+    return ratio(effect, after[rows.column[kept]] * np.abs(rows.factor[kept])), p

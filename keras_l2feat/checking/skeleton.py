@@ -7,6 +7,7 @@ that nothing a rule overlooks can differ.
 
 import numpy as np
 
+from keras_l2feat.backend import stored
 from keras_l2feat.pruning.channels.symbolic import functional
 
 __all__ = ["differences"]
@@ -151,7 +152,7 @@ def _weights(graph, other, name, slots, biases, kept):
     for index, weight in enumerate(layer.weights):
         if str(weight.dtype) != str(copy.weights[index].dtype):
             yield f"weight {index} is stored in {copy.weights[index].dtype}"
-        ours, theirs = (np.array(g.weight(name, index)) for g in (graph, other))
+        ours, theirs = (g.weight(name, index) for g in (graph, other))
         found = slots.get(index, [])
         if found and not all(_finite(array) for array in (ours, theirs)):
             yield f"weight {index} is not a finite number everywhere"
@@ -161,6 +162,7 @@ def _weights(graph, other, name, slots, biases, kept):
             ours = np.compress(kept[slot.units], ours, axis=slot.axis)
         if index in biases and not found and ours.shape == theirs.shape:
             inside = biases[index] if biases[index] else ...
+            ours, theirs = ours.copy(), theirs.copy()
             ours[inside] = theirs[inside] = 0
         if ours.shape != theirs.shape or ours.tobytes() != theirs.tobytes():
             yield f"weight {index} has changed"
@@ -173,10 +175,7 @@ def _finite(array):
 def _untouched(layer, copy):
     """What differs in a layer none of whose weights has units; a copy may order them otherwise."""
     ours, theirs = (
-        sorted(
-            (w.path.rsplit("/", 1)[-1], str(w.dtype), np.asarray(v).tobytes())
-            for w, v in zip(each.weights, each.get_weights())
-        )
+        sorted((w.path.rsplit("/", 1)[-1], str(w.dtype), stored(w).tobytes()) for w in each.weights)
         for each in (layer, copy)
     )
     if ours != theirs:

@@ -35,7 +35,7 @@ class Tolerance:
     def __init__(self, dtypes, exact=False):
         self.dtype = max(set(dtypes) or {"float32"}, key=roundoff)
         self.unit, self.exact = roundoff(self.dtype), exact
-        self.numbers = exactly if exact else np.asarray
+        self.numbers = exactly if exact else floats
         self._smallest = smallest(self.dtype)
 
     def off(self, remainder, terms, slack=0.0, scale=1.0):

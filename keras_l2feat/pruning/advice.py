@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.inspect import inspect
+from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.types import Model
 
 __all__ = ["LITTLE", "advice"]
@@ -39,7 +40,8 @@ def advice(
     """
     if removed is not None and removed > LITTLE * sum(map(len, read(model).writers.values())):
         return []
-    layers = (seen or inspect(model))["layers"]
+    # of what would go only the number is told: where that is given, nobody looks again
+    layers = (seen or inspect(model, plan=None if removed is None else Plan("exact")))["layers"]
     units = sum(layer["units"] for layer in layers)
     if removed is None:
         removed = sum(sum(layer["would_go"].values()) for layer in layers)

@@ -22,12 +22,14 @@ def norms(graph: Graph) -> tuple:
 
     Returns: ‖w_in‖, ‖v_out‖, (units,) float64; both 0 where a unit has none.
     """
-    return _norms(_squares(graph), np.ones(len(graph.pinned)))
+    every = np.ones(len(graph.pinned), dtype=bool)
+    return _norms(_squares(graph, every), np.ones(len(every)))
 
 
 def squared_norm(graph: Graph) -> float:
     """Σ‖W‖² of all weights that write or read units, biases included."""
-    return sum(float(square.sum()) for *_, square in _squares(graph).values())
+    every = np.ones(len(graph.pinned), dtype=bool)
+    return sum(float(square.sum()) for *_, square in _squares(graph, every).values())
 
 
 def balance_units(graph: Graph) -> np.ndarray:
@@ -38,7 +40,7 @@ def balance_units(graph: Graph) -> np.ndarray:
 
     Returns: (units,) float64, what each was multiplied by.
     """
-    squares = _squares(graph)
+    squares = _squares(graph, ~graph.rigid)
     scale = np.ones(len(graph.pinned))
     for _ in range(SWEEPS):
         inward, outward = _norms(squares, scale)
@@ -60,12 +62,12 @@ def balance_units(graph: Graph) -> np.ndarray:
     return scale
 
 
-def _squares(graph):
-    """(layer, index) → its slots that write and read units, and its squares summed over all other
-    axes."""
+def _squares(graph, wanted):
+    """(layer, index) → its slots that write and read units of which some are wanted, (units,) bool,
+    and its squares summed over all other axes."""
     found = {}
     for slot in graph.slots.values():
-        if slot.role in ("write", "read"):
+        if slot.role in ("write", "read") and wanted[slot.units].any():
             found.setdefault((slot.layer, slot.index), {})[slot.role] = slot
     squares = {}
     for key, slots in found.items():

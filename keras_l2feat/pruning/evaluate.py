@@ -1,7 +1,8 @@
 """Running models in float64, whatever they are stored in, and finding inputs to run them on."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from keras_l2feat.archive.declared import numbers_put_out
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.copies import clone, from_config, set_weights, unbuilt
 from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.types import Model
 
-__all__ = ["arranged", "batches", "input_shapes", "outputs", "precise", "random_inputs"]
+__all__ = ["arranged", "batches", "input_shapes", "outputs", "precise", "random_inputs", "through"]
 
 # what stands for `None`, by the number of axes between batch and channels; where a model needs more
 # (it crops, or halves often), the least of SIZES that it takes
@@ -92,10 +94,57 @@ def outputs(model: Model, inputs: Sequence, batch: int = 256) -> np.ndarray:
     rows = []
     with float64_enabled():
         for part, count in batches(model, inputs, batch):
-            answers = keras.tree.flatten(model(arranged(model, part), training=False))
+            answers = _answers(model, part)
             arrays = [np.asarray(keras.ops.convert_to_numpy(a), dtype=np.float64) for a in answers]
             rows.append(np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)[:count])
     return np.concatenate(rows)
+
+
+def _answers(model, arrays):
+    import keras
+
+    if functional(model) is None:
+        return keras.tree.flatten(model(arranged(model, arrays), training=False))
+
+    def call(operation, args, kwargs):
+        plain = all(value is None for value in kwargs.values())
+        if isinstance(operation, keras.Model) and functional(operation) and plain:
+            return through(operation, keras.tree.flatten(args), call)
+        if getattr(operation, "_call_has_training_arg", False):
+            kwargs = {**kwargs, "training": False}
+        return keras.tree.flatten(operation(*args, **kwargs))
+
+    tensors = [keras.ops.convert_to_tensor(a, t.dtype) for a, t in zip(arrays, model.inputs)]
+    return through(model, tensors, call)
+
+
+def through(model: Model, values: Iterable, call: Callable[[Any, tuple, dict], list]) -> list:
+    """Go through a Functional model call by call; only what later calls still need is kept, which
+    Keras does not see to.
+
+    Args:
+        values: of any kind, one a model input.
+        call: `(operation, args, kwargs) -> list` of the values of its outputs.
+
+    Returns: the values of the model's outputs.
+    """
+    calls = functional(model)
+    nodes = [
+        node
+        for depth in sorted(calls._nodes_by_depth, reverse=True)
+        for node in calls._nodes_by_depth[depth]
+        if not node.is_input
+    ]
+    wanted = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    wanted.update(id(tensor) for tensor in calls.outputs)
+    known = {id(symbolic): value for symbolic, value in zip(calls.inputs, values, strict=True)}
+    for node in nodes:
+        outs = call(node.operation, *node.arguments.fill_in(known))
+        known.update((id(s), out) for s, out in zip(node.outputs, outs, strict=True))
+        wanted.subtract(id(tensor) for tensor in node.input_tensors)
+        for key in [key for key in known if wanted[key] <= 0]:
+            del known[key]
+    return [known[id(symbolic)] for symbolic in calls.outputs]
 
 
 def batches(model: Model, inputs: Sequence, batch: int = 256, held: int | None = None) -> Iterator:

@@ -8,6 +8,7 @@ from keras_l2feat.pruning.balance import norms
 from keras_l2feat.pruning.channels.operations import Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.exact import exact_plan
+from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.values.aligned import near_aligned_pairs
 from keras_l2feat.types import Model
 
@@ -18,13 +19,20 @@ LARGEST = 700.0  # logarithm of a factor that is a number still
 LIMIT = 4096  # units of a layer that are compared with each other
 
 
-def inspect(model: Model, *, quiet: bool = True, input_shape: tuple | None = None) -> dict:
+def inspect(
+    model: Model,
+    *,
+    quiet: bool = True,
+    input_shape: tuple | None = None,
+    plan: Plan | None = None,
+) -> dict:
     """Look at the units of every layer.
 
     Args:
         model: a built Keras model; a subclassed one is called on symbolic tensors.
         quiet: no progress bar.
         input_shape: without the batch, of a subclassed model that was not called yet.
+        plan: what would go, where it is known.
 
     Returns: JSON-able: `layers`, a list with, by layer, `name`, `units`, `alive` (units with
         weights on both sides), `rays` (angle in radians → number of groups of units within that
@@ -34,7 +42,7 @@ def inspect(model: Model, *, quiet: bool = True, input_shape: tuple | None = Non
         exact); and `barriers`.
     """
     graph = read(model, input_shape)
-    plan = exact_plan(graph)
+    plan = exact_plan(graph) if plan is None else plan
     why = {graph.unit(r.layer, r.unit): r.reason for r in plan.removed}
     inward, outward = norms(graph)
     layers = []

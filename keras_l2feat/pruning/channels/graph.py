@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_l2feat.backend import stored
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.operations import KERNELS, Linear, Tensor
 from keras_l2feat.types import Model
@@ -181,10 +182,9 @@ class Graph:
         return int(units[index])
 
     def weight(self, layer: str, index: int) -> np.ndarray:
-        """Weight `index` of layer `layer` as it is stored, NumPy, in the shape of `views`."""
-        from keras import ops
-
-        weight = ops.convert_to_numpy(self.layers[layer].weights[index])
+        """Weight `index` of layer `layer` as it is stored, NumPy, in the shape of `views`; to read
+        only."""
+        weight = stored(self.layers[layer].weights[index])
         return weight.reshape(self.views.get((layer, index), weight.shape))
 
     def assign(self, layer: str, index: int, value: ArrayLike) -> None:

@@ -71,12 +71,16 @@ class Linear(Op):
     inputs are no tensor (an embedding).
     """
 
-    kernel: Weights  # () -> (taps, inputs, outputs) float64
+    stored: Weights  # () -> the kernel, to read only, in float32 where its weight is
     bias: Weights | None  # () -> (outputs,) float64
     geometry: Hashable = None
     folds: bool = True
     reader: str | None = None
     weights: int = 0  # of the kernel
+
+    def kernel(self) -> np.ndarray:
+        """(taps, inputs, outputs) float64."""
+        return np.asarray(self.stored(), dtype=np.float64)
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_l2feat.backend import stored
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.files import load_model
 from keras_l2feat.pruning.channels.builder import Builder
@@ -79,11 +80,9 @@ def read(model: Model | str | Path, input_shape: Any = None) -> Graph:
 
 
 def _check_finite(model):
-    from keras.ops import convert_to_numpy
-
     for layer in model.layers:
         for weight in layer.weights:
-            if "float" in str(weight.dtype) and not np.isfinite(convert_to_numpy(weight)).all():
+            if "float" in str(weight.dtype) and not np.isfinite(stored(weight)).all():
                 raise InputError(
                     f"Weight {weight.path!r} of layer {layer.name!r} has entries that are infinite "
                     "or no numbers: what such a model computes cannot be kept."

@@ -5,13 +5,12 @@ changed on the way: each layer is fitted on what the changed ones before it deli
 Only what later layers still need is kept.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_l2feat.pruning.channels.symbolic import functional
-from keras_l2feat.pruning.evaluate import float64_enabled
+from keras_l2feat.pruning.evaluate import float64_enabled, through
 
 __all__ = ["Parts", "argument", "held", "walk"]
 
@@ -48,24 +47,7 @@ def walk(graph, batches, visit) -> list:
 
 
 def _run(model, inputs, names, visit):
-    calls = functional(model)
-    nodes = [
-        node
-        for depth in sorted(calls._nodes_by_depth, reverse=True)
-        for node in calls._nodes_by_depth[depth]
-        if not node.is_input
-    ]
-    wanted = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
-    wanted.update(id(tensor) for tensor in calls.outputs)
-    values = {id(s): parts for s, parts in zip(calls.inputs, inputs, strict=True)}
-    for node in nodes:
-        args, kwargs = node.arguments.fill_in(values)
-        outs = _call(node.operation, args, kwargs, names, visit)
-        values.update((id(s), parts) for s, parts in zip(node.outputs, outs, strict=True))
-        wanted.subtract(id(tensor) for tensor in node.input_tensors)
-        for key in [key for key in values if wanted[key] <= 0]:
-            del values[key]
-    return [values[id(symbolic)] for symbolic in calls.outputs]
+    return through(model, inputs, lambda *called: _call(*called, names, visit))
 
 
 def _call(operation, args, kwargs, names, visit):

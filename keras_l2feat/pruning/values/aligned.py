@@ -33,6 +33,7 @@ CROWD = 32  # units, from which a run is large
 SAMPLED = 64  # entries that the most exact ones are taken from
 PROJECTIONS = 8  # orthonormal directions that units are sorted by
 BLOCK_ENTRIES = 1 << 17  # entries worked on at a time: 1 MiB in float64, stays in cache
+PRODUCT_ENTRIES = 1 << 20  # entries of a product: between many small ones BLAS's threads stay awake
 
 
 class Group(NamedTuple):
@@ -147,24 +148,25 @@ def _measure(parts, n_units, length, seed):
     offset = 0
     for part in parts:
         width = part.shape[1]
-        for units, inputs in _blocks(part):
-            block = part[units, inputs].astype(np.float64)
-            squares[units] += np.einsum("ij,ij->i", block, block)
-            if not np.isfinite(block).all():  # its norm says so; a product would only warn
+        for units, inputs in _blocks(part, PRODUCT_ENTRIES):
+            block = part[units, inputs].astype(np.float64, copy=False)
+            square = np.einsum("ij,ij->i", block, block)
+            squares[units] += square
+            if not np.isfinite(square).all():  # the norm says so; a product would only warn
                 block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
             projections[units] += block @ directions[offset : offset + width][inputs]
         offset += width
     return np.sqrt(squares), projections
 
 
-def _blocks(part):
+def _blocks(part, entries):
     """Slices (units, inputs) that cover a matrix in pieces that are contiguous in memory."""
     n_units, width = part.shape
     if abs(part.strides[0]) >= abs(part.strides[1]):
-        step = max(1, BLOCK_ENTRIES // max(width, 1))
+        step = max(1, entries // max(width, 1))
         yield from ((slice(a, a + step), slice(None)) for a in range(0, n_units, step))
     else:
-        step = max(1, BLOCK_ENTRIES // max(n_units, 1))
+        step = max(1, entries // max(n_units, 1))
         yield from ((slice(None), slice(a, a + step)) for a in range(0, width, step))
 
 

@@ -89,22 +89,28 @@ class Atoms:
             return forms
         atoms = [self.seen(way, forms.labels) for way in forms.rows]
         rows = np.unique(np.concatenate(atoms))
-        matrix, terms = np.zeros((2, len(rows), forms.count))
+        matrix = np.zeros((len(rows), forms.count))
+        terms = None if forms.terms is None and len(atoms) == 1 else np.zeros_like(matrix)
         for way, which in enumerate(atoms):
             place = np.searchsorted(rows, which), np.arange(forms.count)
             matrix[place] += forms.matrix[way]
-            terms[place] += forms.spread[way]
+            if terms is not None:
+                terms[place] += forms.spread[way]
         return replace(forms, rows=rows, matrix=matrix, terms=terms, labels=None)
 
     def added(self, parts: Sequence[Forms]) -> Forms:
         """The sum of forms, channel by channel."""
         parts = [self.joint(part) for part in parts]
         rows = functools.reduce(np.union1d, [part.rows for part in parts])
-        matrix, terms = np.zeros((2, len(rows), parts[0].count))
+        matrix = np.zeros((len(rows), parts[0].count))
+        apart = len(rows) == sum(len(part.rows) for part in parts)  # then no entry is a sum
+        single = apart and all(part.terms is None for part in parts)
+        terms = None if single else np.zeros_like(matrix)
         for part in parts:
             place = np.searchsorted(rows, part.rows)
             matrix[place] += part.matrix
-            terms[place] += part.spread
+            if terms is not None:
+                terms[place] += part.spread
         constant, shift, drift = (
             sum(getattr(part, name) for part in parts) for name in ("constant", "shift", "drift")
         )

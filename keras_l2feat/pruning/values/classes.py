@@ -7,7 +7,7 @@ import numpy as np
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance
 from keras_l2feat.pruning.values.atoms import Atoms
-from keras_l2feat.pruning.values.forms import Forms
+from keras_l2feat.pruning.values.forms import Forms, blocks
 
 __all__ = ["CONSTANT", "ROUNDINGS", "ZERO", "Classes", "Grouping"]
 
@@ -62,12 +62,12 @@ class Classes(Atoms):
         """
         judged, bound = self.judged(forms), self.slack(len(forms.rows) + 1)
         # a channel is constant where every weight of an atom is what rounding leaves of 0
-        still = (np.abs(judged.matrix) <= bound * judged.spread).all(axis=0)
+        still = judged.vanishing(bound)
         zero = still & (np.abs(judged.constant) <= bound * judged.shift) if constants else still
         leader, factor = np.arange(forms.count), np.ones(forms.count)
         drift = np.zeros(forms.count)
         groups = self._aligned(judged, np.flatnonzero(~still), scaling, constants)
-        reach = self._reach(forms, forms.spread) if groups else drift
+        reach = self._reach(forms, added=True) if groups else drift
         kind = _kinds(forms.count, forms.labels, labels)
         for members, factors, gaps in groups:
             # entries alike are not all: the first member of a kind leads those of that kind
@@ -80,7 +80,7 @@ class Classes(Atoms):
         leader[still], factor[still] = CONSTANT, forms.constant[still]
         leader[zero], factor[zero] = ZERO, 0.0
         if judged.terms is not None:  # what was left of weights that cancelled is not quite nothing
-            drift[still] = self._reach(forms, np.abs(forms.matrix))[still]
+            drift[still] = self._reach(forms)[still]
         return Grouping(leader, factor, drift)
 
     def judged(self, forms: Forms) -> Forms:
@@ -90,33 +90,37 @@ class Classes(Atoms):
 
     def _aligned(self, forms, live, scaling, constants):
         """Groups of the channels `live`: (members, their factors, their gaps), leaders first."""
-        parts, terms = [forms.matrix.T], [forms.spread.T]
         single = forms.terms is None  # no entry is a sum: its size says how it was rounded
-        if constants:
-            parts, terms = [*parts, forms.constant[:, None]], [*terms, forms.shift[:, None]]
-            single = single and (forms.shift == np.abs(forms.constant)).all()
+        single = single and (not constants or (forms.shift == np.abs(forms.constant)).all())
+        sides = [[forms.matrix.T, forms.constant[:, None]]]
+        sides += [] if single else [[forms.spread.T, forms.shift[:, None]]]
+        sides = [side if constants else side[:1] for side in sides]
         if len(live) < forms.count:
-            parts, terms = ([part[live] for part in side] for side in (parts, terms))
-        found = aligned_groups(
-            parts, scaling, self.dtype, roundings=ROUNDINGS, terms=None if single else terms
-        )
+            sides = [[part[live] for part in side] for side in sides]
+        parts, terms = sides if len(sides) > 1 else (sides[0], None)
+        found = aligned_groups(parts, scaling, self.dtype, roundings=ROUNDINGS, terms=terms)
         return [
             (live[[g.representative, *g.members]], np.r_[1.0, g.factors], np.r_[0.0, g.gaps])
             for g in found
         ]
 
-    def _reach(self, forms, entries):
-        """How large channels with these entries are, (channels,): the largest of what they add
-        up."""
+    def _reach(self, forms, *, added=False):
+        """How large channels are, (channels,): the largest of what they add up, or of what that was
+        `added` up from."""
+        entries = forms.terms if added and forms.terms is not None else forms.matrix
         if forms.labels is not None:
             sizes = np.nan_to_num(self.size_of(forms.labels), nan=1.0)
-            return sizes * entries.max(axis=0, initial=0.0)
+            return sizes * np.abs(entries).max(axis=0, initial=0.0)
         sizes = self.size_of(forms.rows)
         unknown = np.isnan(sizes)
         if unknown.any():  # such an atom is as large as makes its largest weight 1
             largest = np.abs(forms.matrix[unknown]).max(axis=1, initial=0.0)
             sizes[unknown] = np.divide(1.0, largest, out=np.ones_like(largest), where=largest > 0)
-        return (entries * sizes[:, None]).max(axis=0, initial=0.0)
+        reach = np.zeros(forms.count)
+        for rows in blocks(*entries.shape):
+            part = np.abs(entries[rows]) * sizes[rows, None]
+            np.maximum(reach, part.max(axis=0, initial=0.0), out=reach)
+        return reach
 
 
 def _kinds(count, *labels):

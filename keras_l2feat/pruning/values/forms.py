@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import block_diag
 
-__all__ = ["Forms", "Reading"]
+__all__ = ["Forms", "Reading", "blocks"]
+
+BLOCK = 1 << 18  # entries worked on at a time
+
+
+def blocks(rows: int, columns: int) -> list[slice]:
+    """Slices that cover the rows of a matrix."""
+    step = max(1, BLOCK // max(columns, 1))
+    return [slice(a, a + step) for a in range(0, rows, step)]
 
 
 @dataclass
@@ -43,6 +51,15 @@ class Forms:
     def spread(self) -> np.ndarray:
         """The terms, whether they are stored or not."""
         return np.abs(self.matrix) if self.terms is None else self.terms
+
+    def vanishing(self, bound: float) -> np.ndarray:
+        """(channels,) bool: all entries are at most `bound` < 1 times their terms."""
+        if self.terms is None:
+            return ~self.matrix.any(axis=0)
+        small = np.ones(self.count, dtype=bool)
+        for rows in blocks(*self.matrix.shape):
+            small &= (np.abs(self.matrix[rows]) <= bound * self.terms[rows]).all(axis=0)
+        return small
 
     @property
     def monomial(self) -> bool:

@@ -101,7 +101,7 @@ class Values(Readings, Semantics[Forms]):
         still = leader < 0
         atoms, scales, constants = self._of_constants(op, still, np.where(still, factor, 0.0))
         leaders, position = np.unique(leader[~still], return_inverse=True)
-        sizes = self._reach(forms, np.abs(forms.matrix))
+        sizes = self._reach(forms)
         if forms.monomial and op.scaling.homogeneous:
             names = self._same_everywhere(op, forms, leaders, sizes)
             scales[~still] = np.abs(forms.matrix[0, ~still])
@@ -175,7 +175,7 @@ class Values(Readings, Semantics[Forms]):
         return recurred(self, op, x)
 
     def sum(self, op: Sum, *inputs: Forms) -> Forms:
-        return self.added([x.scaled(w) for w, x in zip(op.weights, inputs)])
+        return self.added([x if w == 1 else x.scaled(w) for w, x in zip(op.weights, inputs)])
 
     def product(self, op: Product, *inputs: Forms) -> Forms:
         count = len(op.out.units)

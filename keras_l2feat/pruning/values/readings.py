@@ -87,7 +87,7 @@ class Readings(Classes):
         leader, factor, drift = self.classes(forms, Scaling.LINEAR, constants=False)
         live = leader >= 0
         leaders, position = np.unique(leader[live], return_inverse=True)
-        names = self.new(len(leaders), self._reach(forms, np.abs(forms.matrix))[leaders])
+        names = self.new(len(leaders), self._reach(forms)[leaders])
         atoms, scales = np.full(forms.count, ONE), np.where(live, factor, 0.0)
         atoms[live] = names[position]
         drift = drift + forms.drifts
@@ -106,7 +106,7 @@ class Readings(Classes):
         dependents = np.flatnonzero(np.isin(leader, leaders[found.others]))
         column = np.searchsorted(leaders[found.others], leader[dependents])
         atoms[dependents] = -1
-        drift[dependents] += found.gaps[column] * self._reach(forms, forms.spread)[dependents]
+        drift[dependents] += found.gaps[column] * self._reach(forms, added=True)[dependents]
         mix = found.mix[:, column] * scales[dependents]
         return replace(read, dependents=dependents, basis=names[found.pivots], mix=mix)
 

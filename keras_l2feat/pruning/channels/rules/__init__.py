@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import Scaling
+from keras_l2feat.backend import stored
 from keras_l2feat.pruning.channels.builder import Builder
 from keras_l2feat.pruning.channels.operations import Affine, Map, Op, Tensor
 from keras_l2feat.types import Layer
@@ -80,11 +81,10 @@ class Call:
             return None
         return next(i for i, weight in enumerate(self.layer.weights) if weight is variable)
 
-    def array(self, index: int) -> np.ndarray:
-        """A weight in float64."""
-        from keras.ops import convert_to_numpy
-
-        return np.asarray(convert_to_numpy(self.layer.weights[index]), dtype=np.float64)
+    def array(self, index: int, *, wide: bool = True) -> np.ndarray:
+        """A weight in float64; unless `wide`, as it is stored, to read only, if that is float32."""
+        array = stored(self.layer.weights[index])
+        return array if not wide and array.dtype == np.float32 else array.astype(np.float64)
 
     def size(self, entry: tuple, units: np.ndarray, axis: int | None = None) -> None:
         """Note that an entry of the layer's config counts units."""

@@ -85,7 +85,7 @@ def _linear(
         Linear,
         [x],
         out,
-        lambda: np.transpose(call.array(kernel), (*taps, inward, outward)).reshape(
+        lambda: np.transpose(call.array(kernel, wide=False), (*taps, inward, outward)).reshape(
             -1, shape[inward], shape[outward]
         ),
         None if bias is None else lambda: beta * call.array(bias),
@@ -164,9 +164,9 @@ def _grouped(call):
                 Linear,
                 [seen],
                 result,
-                lambda place=place: call.array(kernel).reshape(-1, len(parts[0]), layer.filters)[
-                    :, :, place
-                ],
+                lambda place=place: call.array(kernel, wide=False).reshape(
+                    -1, len(parts[0]), layer.filters
+                )[:, :, place],
                 None if bias is None else lambda place=place: call.array(bias)[place],
                 geometry=geometry,
                 folds=folds,
@@ -269,7 +269,12 @@ def _embedding(call):
     graph.pin(call.input.units)
     geometry = ("tokens", call.name, id(call.input))
     return call.emit(
-        Linear, [call.input], out, lambda: call.array(kernel)[None], None, geometry=geometry
+        Linear,
+        [call.input],
+        out,
+        lambda: call.array(kernel, wide=False)[None],
+        None,
+        geometry=geometry,
     )
 
 
@@ -315,7 +320,7 @@ def _einsum(call):
             Linear,
             [x],
             out,
-            lambda: np.transpose(call.array(kernel), (inward, outward))[None],
+            lambda: np.transpose(call.array(kernel, wide=False), (inward, outward))[None],
             None if bias is None else lambda: call.array(bias),
             reader=call.name,
             weights=math.prod(shape),
@@ -344,7 +349,7 @@ def read_only(call, x, reader, kernel, inward, bias):
         Linear,
         [x],
         out,
-        lambda: np.moveaxis(call.array(kernel), inward, 0).reshape(1, count, -1),
+        lambda: np.moveaxis(call.array(kernel, wide=False), inward, 0).reshape(1, count, -1),
         None,
         reader=reader,
         weights=math.prod(call.layer.weights[kernel].shape),
