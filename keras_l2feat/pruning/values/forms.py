@@ -55,7 +55,7 @@ class Forms:
     def vanishing(self, bound: float) -> np.ndarray:
         """(channels,) bool: all entries are at most `bound` < 1 times their terms."""
         if self.terms is None:
-            return ~self.matrix.any(axis=0)
+            return np.logical_not(self.matrix.any(axis=0))
         small = np.ones(self.count, dtype=bool)
         for rows in blocks(*self.matrix.shape):
             small &= (np.abs(self.matrix[rows]) <= bound * self.terms[rows]).all(axis=0)
