@@ -129,8 +129,7 @@ def _matched(walk, ours, theirs, alive):
 
 def _blame(walk, op):
     """What was removed of the heads' dimensions, and of what they read."""
-    for units in (op.units.ravel(), *(tensor.units for tensor in op.inputs[:2])):
-        walk.blamed.update(units[~walk.maps.kept[units]].tolist())
+    walk.blame(np.concatenate([op.units.ravel(), *(tensor.units for tensor in op.inputs[:2])]))
 
 
 def _amplified(walk, op, inputs, forms, alive, error):

@@ -31,8 +31,7 @@ def recurred(walk, op, x) -> Rows:
     bad = kept[error[kept] > LIMIT]
     for o in bad[:1]:
         walk.fault(op, o, f"weights are off by {error[o]:.3g} roundoffs")
-        for units in (op.inputs[0].units, op.out.units):
-            walk.blamed.update(units[~walk.maps.kept[units]].tolist())
+        walk.blame(np.concatenate([op.inputs[0].units, op.out.units]))
     share = _amplified(walk, op, (reads, found), (kernel, smaller), kept)
     walk.changed(op.reader, error, share)
     return found
@@ -122,5 +121,5 @@ def _amplified(walk, op, rows, kernels, kept):
                 walk.fault(
                     op, kept[share.argmax()], f"merged units move a gate by {worst:.3g} roundoffs"
                 )
-                walk.blamed.update(units[part][moved].tolist())
+                walk.blame(units[part][moved])
     return worst

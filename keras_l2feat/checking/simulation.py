@@ -69,13 +69,13 @@ class Simulation(Semantics):
             empty for all inputs.
         changes: list of `Change`.
         faults: (layer, unit, reason) of what was not respected.
-        blamed: units whose removal is at fault.
+        blamed: (units,) int of each fault, whose removal may be what it is for.
     """
 
     def __init__(self, graph, other, maps, *, exact=False):
         self.graph, self.pruned, self.maps = graph, other, maps
         self.tolerance = Tolerance((graph.dtype(layer) for layer, *_ in graph.slots), exact)
-        self.boxes, self.changes, self.faults, self.blamed = {}, [], [], set()
+        self.boxes, self.changes, self.faults, self.blamed = {}, [], [], []
 
     # ---- what all methods use
 
@@ -96,6 +96,10 @@ class Simulation(Semantics):
     def fault(self, op, position, reason):
         """Note what was not respected."""
         self.faults.append((op.layer, int(position), reason))
+
+    def blame(self, units) -> None:
+        """Note which of some units have gone: that may be what a fault is for."""
+        self.blamed.append(units[~self.maps.kept[units]])
 
     def changed(self, layer, error, amplified) -> None:
         """Note by how much a layer's weights have to be changed."""
@@ -161,13 +165,12 @@ class Simulation(Semantics):
         plain = x.plain and rows.plain
         same = plain and np.array_equal(kernel, smaller) and np.array_equal(bias, less)
         for reads in (x, x.spare):
-            before = len(self.faults)
+            before = len(self.faults), len(self.blamed)
             pair = Product.pair(self.tolerance, reads, (kernel, bias), (smaller, less), op.folds)
             found = rows if same else self._kernel(op, reads, rows.copy(), *pair)
-            if x.spare is None or reads is x.spare or len(self.faults) == before:
+            if x.spare is None or reads is x.spare or len(self.faults) == before[0]:
                 return self.rounded(op, found.settled(pair[1].constants()))
-            del self.faults[before:], self.changes[-1:]
-            self.blamed.clear()
+            del self.faults[before[0] :], self.blamed[before[1] :], self.changes[-1:]
 
     def _kernel(self, op, x, rows, ours, theirs):
         """Rows of what a kernel computes, each shown from the weights."""
@@ -179,8 +182,7 @@ class Simulation(Semantics):
             self.fault(op, o, f"weights are off by {error[o]:.3g} roundoffs")
             lost = ours.lost[kernels.needed(o)]
             lost = lost if len(lost) else np.flatnonzero(~self.kept(op.inputs[0]))
-            units = op.inputs[0].units[lost]
-            self.blamed.update(units[~self.maps.kept[units]].tolist())
+            self.blame(op.inputs[0].units[lost])
         amplified = self._amplified(op, x, ours.kernel, rows, kept)
         self.changed(op.layer, error, amplified)
         rows.error = np.where(good, error, 0.0)
@@ -206,7 +208,7 @@ class Simulation(Semantics):
         worst = int(share.argmax())
         if share[worst] > AMPLIFIED:
             self.fault(op, kept[worst], f"merged units move a sum by {share[worst]:.3g} roundoffs")
-            self.blamed.update(op.inputs[0].units[moved].tolist())
+            self.blame(op.inputs[0].units[moved])
         return float(share[worst])
 
     def depthwise(self, op, x):

@@ -46,7 +46,8 @@ class Verdict:
         dtype: what roundoffs are of, the coarsest that weights are stored in.
         changes: list of `LayerChange`, of layers whose weights change at all.
         faults: list of `(layer, unit, reason)`, empty if accepted.
-        blamed: units of the original, `(layer, index)`, without whose removal it might be accepted.
+        blamed: for each fault units of the original, `(layer, index)`, without whose removal it
+            might be none. A later one may be what an earlier one leads to.
     """
 
     accepted: bool
@@ -158,7 +159,7 @@ def _verdict(graph, simulation):
         for c in simulation.changes
         if c.error.any() or c.amplified
     ]
-    blamed = [graph.owners[unit] for unit in sorted(simulation.blamed)]
+    blamed = [[graph.owners[unit] for unit in np.unique(units)] for units in simulation.blamed]
     accepted = not simulation.faults and all(c.units <= LIMIT for c in changes)
     return Verdict(accepted, tolerance.exact, tolerance.dtype, changes, simulation.faults, blamed)
 

@@ -26,7 +26,9 @@ from keras_l2feat.types import Model
 
 __all__ = ["GUARANTEES", "named_inputs", "prune"]
 
-TRIALS = 4  # plans made in turn, each without what the check of the one before could not follow
+# Plans made in turn, each without what the check of the one before could not follow: of the first
+# few without what it failed at first, since that may be all; then without whatever it failed at.
+TRIALS, SINGLE = 6, 3
 
 # Each level runs those before it; a planner is called as planner(graph, inputs=..., data=...,
 # seed=..., quiet=..., **options), with `inputs` the data as arrays, one a model input, or `None`.
@@ -126,7 +128,7 @@ def prune(
         options.get("tolerance"),
         options.get("relative_tolerance"),
     )
-    for _ in range(TRIALS):
+    for trial in range(TRIALS):
         steps, current, scale = _pruned(
             graph, _planners(plans, guarantee, options), options, **settings
         )
@@ -150,7 +152,7 @@ def prune(
         )
         if not report.reason or plans is not None:
             break
-        fresh = _blamed(graph, report.verdict)
+        fresh = _blamed(graph, report.verdict, 1 if trial < SINGLE else None)
         if not fresh:
             break
         graph.pinned[fresh] = True
@@ -162,10 +164,14 @@ def prune(
     return pruned, report
 
 
-def _blamed(graph, verdict):
-    """The units that a check could do nothing with, and that may still go."""
-    blamed = [] if verdict is None else [graph.unit(*name) for name in verdict.blamed]
-    return [unit for unit in blamed if not graph.pinned[unit]]
+def _blamed(graph, verdict, count):
+    """The units that a check could do nothing with, and that may still go, of its first faults that
+    have any."""
+    found = []
+    for names in [] if verdict is None else verdict.blamed:
+        fresh = [unit for unit in (graph.unit(*name) for name in names) if not graph.pinned[unit]]
+        found += [fresh] if fresh else []
+    return [unit for fresh in found[:count] for unit in fresh]
 
 
 def _pruned(graph, planners, options, *, chosen, balance, data, test, named, seed, quiet):
