@@ -7,6 +7,7 @@ from keras_l2feat.pruning.guarantees.search import plan_of
 from keras_l2feat.pruning.guarantees.targets import harm
 from keras_l2feat.pruning.measure import latencies
 from keras_l2feat.pruning.rewrite import rewrite
+from keras_l2feat.pruning.takeover.cuts import Cuts
 from keras_l2feat.pruning.takeover.engine import Takeover
 from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.sizes import Sizes
@@ -17,7 +18,7 @@ POINTS = 4096  # that kernels are fitted on
 STATISTICS = 50  # batches that statistics are measured on
 
 
-class Cut:
+class Cut(Cuts):
     """The order in which units of a model can go.
 
     Args:
@@ -27,43 +28,23 @@ class Cut:
     """
 
     def __init__(self, graph, inputs, price, kind):
-        self.graph, self.engine = graph, Takeover(graph, inputs)
-        self.sizes = Sizes(graph)
-        self.steps = self.engine.order(harm(**kind), self.sizes.saved(price))
+        super().__init__(Takeover(graph, inputs), harm(**kind), price)
 
-    def kept(self, count):
-        """(units,) bool after the first `count` steps."""
-        kept = np.ones(len(self.graph.pinned), dtype=bool)
-        for step in self.steps[:count]:
-            kept[self.engine.sites[step.site].units[step.index]] = False
-        return kept
-
-    def to_size(self, name, most) -> np.ndarray:
-        """(units,) bool: the fewest steps after which a size is at most `most`."""
-        return self.kept(self._fewest(lambda count: self.sizes.of(self.kept(count))[name] <= most))
-
-    def to_latency(self, original, most, seed=0) -> np.ndarray:
-        """(units,) bool: about the fewest steps after which a call takes at most the share `most`
+    def to_latency(self, original, most, seed=0):
+        """About the fewest removals at each site after which a call takes at most the share `most`
         of what it takes the model of the graph `original`, both measured here in turn."""
 
-        def fast(count):
-            kept = self.kept(count)
-            trial = rewrite(self.graph, self.engine.removals(~kept))
+        def fast(counts):
+            trial = rewrite(self.engine.graph, self.engine.removals(self.gone(counts)))
             whole, part = latencies([original.model, trial], original, seed=seed)
             return part <= most * whole
 
-        return self.kept(self._fewest(fast))
-
-    def _fewest(self, holds):
-        low, high = 0, len(self.steps)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if holds(middle) else (middle + 1, high)
-        return low
+        return self.fewest(fast)
 
     def rewritten(self, kept):
-        """The smaller model, in which what is kept took over; the given one where all is kept."""
-        return rewrite(self.graph, plan_of(self.engine, ~kept))
+        """The smaller model, in which what is kept, (units,) bool, took over; the given one where
+        all is kept."""
+        return rewrite(self.engine.graph, plan_of(self.engine, ~kept))
 
 
 def least(graph) -> dict:

@@ -205,9 +205,10 @@ class Rounds:
         self.points.epoch.assign(before)
         cut = Cut(graph, self.points.inputs(larger, POINTS), goal.size, self.kind)
         if goal.name == "latency":
-            units = cut.to_latency(self.graph, share)
+            counts = cut.to_latency(self.graph, share)
         else:
-            units = cut.to_size(goal.size, share * self.whole[goal.size])
+            counts = cut.to_size(goal.size, share * self.whole[goal.size])
+        units = ~cut.gone(counts)
         smaller = cut.rewritten(units)
         self.inputs.hand_over(read(smaller))
         self.settings.compile(smaller)

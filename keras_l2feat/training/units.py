@@ -67,12 +67,9 @@ def sites(graph: Graph) -> list[Site]:
     counts = np.array(
         [np.bincount(slot.units, minlength=len(graph.pinned)) for slot in graph.slots.values()]
     )
-    found, taken = [], graph.pinned | computed.coupled
-    for layer, units in graph.writers.items():
-        free = np.unique(units[~taken[units]])
-        taken[free] = True
-        if not len(free):
-            continue
+    found = []
+    for layer, channels in graph.computed_first(graph.pinned | computed.coupled):
+        free = np.sort(graph.writers[layer][channels])
         # units of one site have the same places
         alike = np.unique(counts[:, free], axis=1, return_inverse=True)[1].reshape(-1)
         for number in range(alike.max() + 1):

@@ -19,6 +19,7 @@ simplest case.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -180,6 +181,17 @@ class Graph:
         if not 0 <= index < len(units):
             raise InputError(f"Model {self.model.name!r} has no unit {index} in layer {layer!r}.")
         return int(units[index])
+
+    def computed_first(self, fixed: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Each layer that computes units which no layer before it does, and its channels of them,
+        each unit once; those that are `fixed`, (units,) bool, are left out."""
+        taken = fixed.copy()
+        for layer, units in self.writers.items():
+            found = np.unique(units, return_index=True)[1]
+            channels = np.sort(found[~taken[units[found]]])
+            taken[units] = True
+            if len(channels):
+                yield layer, channels
 
     def weight(self, layer: str, index: int) -> np.ndarray:
         """Weight `index` of layer `layer` as it is stored, NumPy, in the shape of `views`; to read

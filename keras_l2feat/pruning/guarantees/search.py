@@ -5,7 +5,6 @@ common order that keeps the target is searched, by bisection; then of each site 
 more as keep it. What is found is rounded to what is stored and measured again, in float64.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.guarantees.targets import Target, harm, measured
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.rewrite import rewrite
+from keras_l2feat.pruning.takeover.cuts import Cuts, first
 from keras_l2feat.pruning.takeover.engine import Takeover
-from keras_l2feat.pruning.takeover.sizes import Sizes
 from keras_l2feat.pruning.takeover.walk import held
 
 __all__ = ["Search", "plan_of"]
@@ -77,31 +76,15 @@ class Search:
         self.inputs, self.labels = inputs, labels
         self.engine = Takeover(graph, [x[fit] for x in inputs], [x[check] for x in inputs])
         self.before = self.engine.before
-        self.sizes = Sizes(graph)
-        saved = self.sizes.saved(per or (target.name if target.sized else "units"))
         counts = {} if target.bounds else self.kind  # a bound is on outputs, whatever they mean
-        self.steps = self.engine.order(harm(**counts), saved)
-        self.orders = [[] for _ in self.engine.sites]
-        for step in self.steps:
-            self.orders[step.site].append(step.index)
+        price = per or (target.name if target.sized else "units")
+        self.cuts = Cuts(self.engine, harm(**counts), price)
         self.done = {}
-
-    def counts(self, cut: int) -> tuple[int, ...]:
-        """How many units of each site are among the first `cut` steps, a tuple."""
-        sites = [step.site for step in self.steps[:cut]]
-        return tuple(sites.count(site) for site in range(len(self.orders)))
-
-    def gone(self, counts: Sequence[int]) -> np.ndarray:
-        """(units,) bool after so many removals at each site."""
-        gone = np.zeros(len(self.graph.pinned), dtype=bool)
-        for site, order, count in zip(self.engine.sites, self.orders, counts):
-            gone[site.units[order[:count]]] = True
-        return gone
 
     def at(self, counts: tuple[int, ...]) -> dict:
         """What is measured after so many removals at each site."""
         if counts not in self.done:
-            _, after = self.engine.hand_over(self.gone(counts))
+            _, after = self.engine.hand_over(self.cuts.gone(counts))
             self.done[counts] = self._measured(self.before, after, self.parts)
         return self.done[counts]
 
@@ -116,29 +99,24 @@ class Search:
         """The most removals at each site that a target allows, by bisection; by default the one
         asked for."""
         target = target or self.target
+        cuts = self.cuts
         if target.sized:
-            whole = self.size(())[target.name]
-            small = lambda cut: self.size(self.counts(cut))[target.name] <= target.value * whole  # noqa: E731
-            return self.counts(_first(small, 0, len(self.steps)))
+            return cuts.to_size(target.name, target.value * cuts.size(())[target.name])
         with bar(description="bounded", quiet=self.quiet, unit="trial") as progress:
 
             def misses(counts):
                 progress.update()
                 return not target.reached(self.at(counts))
 
-            cut = _first(lambda n: misses(self.counts(n)), 1, len(self.steps) + 1) - 1
-            found = self.counts(cut)
-            if len(self.orders) > EXTENDED:
+            cut = first(lambda n: misses(cuts.counts(n)), 1, len(cuts.steps) + 1) - 1
+            found = cuts.counts(cut)
+            if len(cuts.orders) > EXTENDED:
                 return found
-            for site, order in enumerate(self.orders):
+            for site, order in enumerate(cuts.orders):
                 more = lambda n, old=found, site=site: (*old[:site], n, *old[site + 1 :])  # noqa: E731
                 fails = lambda n, more=more: misses(more(n))  # noqa: E731
-                found = more(_first(fails, found[site] + 1, len(order) + 1) - 1)
+                found = more(first(fails, found[site] + 1, len(order) + 1) - 1)
         return found
-
-    def size(self, counts: Sequence[int]) -> dict:
-        """The sizes after so many removals at each site."""
-        return self.sizes.of(~self.gone(counts))
 
     def settle(self, counts: tuple[int, ...], balanced: bool) -> tuple[Plan, dict]:
         """The plan for so many removals at each site, or some fewer: rounded to what is stored,
@@ -156,7 +134,7 @@ class Search:
             parts = {"fitted": (fit, fit), "held out": (rest, rest)}
         before = outputs(precise(self.graph.model), given)
         while True:
-            plan = plan_of(self.engine, self.gone(counts))
+            plan = plan_of(self.engine, self.cuts.gone(counts))
             model = rewrite(self.graph, plan)
             if balanced and plan:
                 balance_units(read(model))
@@ -172,18 +150,9 @@ class Search:
     def curve(self) -> list:
         """The trade-off: for some cuts, spread evenly over the size, the sizes and what is measured
         on points that the fit did not see."""
-        cuts = np.unique(np.linspace(0, len(self.steps), CURVE).round().astype(int))
-        points = [self.counts(int(cut)) for cut in cuts]
-        return [{**self.size(counts), **self.at(counts)["held out"]} for counts in points]
-
-
-def _first(holds, low, high):
-    """The first number in [low, high] for which something holds that goes on to hold; `high` if it
-    never does before."""
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return low
+        chosen = np.unique(np.linspace(0, len(self.cuts.steps), CURVE).round().astype(int))
+        points = [self.cuts.counts(int(cut)) for cut in chosen]
+        return [{**self.cuts.size(counts), **self.at(counts)["held out"]} for counts in points]
 
 
 def _kind(graph, labels):

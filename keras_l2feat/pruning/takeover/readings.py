@@ -127,15 +127,10 @@ def sites(graph, found) -> list:
     Args:
         found: reader name → `Reading`, see `readings`; units read by anything else stay.
     """
-    result, taken = [], set()
-    for layer, units in graph.writers.items():
-        names, free = [], []
-        for index, unit in enumerate(units.tolist()):
-            if unit not in taken and not graph.pinned[unit]:
-                taken.add(unit)
-                names.append((layer, index))
-                free.append(unit)
-        free = np.array(free, dtype=int)
+    result = []
+    for layer, channels in graph.computed_first(graph.pinned):
+        free = graph.writers[layer][channels]
+        names = [(layer, index) for index in channels.tolist()]
         readers = [name for name, r in graph.readers.items() if np.isin(r.units, free).any()]
         if len(free) > 1 and readers and all(name in found for name in readers):
             result.append(Site(free, names, [found[name] for name in readers]))
