@@ -27,10 +27,10 @@ from keras_l2feat.errors import CheckFailed
 @seed_option
 @quiet_option
 def command(source, output, widths, factor, json_path, seed, quiet):
-    """Split neurons of SOURCE into aligned copies: the same function with more neurons, the inverse
-    of `prune`.
+    """Split neurons of SOURCE into aligned copies, so that more neurons compute the same function.
 
-    Where neurons can be rescaled, the copies keep the balance and the norm of the weights.
+    This is the inverse of `prune`. Where neurons can be rescaled, the copies keep the balance and
+    the norm of the weights.
     """
     model = load_source(source)
 

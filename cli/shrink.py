@@ -46,13 +46,13 @@ from keras_l2feat.errors import Interrupted
     help="Points held out: a share of the training points, or the training points of another data "
     "set.  [default: 10%]",
 )
-@whole("--epochs", "Epochs of training, all rounds together.", default=20)
+@whole("--epochs", "Number of epochs of training, all rounds together.", default=20)
 @whole("--rounds", "Number of rounds; by default each keeps about 70% of what there is.")
 @click.option("--distill", is_flag=True, help="Learn from the outputs of SOURCE too.")
 @choice(
     "--method",
     ["compiled", "lbfgs"],
-    "The model's own optimizer, or L-BFGS on full batches for small networks.",
+    "Train with the model's own optimizer, or with L-BFGS on full batches (small networks).",
 )
 @number(
     "--rate",
@@ -60,7 +60,7 @@ from keras_l2feat.errors import Interrupted
     min_open=True,
     metavar="X",
 )
-@whole("--batch-size", "Points in a batch.  [default: 128]")
+@whole("--batch-size", "Number of points in a batch.  [default: 128]")
 @curve_option("Write what each round led to, as a table or a picture.")
 @report_option("Write an HTML page about all rounds.")
 @click.option(

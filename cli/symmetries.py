@@ -24,7 +24,10 @@ def command():
     """Count equivalent networks, draw wider ones, and find paths between two of them."""
 
 
-@command.command(epilog="Example: l2feat symmetries count --least 3,3 --width 6,5")
+@command.command(
+    epilog="Example: l2feat symmetries count --least 3,3 --width 6,5",
+    short_help="Count the subspaces of equivalent networks.",
+)
 @click.option(
     "--least",
     type=Widths(),
@@ -48,7 +51,7 @@ def command():
 def count(least, width, listed, json_path, quiet):
     """Count the affine subspaces of wider networks that equal a smaller one, and the critical ones.
 
-    T is the number of subspaces whose networks equal one irreducible network, G that of the
+    T is the number of subspaces whose networks equal one irreducible network; G is the number of
     critical subspaces that replication makes of one critical point. The ratio compares the critical
     subspaces of all smaller widths with those of minima, if each width has one critical point.
     """
@@ -91,7 +94,8 @@ def count(least, width, listed, json_path, quiet):
 
 @command.command(
     epilog="Example: l2feat symmetries expand zoo:bipartite-4-plateau --widths 9 "
-    "--zero-types 2 -o wide.keras"
+    "--zero-types 2 -o wide.keras",
+    short_help="Draw an equivalent wider network.",
 )
 @source_argument
 @output_option("Where to write the wider model.", required=True)
@@ -99,7 +103,8 @@ def count(least, width, listed, json_path, quiet):
 @choice(
     "--sharing",
     ["balanced", "fractions", "free"],
-    "How copies share outgoing weights: keeping the norm; in fractions; each entry in its own way.",
+    "How copies share outgoing weights: so that the norm is kept; in fractions; or each entry in "
+    "its own way.",
 )
 @whole(
     "--zero-types",
@@ -157,7 +162,8 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
 
 
 @command.command(
-    epilog="Example: l2feat symmetries connect a.keras b.keras --data teacher --lam 1e-3 -o paths"
+    epilog="Example: l2feat symmetries connect a.keras b.keras --data teacher --lam 1e-3 -o paths",
+    short_help="Find paths of low loss between two networks.",
 )
 @click.argument("first", metavar="A", type=InputFile())
 @click.argument("second", metavar="B", type=InputFile())

@@ -45,7 +45,11 @@ FORMS = {"representation": "representation", "covariance": "covariance"}
 @click.option(
     "--activation", default="relu", show_default=True, help="Activation of the hidden layers."
 )
-@choice("--method", ["lbfgs", "adam"], "L-BFGS, or the paper's Adam then gradient descent.")
+@choice(
+    "--method",
+    ["lbfgs", "adam"],
+    "Train by L-BFGS, or by the paper's Adam and then gradient descent.",
+)
 @choice(
     "--form",
     ["weights", *FORMS],
