@@ -9,7 +9,7 @@ from keras_l2feat.pruning.channels.operations import Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.plan import Plan
-from keras_l2feat.pruning.values.aligned import near_aligned_pairs
+from keras_l2feat.pruning.values.near import near_aligned_pairs
 from keras_l2feat.types import Model
 
 __all__ = ["ANGLES", "inspect"]

@@ -1,10 +1,8 @@
 """What a pruning did, as one HTML file that needs nothing else: readable on a phone, and
 printable."""
 
-import json
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,10 @@ import numpy as np
 from keras_l2feat.pruning.plan import Plan, removed_units
 from keras_l2feat.report import directions
 from keras_l2feat.report.drawing import histogram, line, rays, stacked_bar
+from keras_l2feat.report.html import cards, fact, grid, number, page
 from keras_l2feat.types import Model
 
-__all__ = ["cards", "grid", "page", "pruning_page", "write_pruning_page"]
+__all__ = ["pruning_page", "write_pruning_page"]
 
 CARDS = {  # key in the result → what the number counts, and by what it is multiplied
     "parameters": ("parameters", 1),
@@ -59,25 +58,6 @@ def pruning_page(
     return page(title, sections, result)
 
 
-def page(title: str, sections: Sequence[str], result: dict) -> str:
-    """A page of sections, with the whole result as JSON at its end.
-
-    Args:
-        title: text; sections: HTML; result: JSON-able.
-    """
-    style = resources.files("keras_l2feat.report").joinpath("page.css").read_text("utf-8")
-    whole = escape(json.dumps(result, indent=2, default=str))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{style}</style>'
-        f"</head><body><header><h1>{escape(title)}</h1></header>"
-        + "".join(sections)
-        + "<details><summary>Everything, as "
-        f"JSON</summary><pre>{whole}</pre></details></body></html>\n"
-    )
-
-
 def write_pruning_page(
     path: str | Path,
     result: dict,
@@ -93,33 +73,6 @@ def write_pruning_page(
     write_text(path, pruning_page(result, before, after, plans, title=title))
 
 
-def _number(value):
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")  # narrow, not broken
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return str(value)
-
-
-def _ratio(before, after):
-    if before == after:
-        return "as before"
-    ratio = f"{before / after:.2f}" if after else "1.00"
-    return f"{ratio} times less" if float(ratio) > 1 else ""
-
-
-def cards(numbers: Sequence[tuple[str, float, float]]) -> str:
-    """`[(what is counted, before, after), …]` side by side."""
-    shown = "".join(
-        f'<div class="card"><b>{_number(a)} → {_number(b)}</b>{escape(text)}'
-        f'<div class="soft">{_ratio(a, b)}</div></div>'
-        for text, a, b in numbers
-    )
-    return f'<div class="cards">{shown}</div>'
-
-
 def _summary(result):
     verified = bool(result.get("verified"))
     units = [
@@ -130,9 +83,9 @@ def _summary(result):
         pair = [result.get(f"{key}_{when}") for when in ("before", "after")]
         if None not in pair:
             numbers.append((text, *(factor * value for value in pair)))
-    deviation = f"largest deviation {_number(result.get('max_abs_deviation'))}"
+    deviation = f"largest deviation {number(result.get('max_abs_deviation'))}"
     bound = result.get("bound")
-    bound = f", bound {_number(bound)}" if isinstance(bound, (int, float)) else ""
+    bound = f", bound {number(bound)}" if isinstance(bound, (int, float)) else ""
     colour, verdict = ("", "verified") if verified else (" bad", "not verified")
     promise = f"guarantee <b>{escape(str(result.get('guarantee', '–')))}</b>; {deviation}{bound}"
     if verified and units[0] == units[1]:  # true, but no success
@@ -307,7 +260,7 @@ def _certificate(result):
     facts.pop("curve", None)
     rows.update(facts)
     lines = "".join(
-        f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(_fact(value))}</td></tr>"
+        f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(fact(value))}</td></tr>"
         for key, value in rows.items()
     )
     page = f"<h2>Certificate</h2><table>{lines}</table>"
@@ -326,30 +279,3 @@ def _certificate(result):
         names,
         [[e.get(k) for k in keys] for e in result.get("evaluations", ())],
     )
-
-
-def grid(title: str, names: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A table of numbers and texts; nothing where there are no rows."""
-    if not rows:
-        return ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(_number(c))}</td>' for c in row)}</tr>" for row in rows
-    )
-    return (
-        f"<h3>{escape(title)}</h3>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}">'
-        f'<table class="grid"><tr>{head}</tr>{body}</table></div>'
-    )
-
-
-def _fact(value):
-    """A fact in words; long lists by what they range over."""
-    if isinstance(value, dict):
-        return "; ".join(f"{k}: {_fact(v)}" for k, v in value.items()) or "–"
-    if isinstance(value, (list, tuple)):
-        flat = np.ravel(np.asarray(value, dtype=object))
-        if len(flat) > 8 and all(isinstance(v, (int, float)) for v in flat):
-            return f"{len(flat)} numbers from {min(flat):.3g} to {max(flat):.3g}"
-        return ", ".join(_fact(v) for v in flat)
-    return _number(value)

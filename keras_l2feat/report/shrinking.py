@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 
 from keras_l2feat.report.drawing import line, stacked_bar
-from keras_l2feat.report.page import cards, grid, page
+from keras_l2feat.report.html import cards, grid, page
 
 __all__ = ["shrinking_page", "write_shrinking_page"]
 

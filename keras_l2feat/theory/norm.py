@@ -20,20 +20,12 @@ from keras_l2feat import progress
 from keras_l2feat.activations import append_bias
 from keras_l2feat.errors import bad_argument
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.training.lbfgs import minimize
-from keras_l2feat.training.run import Budget
+from keras_l2feat.theory.exact_fit import constrained, limit, misfit
 
 __all__ = ["FunctionNorm", "cost_curve", "lower_bound", "representation_cost"]
 
-ROUNDS = 40  # of multipliers; the residual falls about tenfold in each, so ten or so are used
 COARSE = 1e-3  # relative residual at which the starts are compared; the best goes on
 FITTED = 1e-5  # relative residual above which Y is not fitted: R is off by about as much, relative
-# first μ, in units of cost per squared residual: the first residual is then about 1/20 of Y
-STIFFNESS = 20.0
-# Beyond two layers R is concave near 0: what a soft start gives up never comes back, so the start
-# is stiff.
-DEEP_STIFFNESS = 2e4
-GIVE_UP = 1e7  # a fit that has not come after μ grew so much does not come
 
 
 @dataclass(frozen=True)
@@ -116,15 +108,13 @@ def representation_cost(
     candidates = random + [(start, _multipliers(start, x)) for start in starts]
     if not candidates:
         raise bad_argument("trials", "at least 1, or starts given", trials)
-    solve = _constrained if method == "constrained" else _limit
+    solve = constrained if method == "constrained" else limit
     with threadpool_limits(1):  # on arrays this small, threads cost more than they bring
         coarse = []
         with progress.bar(candidates, description="least norm", quiet=quiet) as bar:
             for start, guess in bar:
-                coarse.append(_constrained(start, x, y, COARSE, accuracy=1e-7, multipliers=guess))
-        costs = [
-            norm if _residual(network, x, y) <= COARSE else np.inf for network, _, norm in coarse
-        ]
+                coarse.append(constrained(start, x, y, COARSE, accuracy=1e-7, multipliers=guess))
+        costs = [norm if misfit(network, x, y) <= COARSE else np.inf for network, _, norm in coarse]
         accepted = FITTED if method == "constrained" else COARSE
         for start in np.argsort(costs, kind="stable"):  # the cheapest that can be fitted to the end
             network, multipliers, _ = coarse[start]
@@ -133,9 +123,9 @@ def representation_cost(
             network, multipliers, cost = solve(
                 network, x, y, tolerance, accuracy=1e-12, multipliers=multipliers
             )
-            if _residual(network, x, y) <= accepted:
+            if misfit(network, x, y) <= accepted:
                 break
-    residual = _residual(network, x, y)
+    residual = misfit(network, x, y)
     if residual > accepted:
         cost = np.inf
     found = FunctionNorm(cost, network, residual, multipliers, trials=tuple(sorted(costs)))
@@ -210,7 +200,7 @@ def _convex(x, y, depth, activation, beta):
     return FunctionNorm(
         network.squared_norm,
         network,
-        _residual(network, x, y),
+        misfit(network, x, y),
         solution.gradient,
         below,
         enumerated,
@@ -261,73 +251,6 @@ def cost_curve(
             found[width] = best
         best = found[width]
     return {width: found[width] for width in widths}
-
-
-def _constrained(network, x, y, tolerance, *, accuracy, multipliers=None):
-    """The method of multipliers: network, M and ‖W‖²."""
-    stiffness = first = _stiffness(network, y)
-    multipliers = np.zeros_like(y) if multipliers is None else multipliers
-    before = np.inf
-    for _ in range(ROUNDS):
-        network = _minimize(network, x, y, multipliers, stiffness, accuracy)
-        multipliers = multipliers + stiffness * (network(x) - y)
-        residual = _residual(network, x, y)
-        if residual <= tolerance or stiffness > GIVE_UP * first:
-            break
-        if residual > before / 4:
-            stiffness *= 4
-        before = residual
-    return network, multipliers, network.squared_norm
-
-
-def _limit(network, x, y, tolerance, *, accuracy, multipliers=None):
-    """λ → 0: network, M and the extrapolated min(C/λ + ‖W‖²); μ = 2/(λN) rises tenfold a step."""
-    stiffness = _stiffness(network, y)
-    values = []
-    for _ in range(12):
-        network = _minimize(network, x, y, np.zeros_like(y), stiffness, accuracy)
-        gap = network(x) - y
-        values.append(network.squared_norm + stiffness / 2 * float(np.vdot(gap, gap)))
-        # f(μ) = R − c/μ + O(1/μ²): the error left after extrapolation is about the square of the
-        # step's share
-        if len(values) > 1 and (values[-1] - values[-2]) ** 2 <= tolerance * values[-1] ** 2:
-            break
-        stiffness *= 10
-    cost = (10 * values[-1] - values[-2]) / 9
-    return network, stiffness * (network(x) - y), cost
-
-
-def _stiffness(network, y):
-    unit = network.depth * np.linalg.norm(y) ** (2 / network.depth - 2)  # cost over squared outputs
-    return unit * (STIFFNESS if network.depth <= 2 else DEEP_STIFFNESS)
-
-
-def _minimize(network, x, y, multipliers, stiffness, accuracy):
-    def lagrangian(weights):
-        def of_outputs(z):
-            gap = z - y
-            return float(
-                np.vdot(multipliers + stiffness / 2 * gap, gap)
-            ), multipliers + stiffness * gap
-
-        at = network.with_weights(weights)
-        value, gradients = at.gradients(x, of_outputs)
-        return value + at.squared_norm, [g + 2 * w for g, w in zip(gradients, at.weights)]
-
-    # The Lagrangian may be near 0 or negative, so the relative decrease is measured on it plus a
-    # constant.
-    offset = network.squared_norm + float(np.vdot(multipliers, multipliers)) / stiffness
-
-    def shifted(weights):
-        value, gradients = lagrangian(weights)
-        return value + offset, gradients
-
-    result = minimize(shifted, network.weights, Budget(2000, accuracy), quiet=True)
-    return network.with_weights(result.arrays)
-
-
-def _residual(network, x, y):
-    return float(np.abs(network(x) - y).max() / np.abs(y).max())
 
 
 def _random(x, y, hidden, activation, beta, seed):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives import Problem
-from keras_l2feat.theory import connect, matching
+from keras_l2feat.theory import connect, matching, paths
 
 
 def shuffled(network, seed):
@@ -52,10 +52,10 @@ def test_one_extra_neuron_connects_permutations_at_constant_loss(hidden, activat
     generator = np.random.default_rng(seed)
     x, y = generator.standard_normal((30, 3)), generator.standard_normal((30, 2))
     keep = "function" if activation == "tanh" else "norm"
-    path = connect.connect_permutations(network, other, keep=keep)
+    path = paths.connect_permutations(network, other, keep=keep)
     start, end = path.waypoints[0], path.waypoints[-1]
-    assert matching.distance(start, connect.pad(network, start.hidden)) == 0
-    assert matching.distance(end, connect.pad(other, start.hidden)) == 0
+    assert matching.distance(start, paths.pad(network, start.hidden)) == 0
+    assert matching.distance(end, paths.pad(other, start.hidden)) == 0
     assert start.hidden == tuple(n + 1 for n in hidden)
     _, loss, norm, deviation = connect.profile(
         path, Problem.of(network, (x, y), 1e-2 if keep == "norm" else 0.0)
@@ -69,7 +69,7 @@ def test_one_extra_neuron_connects_permutations_at_constant_loss(hidden, activat
 def test_a_path_is_continuous():
     network = DenseNetwork.random((2, 4, 3, 1), seed=1)
     for keep in ("norm", "function"):
-        path = connect.connect_permutations(network, shuffled(network, 1), keep=keep)
+        path = paths.connect_permutations(network, shuffled(network, 1), keep=keep)
         for piece, following in zip(path.pieces[:-1], path.pieces[1:]):
             assert matching.distance(piece(1.0), following(0.0)) < 1e-15
         for piece in path.pieces:
@@ -79,7 +79,7 @@ def test_a_path_is_continuous():
 def test_the_straight_line_between_permutations_has_a_barrier():
     network = DenseNetwork.random((3, 6, 2), seed=0)
     x = np.random.default_rng(0).standard_normal((50, 3))
-    path = connect.straight(network, shuffled(network, 3))
+    path = paths.straight(network, shuffled(network, 3))
     losses = connect.profile(path, Problem.of(network, (x, network(x)), 0.0))[1]
     assert connect.barrier(losses) > 0.1
 
@@ -87,12 +87,12 @@ def test_the_straight_line_between_permutations_has_a_barrier():
 def test_what_is_no_permutation_is_refused():
     network = DenseNetwork.random((3, 4, 2), seed=0)
     with pytest.raises(InputError, match="a permutation of a"):
-        connect.connect_permutations(network, DenseNetwork.random((3, 4, 2), seed=1))
+        paths.connect_permutations(network, DenseNetwork.random((3, 4, 2), seed=1))
     with pytest.raises(InputError, match="a network of widths"):
-        connect.connect_permutations(network, DenseNetwork.random((3, 5, 2), seed=1))
+        paths.connect_permutations(network, DenseNetwork.random((3, 5, 2), seed=1))
     tanh = DenseNetwork.random((3, 4, 2), activation="tanh", seed=0)
     with pytest.raises(InputError, match="positively homogeneous"):
-        connect.connect_permutations(tanh, tanh)
+        paths.connect_permutations(tanh, tanh)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
@@ -101,7 +101,7 @@ def test_the_union_mixes_outputs_and_bounds_the_norm(depth, beta):
     hidden = [(3, 5, 4)[: depth - 1], (4, 2, 3)[: depth - 1]]
     a, b = (DenseNetwork.random((2, *h, 2), beta=beta, seed=s) for s, h in enumerate(hidden))
     x = np.random.default_rng(0).standard_normal((20, 2))
-    path = connect.connect_through_union(a, b)
+    path = paths.connect_through_union(a, b)
     for t, network in path.sample(9):
         np.testing.assert_allclose(network(x), (1 - t) * a(x) + t * b(x), atol=1e-12)
         bound = (1 - t) ** (2 / depth) * a.squared_norm + t ** (2 / depth) * b.squared_norm
@@ -114,7 +114,7 @@ def test_the_union_by_the_last_layer_serves_any_activation():
     a, b = (DenseNetwork.random((2, 3, 3, 1), activation="tanh", seed=s) for s in (0, 1))
     x = np.random.default_rng(0).standard_normal((20, 2))
     y = x[:, :1]
-    path = connect.connect_through_union(a, b, keep="function")
+    path = paths.connect_through_union(a, b, keep="function")
     losses = connect.profile(path, Problem.of(a, (x, y), 0.0))[1]
     assert connect.barrier(losses) < 1e-12
     assert losses[0] == pytest.approx(np.mean((a(x) - y) ** 2))
@@ -135,7 +135,7 @@ def test_bending_lowers_the_barrier():
     assert connection.barriers["union"] < 1e-12  # two layers: no barrier, with the norm counted
     assert connection.best == "union"
     b = matching.permute(b, matching.match(b, a))
-    line = connect.barrier(connect.profile(connect.straight(a, b), problem)[1])
+    line = connect.barrier(connect.profile(paths.straight(a, b), problem)[1])
     curve = connect.barrier(connect.profile(connect.bend(a, b, problem), problem)[1])
     assert line > 1e-3
     assert curve < 0.5 * line
@@ -156,7 +156,7 @@ def test_connect_sees_a_permutation_and_stored_in_float32():
 def test_a_norm_that_cannot_be_kept_is_told_in_one_clear_sentence():
     network = DenseNetwork.random((3, 4, 2), activation="tanh")
     with pytest.raises(InputError) as error:
-        connect.connect_through_union(network, network, keep="norm")
+        paths.connect_through_union(network, network, keep="norm")
     assert str(error.value) == (
         "Argument 'keep' must be 'function' where σ is tanh, not positively homogeneous. "
         "Received: keep='norm'"

@@ -2,6 +2,7 @@
 
 from keras_l2feat.archive.allowed import CLASSES, OPERATION_MODULES, is_object
 from keras_l2feat.archive.dialects.arguments import class_of, layer_arguments
+from keras_l2feat.archive.dialects.calls import _index, is_source, node, safe, shifts_of
 from keras_l2feat.archive.dialects.layout import SLOPE, change
 from keras_l2feat.archive.dialects.objects import plain, translated_object
 from keras_l2feat.archive.refusal import refused
@@ -27,7 +28,6 @@ _ARITHMETIC = {
     "math.multiply": "Multiply",
     "math.truediv": "TrueDivide",
 }
-_CONSTANT = "_CONSTANT_VALUE"  # in the place of a layer's name
 _RECURRENT = {"RNN", "LSTM", "GRU", "SimpleRNN", "Bidirectional"}
 _WITHIN = ("layer", "backward_layer", "cell", "cells")
 
@@ -66,7 +66,7 @@ class Translation:
             return self._model(name, config, described, path)
         if not isinstance(config, dict):
             raise refused(f"the configuration has a {name!r} without arguments")
-        own = _safe(config.get("name") or described.get("name"))
+        own = safe(config.get("name") or described.get("name"))
         if self.version >= 3 and "trainable" not in config and (operation := _operation(name)):
             return _object(name, config) | {"module": operation}
         if self.version >= 3:
@@ -109,7 +109,7 @@ class Translation:
             config = {"layers": config}
         if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
             raise refused(f"the configuration has a {name} without layers")
-        own = _safe(config.get("name") or described.get("name"))
+        own = safe(config.get("name") or described.get("name"))
         if own is None:
             self.nameless += 1
             own = f"sequential_{self.nameless}"
@@ -143,25 +143,25 @@ class Translation:
         layers = config["layers"]
         calls = {layer["name"]: layer.get("inbound_nodes") or [] for layer in layers}
         models = {layer["name"] for layer in layers if layer["class_name"] in MODELS}
-        shifts = _shifts(config, calls, models)
+        shifts = shifts_of(config, calls, models)
         outer = {
             layer["name"] for layer in layers if layer["class_name"] in MODELS - {"Sequential"}
         }
         found = []
         for layer in layers:
             new = self.layer(layer, path)
-            new["name"] = new["config"]["name"] = _safe(layer["name"])
+            new["name"] = new["config"]["name"] = safe(layer["name"])
             recurrent = class_of(layer["class_name"]) in _RECURRENT
             arithmetic = layer["class_name"] == "TFOpLambda"
             new["inbound_nodes"] = [
-                _node(call, shifts, recurrent, arithmetic) for call in calls[layer["name"]]
+                node(call, shifts, recurrent, arithmetic) for call in calls[layer["name"]]
             ]
             found.append(new)
 
         def ends(value):
-            if _is_source(value, shifts):
+            if is_source(value, shifts):
                 # where today's Keras looks up the ends of a model it counts a model's own call
-                return [_safe(value[0]), _index(value, shifts) + (value[0] in outer), value[2]]
+                return [safe(value[0]), _index(value, shifts) + (value[0] in outer), value[2]]
             if isinstance(value, dict):
                 return {key: ends(one) for key, one in value.items()}
             return [ends(one) for one in value] if len(value) > 1 else ends(value[0])
@@ -184,21 +184,16 @@ class Translation:
             inputs.append([start, 0, 0])
             new = self._named(branch, path)
             new["name"] = new["config"]["name"]
-            new["inbound_nodes"] = [_node([[start, 0, 0]], {start: 0})]
+            new["inbound_nodes"] = [node([[start, 0, 0]], {start: 0})]
             found.append(new)
             ends.append([new["name"], 0, 0])
         for described in [{**merge, "config": {**merge["config"], "layers": None}}, *rest]:
             new = self._named(described, path)
             new["name"] = new["config"]["name"]
-            new["inbound_nodes"] = [_node(ends, {end[0]: 0 for end in ends})]
+            new["inbound_nodes"] = [node(ends, {end[0]: 0 for end in ends})]
             found.append(new)
             ends = [[new["name"], 0, 0]]
         return {"layers": found, "input_layers": inputs, "output_layers": ends}
-
-
-def _safe(name):
-    """Names of today hold no '/'."""
-    return name.replace("/", "_") if isinstance(name, str) else None
 
 
 def _object(name, config, described=None) -> dict:
@@ -237,7 +232,7 @@ def _arithmetic(config):
     function = config.get("function")
     if function not in _ARITHMETIC:
         raise refused(f"the model calls TensorFlow's {function!r}, which no layer of Keras does")
-    made = _object(_ARITHMETIC[function], {"name": _safe(config.get("name"))})
+    made = _object(_ARITHMETIC[function], {"name": safe(config.get("name"))})
     return made | {"module": "keras.src.ops.numpy"}
 
 
@@ -274,75 +269,3 @@ def _shape_into(layers):
     if isinstance(config.get("layers"), list):
         return _shape_into(config["layers"])
     return config.get("batch_input_shape") or config.get("batch_shape")
-
-
-def _is_source(value, names) -> bool:
-    """Whether a value stands for a tensor: [layer, call, tensor, …]."""
-    return (
-        isinstance(value, list)
-        and len(value) in {3, 4}
-        and isinstance(value[0], str)
-        and value[0] in names
-        and all(isinstance(number, int) for number in value[1:3])
-    )
-
-
-def _shifts(config, calls, models) -> dict:
-    """How much the number of a call is too high, by layer: a model counted its own inputs as its
-    first call, so there the highest number is that of the calls."""
-    highest = dict.fromkeys(calls, -1)
-    waiting = [config.get("input_layers"), config.get("output_layers"), *calls.values()]
-    while waiting:
-        value = waiting.pop()
-        if _is_source(value, calls):
-            highest[value[0]] = max(highest[value[0]], value[1])
-            value = value[3:]
-        if isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, dict):
-            waiting.extend(value.values())
-    return {
-        name: int(name in models and highest[name] >= max(1, len(made)))
-        for name, made in calls.items()
-    }
-
-
-def _index(source, shifts) -> int:
-    return source[1] - shifts[source[0]]
-
-
-def _node(call, shifts, recurrent=False, arithmetic=False) -> dict:
-    """One call of a layer; those of Keras 3 stay."""
-    if isinstance(call, dict):
-        if not {"args", "kwargs"} <= set(call):
-            raise refused("a layer is called with a dict, which is not read from this kind of file")
-        return call
-    sources = call if call and isinstance(call[0], list) else [call]
-    tensors, given = [], {}
-    for source in sources:
-        if len(source) == 4 and source[0] == _CONSTANT:
-            tensors.append(source[2])
-        elif _is_source(source, shifts):
-            tensors.append(_tensor(source, shifts))
-        else:
-            raise refused("a layer is called on something that is no output of a layer")
-        given |= source[3] if len(source) == 4 and isinstance(source[3], dict) else {}
-    given = {key: _argument(v, shifts) for key, v in given.items() if v is not None}
-    if arithmetic:
-        return {"args": [*tensors, given.pop("y", None)], "kwargs": given}
-    if recurrent and len(tensors) > 1:
-        first, *state = tensors
-        return {"args": [first], "kwargs": given | {"initial_state": state}}
-    return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": given}
-
-
-def _argument(value, shifts):
-    if _is_source(value, shifts):
-        return _tensor(value, shifts)
-    return [_argument(one, shifts) for one in value] if isinstance(value, list) else value
-
-
-def _tensor(source, shifts) -> dict:
-    history = [_safe(source[0]), _index(source, shifts), source[2]]
-    config = {"shape": [], "dtype": "float32", "keras_history": history}
-    return {"class_name": "__keras_tensor__", "config": config}

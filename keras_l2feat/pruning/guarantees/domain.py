@@ -8,8 +8,9 @@ from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.plan import Plan
-from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes
+from keras_l2feat.pruning.values.intervals import box_of_inputs, slopes
 from keras_l2feat.pruning.values.numbering import Values
+from keras_l2feat.pruning.values.relaxation import boxes
 
 __all__ = ["domain_plan"]
 

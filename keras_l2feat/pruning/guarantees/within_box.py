@@ -23,7 +23,8 @@ from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Affine, Linear, Map, Pass
 from keras_l2feat.pruning.guarantees.on_data import sites
 from keras_l2feat.pruning.plan import BIAS, Plan, Removal
-from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes, slopes
+from keras_l2feat.pruning.values.intervals import box_of_inputs, slopes
+from keras_l2feat.pruning.values.relaxation import boxes
 
 __all__ = ["box_plan"]
 

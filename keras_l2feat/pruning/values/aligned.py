@@ -5,8 +5,6 @@ directions, up to rounding. Sorting by such coordinates leaves small runs of can
 those are compared, entry by entry. No Gram matrix, no copy of the weights; no aligned pair is
 missed, as an orthonormal projection never widens a gap.
 
-Near-aligned pairs have no such shortcut: they are searched block by block, in bounded memory.
-
 Source: positively aligned neurons are one neuron [Jacot et al. 2022, section 3.1].
 """
 
@@ -23,16 +21,12 @@ from scipy.spatial import cKDTree
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import bad_argument
-from keras_l2feat.progress import bar
+from keras_l2feat.pruning.values.pairs import CONDITION, PROJECTIONS, Pairs
 
-__all__ = ["Group", "aligned_groups", "near_aligned_pairs", "tolerance"]
+__all__ = ["Group", "aligned_groups", "parts_of", "tolerance"]
 
-CONDITION = 8  # in norm, units may differ by so many times what rounding their entries explains
 PATIENCE = 4  # rounds of comparing with a leader, after which larger runs are told apart by entries
 CROWD = 32  # units, from which a run is large
-SAMPLED = 64  # entries that the most exact ones are taken from
-PROJECTIONS = 8  # orthonormal directions that units are sorted by
-BLOCK_ENTRIES = 1 << 17  # entries worked on at a time: 1 MiB in float64, stays in cache
 PRODUCT_ENTRIES = 1 << 20  # entries of a product: between many small ones BLAS's threads stay awake
 
 
@@ -102,7 +96,7 @@ def aligned_groups(
     rounding noise of each other in every projection, but are no group, cost more: they are told
     apart by entries (`_told_apart`).
     """
-    parts, n_units, length = _parts(vectors)
+    parts, n_units, length = parts_of(vectors)
     dtype = dtype or max((p.dtype for p in parts), key=unit_roundoff)
     if scaling is Scaling.COUPLED or n_units < 2:
         return []
@@ -114,11 +108,14 @@ def aligned_groups(
         slack = _norms(terms)[units] / norms[units]
         gap = delta * np.clip(slack, 1.0, CONDITION).max(initial=1.0)
     runs = _runs(_invariants(norms[units], projections[units], scaling), 2 * gap)
-    pairs = _Pairs(parts, terms, norms, projections, scaling, delta)
+    pairs = Pairs(parts, terms, norms, projections, scaling, delta)
     return _verified(pairs, units, runs)
 
 
-def _parts(vectors):
+def parts_of(
+    vectors: ArrayLike | Sequence[ArrayLike],
+) -> tuple[list[np.ndarray], int, int]:
+    """The parts of a matrix, side by side; how many rows it has, and how many columns."""
     parts = [np.asarray(p) for p in (vectors if isinstance(vectors, (list, tuple)) else [vectors])]
     if not parts or any(p.ndim != 2 or len(p) != len(parts[0]) for p in parts):
         raise bad_argument(
@@ -221,121 +218,6 @@ def _verified(pairs, units, runs):
     ]
 
 
-class _Pairs:
-    """Pairs of units, compared entry by entry: is there a factor t > 0 (of either sign, where that
-    commutes) such that `|w_i - t w_j| <= delta / 2 · (terms_i + t terms_j)` in every entry?"""
-
-    def __init__(self, parts, terms, norms, projections, scaling, delta):
-        self.parts, self.terms = parts, terms
-        self.norms, self.projections = norms, projections
-        self.scaling, self.delta = scaling, delta
-
-    def compare(self, units, leaders):
-        """Whether each of `units` is a multiple of the one of `leaders` beside it, its factor, and
-        the largest difference of an entry over its terms; (n_pairs,) each."""
-        sign = np.ones(len(units))
-        if self.scaling.mirrored:
-            product = np.einsum("ij,ij->i", self.projections[units], self.projections[leaders])
-            sign = np.where(product < 0, -1.0, 1.0)
-        low, high = np.zeros(len(units)), np.full(len(units), np.inf)
-        for which, a, b, *terms in self._entries(units, leaders):
-            least, most = _factors(sign[which], a, b, self.delta / 2, *terms)
-            low[which] = np.fmax(low[which], least)
-            high[which] = np.fmin(high[which], most)
-        if self.scaling.homogeneous:
-            # the ratio of the norms averages the rounding of all entries
-            factor = np.clip(self.norms[units] / self.norms[leaders], low, np.maximum(low, high))
-        else:
-            factor = np.ones(len(units))
-        aligned = (low <= factor) & (factor <= high) & (factor > 0) & np.isfinite(factor)
-        factor = sign * factor
-        gap = np.zeros(len(units))
-        squares = np.zeros(len(units))
-        chosen = np.flatnonzero(aligned)
-        for which, a, b, *terms in self._entries(units[chosen], leaders[chosen]):
-            which = chosen[which]
-            off = np.abs(a - factor[which] * b)
-            squares[which] += np.einsum("ij,ij->j", off, off)
-            with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is added up: no gap
-                relative = off / (terms[0] if terms else np.abs(a))
-            gap[which] = np.fmax(gap[which], np.fmax.reduce(relative, axis=0))
-        if self.terms is not None:
-            aligned &= np.sqrt(squares) <= CONDITION * self.delta * self.norms[units]
-        return aligned, factor, gap
-
-    def cells(self, units, seed):
-        """Whole numbers (n_units, k) that differ by at most 1 between units that are aligned."""
-        width = sum(part.shape[1] for part in self.parts)
-        random = np.random.default_rng(seed)
-        chosen = random.choice(width, min(SAMPLED, width), replace=False)
-        values, terms = (
-            _columns(side, units, chosen) for side in (self.parts, self.terms or self.parts)
-        )
-        # relative errors, of those entries alone that are no rounding noise in any unit
-        with np.errstate(divide="ignore", invalid="ignore"):
-            error = self.delta / 2 * np.abs(terms / values).max(axis=0)
-        error[~(error < 0.1)] = np.inf
-        best = np.argsort(error, kind="stable")[: 1 + PROJECTIONS]
-        best = best[np.isfinite(error[best])]
-        if len(best) < 2:
-            return np.zeros((len(units), 1), dtype=int)
-        logs, signs = np.log(np.abs(values[:, best])), np.sign(values[:, best])
-        gap = 2.5 * error[best]  # |log(1 + e)| ≤ 1.25 e twice
-        if self.scaling.homogeneous:
-            logs, gap = logs[:, 1:] - logs[:, :1], gap[1:] + gap[0]
-        if self.scaling.mirrored:
-            signs = signs * signs[:, :1]
-        return np.column_stack([np.floor(logs / gap), 3 * signs]).astype(int)
-
-    def _entries(self, units, leaders):
-        """Blocks of entries (inputs, pairs) of units and leaders, and of their terms where they
-        have any, float64, with a slice of the pairs."""
-        for part, terms in zip(self.parts, self.terms or [None] * len(self.parts)):
-            width = part.shape[1]
-            if abs(part.strides[0]) >= abs(part.strides[1]):
-                pairs, inputs = max(1, BLOCK_ENTRIES // max(width, 1)), max(width, 1)
-            else:  # all of it passes through memory once
-                pairs, inputs = max(len(units), 1), max(1, BLOCK_ENTRIES // max(len(units), 1))
-            for start in range(0, len(units), pairs):
-                which = slice(start, start + pairs)
-                for top in range(0, width, inputs):
-                    rows = [m[:, top : top + inputs].T for m in (part, terms) if m is not None]
-                    yield (
-                        which,
-                        *(
-                            row[:, chosen[which]].astype(np.float64, copy=False)
-                            for row in rows
-                            for chosen in (units, leaders)
-                        ),
-                    )
-
-
-def _columns(parts, units, chosen):
-    """Some of the entries of some units, (n_units, n_chosen) float64."""
-    ends = np.cumsum([part.shape[1] for part in parts])
-    found = np.empty((len(units), len(chosen)))
-    for part, end in zip(parts, ends):
-        here = np.flatnonzero((chosen < end) & (chosen >= end - part.shape[1]))
-        found[:, here] = part[units[:, None], chosen[here] - (end - part.shape[1])]
-    return found
-
-
-def _factors(sign, a, b, error, terms_a=None, terms_b=None):
-    """The least and the largest factor t ≥ 0 with |sign · a - t b| ≤ error · (terms_a + t terms_b)
-    in all entries; a, b and terms are (entries, pairs), the terms by default |a| and |b|."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 says nothing, and is ignored
-        if terms_a is None:
-            ratio = a / b * sign
-            wide = (1 + error) / (1 - error)
-            return np.fmax.reduce(ratio, axis=0) / wide, np.fmin.reduce(ratio, axis=0) * wide
-        a, b = sign * a * np.sign(b) + (b == 0) * np.abs(a), np.abs(b)
-        least = (a - error * terms_a) / (b + error * terms_b)
-        most = (a + error * terms_a) / (b - error * terms_b)
-    vague = b < error * terms_b  # where b may be anything around 0, t is only bounded from below
-    least = np.where(vague & (a + error * terms_a < 0), np.fmax(least, most), least)
-    return np.fmax.reduce(least, axis=0), np.fmin.reduce(np.where(vague, np.inf, most), axis=0)
-
-
 def _told_apart(pairs, units, runs, seed):
     """Finer runs of units that the projections do not tell apart, which average small differences
     away: by a few entries of each, in all of them at once.
@@ -363,93 +245,3 @@ def _joined(cells):
     shape = len(distinct), len(distinct)
     links = sparse.coo_array((np.ones(len(touching)), touching.T), shape=shape)
     return connected_components(links, directed=False)[1][which.reshape(-1)]
-
-
-def near_aligned_pairs(
-    vectors: ArrayLike | Sequence[ArrayLike],
-    scaling: Scaling,
-    angle: float,
-    *,
-    limit: int = 1_000_000,
-    block: int = 1024,
-    quiet: bool = True,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of units whose directions differ by at most `angle`, nearest first, found block by
-    block.
-
-    Args:
-        vectors: (n_units, n_inputs) floats, or parts side by side as in `aligned_groups`.
-        scaling: `POSITIVE`: directions; `LINEAR`: lines; `ODD` and `IDENTITY`: vectors (up to
-            sign), by the distance ‖w_i ∓ w_j‖ ≤ angle · max(‖w_i‖, ‖w_j‖); `COUPLED`: none.
-        angle: radians, in (0, π/2).
-        limit: keep at most so many pairs, the nearest.
-        block: units compared with each other at a time: memory is block · n_inputs + block² floats.
-        quiet: no progress bar.
-
-    Returns: `(i, j, distance)`, (k,) arrays with i < j, by distance: the chord between directions,
-        or the relative distance for `ODD` and `IDENTITY`.
-    """
-    if not 0 < angle < np.pi / 2:
-        raise bad_argument("angle", "in radians, between 0 and π/2", angle)
-    parts, n_units, length = _parts(vectors)
-    empty = np.zeros(0, dtype=np.intp)
-    if scaling is Scaling.COUPLED or n_units < 2:
-        return empty, empty, np.zeros(0)
-    norms = _measure(parts, n_units, length, 0)[0]
-    rescaled = scaling.homogeneous
-    mirrored = scaling.mirrored
-    chord = 2 * np.sin(angle / 2) if rescaled else angle
-    safe = np.where(norms > 0, norms, 1.0)
-
-    def units(a):
-        rows = np.concatenate([p[a : a + block].astype(np.float64) for p in parts], axis=1)
-        return rows / safe[a : a + block, None] if rescaled else rows
-
-    found = []
-    starts = range(0, n_units, block)
-    with bar(
-        total=len(starts) * (len(starts) + 1) // 2, description="near-aligned", quiet=quiet
-    ) as progress:
-        for a in starts:
-            left = units(a)
-            for b in range(a, n_units, block):
-                right = left if a == b else units(b)
-                found.append(
-                    _near(
-                        left,
-                        right,
-                        norms[a : a + block],
-                        norms[b : b + block],
-                        rescaled,
-                        mirrored,
-                        chord,
-                        a,
-                        b,
-                    )
-                )
-                if sum(len(f[0]) for f in found) > 2 * limit:
-                    found = [_nearest(found, limit)]
-                progress.update()
-    return _nearest(found, limit)
-
-
-def _near(left, right, left_norm, right_norm, rescaled, mirrored, chord, a, b):
-    """Pairs of two blocks within `chord`, as (i, j, distance)."""
-    product = left @ right.T
-    if mirrored:
-        product = np.abs(product)
-    alive = (left_norm > 0)[:, None] & (right_norm > 0)
-    if rescaled:
-        square = 2 - 2 * product
-    else:
-        largest = np.where(alive, np.maximum(left_norm[:, None], right_norm), 1.0)
-        square = (left_norm[:, None] ** 2 + right_norm**2 - 2 * product) / largest**2
-    near = alive & (square <= chord**2)
-    i, j = np.nonzero(np.triu(near, 1) if a == b else near)
-    return a + i, b + j, np.sqrt(np.maximum(square[i, j], 0.0))
-
-
-def _nearest(found, limit):
-    i, j, distance = (np.concatenate(column) for column in zip(*found))
-    order = np.argsort(distance, kind="stable")[:limit]
-    return i[order], j[order], distance[order]

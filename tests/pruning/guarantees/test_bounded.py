@@ -17,7 +17,8 @@ from keras_l2feat.pruning.guarantees.within_box import _Bound, _Local, box_plan 
 from keras_l2feat.pruning.plan import load_plans, save_plans  # noqa: E402
 from keras_l2feat.pruning.rewrite import rewrite  # noqa: E402
 from keras_l2feat.pruning.takeover.sizes import Sizes  # noqa: E402
-from keras_l2feat.pruning.values.intervals import box_of_inputs, boxes  # noqa: E402
+from keras_l2feat.pruning.values.intervals import box_of_inputs  # noqa: E402
+from keras_l2feat.pruning.values.relaxation import boxes  # noqa: E402
 
 layers = keras.layers
 

@@ -10,6 +10,7 @@ from keras_l2feat.network import DenseNetwork  # noqa: E402
 from keras_l2feat.pruning.channels.interpret import interpret  # noqa: E402
 from keras_l2feat.pruning.channels.read import read  # noqa: E402
 from keras_l2feat.pruning.values import intervals as interval  # noqa: E402
+from keras_l2feat.pruning.values import relaxation  # noqa: E402
 
 layers = keras.layers
 
@@ -99,7 +100,7 @@ def test_no_input_leaves_the_bounds(name):
     shape = model.inputs[0].shape[1:]
     low = random.uniform(-1, 0.5, shape)
     high = low + random.uniform(0, 1, shape)
-    found = interval.boxes(graph, interval.box_of_inputs(graph, low, high))
+    found = relaxation.boxes(graph, interval.box_of_inputs(graph, low, high))
     outputs = model.predict(corners(random, 300, low, high).astype("float32"), verbose=0)
     for tensor, y in zip(graph.outputs, outputs if isinstance(outputs, list) else [outputs]):
         box = found[tensor.number]
@@ -119,7 +120,7 @@ def test_bounds_by_place_are_of_the_places_that_are_there(between):
     low, high = np.zeros((4, 4, 1)), np.zeros((4, 4, 1))
     high[2:] = 1.0
     graph = read(model)
-    found = interval.boxes(graph, interval.box_of_inputs(graph, low, high))
+    found = relaxation.boxes(graph, interval.box_of_inputs(graph, low, high))
     y = model.predict(corners(np.random.default_rng(0), 300, low, high), verbose=0)
     box = found[graph.outputs[0].number]
     assert (y >= box.low - 1e-5).all()
@@ -134,7 +135,7 @@ def test_a_single_point_is_bounded_by_its_value():
     randomize(model, np.random.default_rng(1))
     point = np.random.default_rng(2).standard_normal(6)
     graph = read(model)
-    box = interval.boxes(graph, interval.box_of_inputs(graph, point, point))[
+    box = relaxation.boxes(graph, interval.box_of_inputs(graph, point, point))[
         graph.outputs[0].number
     ]
     y = model.predict(point[None].astype("float32"), verbose=0)[0]
@@ -147,7 +148,7 @@ def test_linear_layers_are_bounded_exactly():
     network = DenseNetwork.random((5, 30, 30, 3), activation="linear", seed=3)
     model = network.to_model(dtype="float64")
     graph = read(model)
-    box = interval.boxes(graph, interval.box_of_inputs(graph, -1.0, 1.0))[graph.outputs[0].number]
+    box = relaxation.boxes(graph, interval.box_of_inputs(graph, -1.0, 1.0))[graph.outputs[0].number]
     corners = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 5), -1).reshape(-1, 5)
     y = network(corners)
     np.testing.assert_allclose(box.low, y.min(axis=0), atol=1e-12)
@@ -158,7 +159,7 @@ def test_relaxation_is_much_tighter_than_intervals_on_relu_networks():
     model = DenseNetwork.random((10, 50, 50, 50, 2), seed=4).to_model()
     graph = read(model)
     inputs = interval.box_of_inputs(graph, 0.4, 0.6)
-    both = interval.boxes(graph, inputs)[graph.outputs[0].number]
+    both = relaxation.boxes(graph, inputs)[graph.outputs[0].number]
     found = {t.number: b for t, b in zip(graph.inputs, inputs)}
     interpret(graph, interval.Intervals(graph), found)
     alone = found[graph.outputs[0].number]
@@ -172,7 +173,7 @@ def test_ranges_by_feature_reach_a_flattened_image():
     graph = read(model)
     low, high = np.zeros((2, 3)), np.zeros((2, 3))
     high[1, 2] = 2.0
-    box = interval.boxes(graph, interval.box_of_inputs(graph, low, high))[graph.outputs[0].number]
+    box = relaxation.boxes(graph, interval.box_of_inputs(graph, low, high))[graph.outputs[0].number]
     row = (
         2.0
         * np.asarray(
@@ -190,7 +191,7 @@ def test_what_is_not_known_is_infinite_and_stays_so_only_where_it_matters():
         [layers.Activation("tanh")(unknown), layers.Dense(3, "gelu")(x), unknown]
     )
     graph = read(keras.Model(x, y))
-    box = interval.boxes(graph, interval.box_of_inputs(graph, 0.0, 1.0))[graph.outputs[0].number]
+    box = relaxation.boxes(graph, interval.box_of_inputs(graph, 0.0, 1.0))[graph.outputs[0].number]
     np.testing.assert_array_equal(box.high[:6], 1.0)
     assert np.isinf(box.high[6:]).all()
 

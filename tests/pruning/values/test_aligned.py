@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.values.aligned import aligned_groups, near_aligned_pairs, tolerance
+from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance
+from keras_l2feat.pruning.values.near import near_aligned_pairs
 
 
 def roots(groups, n_units):
