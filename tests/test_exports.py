@@ -124,3 +124,63 @@ def test_what_a_runtime_cannot_do_is_said(tmp_path):
     with pytest.raises(InputError, match="cannot be exported to tflite"):
         export(model, tmp_path / "m.tflite", "tflite")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    """A pruned model of the zoo, and digits to run it on."""
+    from keras_l2feat import data, zoo
+
+    model, certificate = prune(zoo.load("mnist-1k-1pct-wide"))
+    assert certificate.verified
+    return model, data.load("mnist-1k").x_test
+
+
+def nearly(outputs, expected):
+    """int8 moves outputs by a few parts in a hundred of the largest, and hardly a prediction."""
+    assert np.abs(outputs - expected).max() <= 0.03 * np.abs(expected).max()
+    assert np.mean(outputs.argmax(axis=1) == expected.argmax(axis=1)) >= 0.99
+
+
+@pytest.mark.slow
+def test_a_pruned_model_goes_on_to_int8_and_from_there_to_onnx(pruned, tmp_path):
+    from keras_l2feat import files
+
+    need("onnx")
+    model, x = pruned
+    expected = model.predict(x, verbose=0)
+    model = keras.models.clone_model(model)
+    model.set_weights(pruned[0].get_weights())
+    with warnings.catch_warnings():  # Keras says that an InputLayer has nothing to quantize
+        warnings.simplefilter("ignore")
+        model.quantize("int8")
+    small = model.predict(x, verbose=0)
+    nearly(small, expected)
+    files.save_model(model, tmp_path / "int8.keras")
+    np.testing.assert_array_equal(
+        files.load_model(tmp_path / "int8.keras").predict(x, verbose=0), small
+    )
+    result = export(model, tmp_path / "int8.onnx", "onnx")
+    assert result["max_rel_deviation"] <= 1e-5
+    nearly(exports._run_onnx(tmp_path / "int8.onnx", model, [x])[0], expected)
+    with pytest.raises(InputError, match="cannot be exported to tflite"):
+        export(model, tmp_path / "int8.tflite", "tflite")  # it has no product of int8 matrices
+
+
+@pytest.mark.slow
+def test_a_pruned_model_goes_on_to_litert_also_in_int8(pruned, tmp_path):
+    import tensorflow as tf
+
+    model, x = pruned
+    expected = model.predict(x, verbose=0)
+    whole = export(model, tmp_path / "float.tflite", "tflite")
+    assert whole["max_rel_deviation"] <= 1e-5
+    model.export(
+        tmp_path / "int8.tflite",
+        format="litert",
+        verbose=False,
+        optimizations=[tf.lite.Optimize.DEFAULT],
+    )
+    assert (tmp_path / "int8.tflite").stat().st_size < whole["bytes"] / 2
+    with exports._quiet():
+        nearly(exports._run_tflite(tmp_path / "int8.tflite", model, [x])[0], expected)
