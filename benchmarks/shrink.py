@@ -26,32 +26,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_l2feat import files, shrink
+from keras_l2feat.data.shifts import moving, shifted
 
 BATCH = 128
 PARENT_EPOCHS = {"lenet": 16, "mlp": 30}
 READ = 1e-6  # an input whose weights are all smaller is read by nobody
 PIECE = 500  # seconds after which a training stops, to go on at the next call
-
-
-def shifted(x, y, epoch_seed, batch=BATCH):
-    """Batches of images, in a new order, each moved by up to one pixel each way.
-
-    Args:
-        x: (points, 28, 28, 1) float32; y: (points,).
-        epoch_seed: of the order and the shifts.
-
-    Returns: a finite `tf.data.Dataset` of one epoch.
-    """
-    generator = np.random.default_rng(epoch_seed)
-    order = generator.permutation(len(x))
-    moves = generator.integers(-1, 2, (len(x), 2))
-    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
-    moved = np.empty_like(x)
-    for down in (-1, 0, 1):
-        for right in (-1, 0, 1):
-            here = (moves == (down, right)).all(axis=1)
-            moved[here] = padded[here, 1 + down : 29 + down, 1 + right : 29 + right]
-    return tf.data.Dataset.from_tensor_slices((moved[order], y[order])).batch(batch)
 
 
 def images(name, split="train"):
@@ -82,7 +62,7 @@ def parent(name, seed, folder):
         )
     while (epoch := int(model.optimizer.iterations) // -(-len(x) // BATCH)) < epochs:
         begun = time.perf_counter()
-        batches = shifted(x, y, [seed, epoch])
+        batches = shifted(x, y, [seed, epoch], BATCH)
         if name == "mlp":
             batches = batches.map(lambda a, b: (tf.reshape(a, [-1, 784]), b))
         found = model.fit(batches.prefetch(4), verbose=0)
@@ -97,24 +77,6 @@ def parent(name, seed, folder):
     files.save_model(model, path)
     partial.unlink()
     return model
-
-
-def moving(x, y, seed, batch=BATCH):
-    """One epoch after the other of images in a new order, each moved by up to one pixel each way:
-    a `tf.data.Dataset` for `fit`, made of nine slices of each batch, one a shift."""
-    x, y = tf.constant(np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])), tf.constant(y)
-
-    def given(indices):
-        parts, labels, size = [], [], -(-tf.shape(indices)[0] // 9)
-        for nth in range(9):
-            here = indices[nth * size : (nth + 1) * size]
-            down, right = divmod(nth, 3)
-            parts.append(tf.gather(x, here)[:, down : down + 28, right : right + 28])
-            labels.append(tf.gather(y, here))
-        return tf.concat(parts, 0), tf.concat(labels, 0)
-
-    order = tf.data.Dataset.range(len(y)).shuffle(len(y), seed=seed)
-    return order.batch(batch).map(given).prefetch(4)
 
 
 def multiply_adds(model):
@@ -140,7 +102,7 @@ def bar(name, seed, folder):
     if name == "lenet":
         assert 2 * multiply_adds(model) == 4_586_000
     x, y = images(name)
-    batches = moving(x, y, seed)
+    batches = moving(x, y, seed, BATCH)
     if name == "mlp":
         batches = batches.map(lambda a, b: (tf.reshape(a, [-1, 784]), b))
     target, epochs, rounds = BARS[name]

@@ -13,11 +13,12 @@ from keras_l2feat.plateau import certify
 from keras_l2feat.zoo import registry
 from keras_l2feat.zoo.cards import card_text
 from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
+from keras_l2feat.zoo.making import ALIGNED, Making
 from keras_l2feat.zoo.measure import metrics
 from keras_l2feat.zoo.models import save
 from keras_l2feat.zoo.recipe import recipe
 from keras_l2feat.zoo.registry import Entry
-from keras_l2feat.zoo.steps import ALIGNED, Making, take
+from keras_l2feat.zoo.steps import take
 
 __all__ = ["build", "check", "ship"]
 
@@ -30,49 +31,67 @@ def build(name: str, folder: str | Path, *, quiet: bool = False) -> list:
         folder: an existing folder.
         quiet: no progress bars.
 
-    Returns: the two entries, wide and narrow.
+    Returns: the two entries, wide and narrow; one, where the recipe makes no pair.
 
     Raises:
         InputError: no such recipe, or its data are not here.
         CheckFailed: the narrow model is not equivalent to its parent, or has a greater loss than
             the recipe allows; nothing is written.
     """
-    from keras_l2feat.pruning import prune
-    from keras_l2feat.pruning.certificate import save_certificate
-    from keras_l2feat.pruning.channels.read import read
-    from keras_l2feat.pruning.measure import latencies
-
     chosen = recipe(name)
     making = Making(chosen, datasets.load(chosen.data), quiet=quiet)
     for step in chosen.steps:
         take(making, step)
-    wide = stored(making)
-    pruned, certificate = prune(
+    model = stored(making)
+    if not chosen.pair:
+        return [_saved(making, "shrunk", model, folder, *_costs(model))]
+    return _pair(making, model, folder)
+
+
+def _pair(making, wide, folder):
+    """The two entries of a wide model and what is pruned of it."""
+    from keras_l2feat.pruning import prune
+    from keras_l2feat.pruning.certificate import save_certificate
+
+    chosen = making.recipe
+    narrow, certificate = prune(
         wide, chosen.guarantee, data=making.data, seed=chosen.seed, **chosen.prune
     )
-    seconds = latencies([wide, pruned], read(wide))
-    loss = metrics(pruned, making.problem)["train_loss"]
+    loss = metrics(narrow, making.problem)["train_loss"]
     if loss > chosen.limit:
         raise CheckFailed(
             f"Recipe {chosen.name!r}: the loss is {loss:.6g}. Expected: at most {chosen.limit:.6g}."
         )
-    built = []
-    for role, model, latency in zip(chosen.roles, (wide, pruned), seconds):
-        when = "before" if role == "wide" else "after"
-        facts = _facts(making, role, model) | {
-            "parameters": certificate.costs[f"parameters_{when}"],
-            "flops": certificate.costs[f"flops_{when}"],
-            "latency_ms": round(1e3 * latency, 4),
-        }
-        if role != "wide":
-            facts |= {
-                "parent": chosen.models["wide"],
-                "equivalence": _equivalence(certificate, making.data),
-            }
-        built.append(save(model, facts, Path(folder) / f"{chosen.models[role]}.keras"))
+    about = {
+        "parent": chosen.models["wide"],
+        "equivalence": _equivalence(certificate, making.data),
+    }
+    costs = _costs(wide, narrow)
+    built = [
+        _saved(making, role, model, folder, facts)
+        for role, model, facts in zip(chosen.roles, (wide, narrow), (costs[0], costs[1] | about))
+    ]
     if certificate.proved:
         save_certificate(certificate, _certificate_of(built[-1], folder))
     return built
+
+
+def _saved(making, role, model, folder, about):
+    facts = _facts(making, role, model) | about
+    return save(model, facts, Path(folder) / f"{making.recipe.models[role]}.keras")
+
+
+def _costs(*models) -> list:
+    """What each costs; they are timed in turns."""
+    from keras_l2feat.pruning.channels.read import read
+    from keras_l2feat.pruning.measure import costs, latencies
+
+    graphs = [read(model) for model in models]
+    times = latencies(models, graphs[0])
+    return [
+        costs(model, graph) | {"latency_ms": round(1e3 * seconds, 4)}
+        for model, graph, seconds in zip(models, graphs, times)
+    ]
 
 
 def check(built: Sequence[Entry], shipped: dict[str, Entry] | None = None) -> list[str]:
@@ -122,12 +141,15 @@ def ship(built: Sequence[Entry], folder: str | Path) -> None:
                 registry.FOLDER / "certificates" / f"{one.name}.json", proof.read_text()
             )
         rows[one.name] = shipped.as_row()
-    order = sorted(
-        rows, key=lambda name: (rows[name]["facts"]["family"], name.rpartition("-")[0], name[::-1])
-    )
+    order = sorted(rows, key=lambda name: _place(rows[name]["facts"]))
     files.write_json(
         registry.FOLDER / "registry.json", {"format": 1, "models": [rows[name] for name in order]}
     )
+
+
+def _place(facts):
+    """Where a row stands in the registry: families together, of a pair the parent first."""
+    return facts["family"], facts["recipe"], facts["role"] != "wide"
 
 
 def _certificate_of(built, folder):

@@ -19,7 +19,7 @@ _COLUMNS = {
 }
 
 _COMMON = """
-        role: "plateau", or "wide" for its parent.
+        role: "plateau", or "wide" for its parent; where none is on the plateau, the narrow one.
         weights: "zoo", or None for the architecture alone."""
 
 
@@ -64,9 +64,10 @@ def _pick(family, role, weights, **wanted):
         for one in reversed(members)
         if all(fact(one.facts, key) == value for key, value in wanted.items())
     }
-    one = found.get(role) or (found.get("narrow") if role == "plateau" else None)
+    one = found.get("plateau") or found.get("narrow")
     if one is not None:
-        return load(one.name, weights=weights)
+        name = one.name if role == "plateau" else one.facts["parent"]
+        return load(name, weights=weights)
     raise bad_argument("model", f"one of {', '.join(one.name for one in members)}", wanted)
 
 
@@ -97,13 +98,18 @@ def mnist_789_42(*, role: str = "plateau", weights: str | None = "zoo") -> Model
 
 
 @_with_table("teacher")
-def teacher(*, width: int = 10, role: str = "plateau", weights: str | None = "zoo") -> Model:
+def teacher(
+    *, width: int = 10, outputs: int = 1, role: str = "plateau", weights: str | None = "zoo"
+) -> Model:
     """Students of random ReLU networks [Jacot et al. 2022, Fig. 2 right].
 
     Args:
-        width: of the teacher.
+        width, outputs: of the teacher: 10 or 5 with one output, 10 with 5.
     """
-    return _pick("teacher", role, weights, data=f"teacher:width={width}")
+    data = f"teacher:width={width}" if outputs == 1 else f"teacher:outputs={outputs}"
+    if (width, outputs) not in ((10, 1), (5, 1), (10, 5)):
+        raise bad_argument("width", "10 or 5, or 10 with outputs=5", (width, outputs))
+    return _pick("teacher", role, weights, data=data)
 
 
 @_with_table("bipartite")

@@ -6,7 +6,7 @@ What a recipe holds, beside the fields with defaults below:
     family: mnist-1k       models that belong together
     data: mnist-1k         a name that `data.load` knows
     lam: 1.0e-3            λ
-    steps:                 of zoo/steps.py, in this order, each with its options; the first makes
+    steps:                 of zoo/steps/, in this order, each with its options; the first makes
                            the wide parent
       - mlp: {widths: [64, 64]}
       - fit: {max_iterations: 300}
@@ -31,8 +31,8 @@ PLATEAU = 1e-3  # part of the least loss known within which a network stands on 
 class Recipe:
     """One recipe; the fields are those of the YAML file.
 
-    `name` is the file's, the models are called `NAME-wide` and `NAME-plateau`, or `NAME-narrow`;
-    `sha256` is of the file's bytes.
+    `name` is the file's, the models are called `NAME-wide` and `NAME-plateau`, or `NAME-narrow`,
+    or as the recipe itself where it is called `X-plateau`; `sha256` is of the file's bytes.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Recipe:
     optimum: str | None = None  # what theory says of it
     best: float | None = None  # the least loss known of the data at λ, whatever the width
     within: float | None = None  # by which part of `best` the narrow model may be above it
+    pair: bool = True  # without, the steps end with the one model `NAME-shrunk`
 
     def problem(self, data: Dataset) -> Any:
         """What training minimizes: an `objectives.Problem`."""
@@ -64,7 +65,10 @@ class Recipe:
     @property
     def models(self) -> dict:
         """The models' names by role."""
-        return {role: f"{self.name}-{role}" for role in self.roles}
+        if not self.pair:
+            return {"shrunk": f"{self.name}-shrunk"}
+        stem = self.name.removesuffix("-plateau")
+        return {role: f"{stem if role == 'plateau' else self.name}-{role}" for role in self.roles}
 
     @property
     def roles(self) -> tuple:

@@ -8,16 +8,15 @@ import pytest
 from keras_l2feat import data, prune
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.zoo.build import stored
+from keras_l2feat.zoo.making import Making
 from keras_l2feat.zoo.measure import metrics
 from keras_l2feat.zoo.recipe import recipe
-from keras_l2feat.zoo.steps import Making, take
-
-BEST = 0.1225  # of this data set at λ = 10⁻², see docs/theory.md
+from keras_l2feat.zoo.steps import take
 
 
 @pytest.fixture
 def making():
-    chosen = dataclasses.replace(recipe("mnist-789-42"), best=BEST, within=0.02)
+    chosen = dataclasses.replace(recipe("mnist-789-42"), within=0.02)
     return Making(chosen, data.load("mnist-789-42"))
 
 
@@ -42,9 +41,29 @@ def test_descent_grows_and_comes_back_wide(making):
     assert np.less_equal(DenseNetwork.from_model(small).hidden, grown.hidden).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first, size", [({"mlp": {"widths": [30, 10]}}, "units"), ({"lenet": None}, "flops")]
+)
+def test_a_network_is_trained_on_moved_digits_and_shrunk(first, size):
+    digits = data.load("mnist-1k")
+    making = Making(dataclasses.replace(recipe("mnist-1k"), lam=0.0, pair=False), digits)
+    take(making, first)
+    before = making.model.count_params()
+    take(making, {"adamw": {"epochs": 8}})
+    take(making, {"shrink": {size: 0.5, "epochs": 2, "rounds": 1}})
+    assert making.model.count_params() < 0.8 * before
+    assert metrics(making.model, making.problem)["test_accuracy"] > 0.5
+    assert making.recipe.models == {"shrunk": "mnist-1k-shrunk"}
+
+
 def test_names_say_whether_a_pair_stands_on_the_plateau():
     chosen = recipe("mnist-789-42")
     assert chosen.models["plateau"] == "mnist-789-42-plateau"
+    assert dataclasses.replace(chosen, name="mnist-1k-plateau").models == {
+        "wide": "mnist-1k-plateau-wide",
+        "plateau": "mnist-1k-plateau",
+    }
     assert dataclasses.replace(chosen, best=1.0, within=0.01).models == {
         "wide": "mnist-789-42-wide",
         "narrow": "mnist-789-42-narrow",

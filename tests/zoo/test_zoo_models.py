@@ -176,8 +176,13 @@ def test_a_family_by_its_arguments():
     assert zoo.bipartite(n=8, role="wide").layers[0].units == 48
     assert (
         zoo.mnist_1k(lam=1e-2).layers[0].units
-        == zoo.load("mnist-1k-lam1e-2-plateau").layers[0].units
+        == zoo.load("mnist-1k-lam1e-2-1pct-narrow").layers[0].units
     )
+    assert zoo.teacher(outputs=5).layers[-1].units == 5
+    with pytest.raises(InputError, match="Argument 'width' must be 10 or 5"):
+        zoo.teacher(width=7)
+    wide = zoo.load(zoo.entry("mnist-789-42-plateau").facts["parent"])
+    assert zoo.mnist_789_42(role="wide").count_params() == wide.count_params()
     with pytest.raises(InputError, match=r"Argument 'lam' must be one of .*0.001.*Received: lam=3"):
         zoo.mnist_1k(lam=3)
     with pytest.raises(InputError, match="Argument 'role' must be 'wide' or 'plateau'"):

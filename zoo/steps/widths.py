@@ -1,0 +1,53 @@
+"""Steps that look for a width."""
+
+import dataclasses
+
+from keras_l2feat.network import DenseNetwork
+
+__all__ = ["copy", "descend", "grow"]
+
+
+def descend(making, *, start=None, least=None, widths=None, iterations=None, **options):
+    """The narrowest network, by the sum of its widths, whose loss the recipe allows, of those that
+    `plateau.descent` finds from a wide one: layer by layer from `start` down to `least`, or in all
+    layers alike at each of `widths`; with options of it."""
+    from keras_l2feat.plateau import descent
+    from keras_l2feat.plateau.trial import POLISH
+
+    budget = POLISH if iterations is None else dataclasses.replace(POLISH, iterations=iterations)
+    options = {"seed": making.recipe.seed, "quiet": making.quiet, "budget": budget, **options}
+    per_layer = widths is None
+    trials = descent(
+        making.problem, (least, start) if per_layer else widths, per_layer=per_layer, **options
+    )
+    making.curve += [(list(trial.widths), trial.loss) for trial in trials]
+    fine = [trial for trial in trials if trial.loss <= making.recipe.limit] or trials[:1]
+    making.in_float64(min(fine, key=lambda trial: sum(trial.widths)).network)
+
+
+def grow(making, *, gap, width_limit, iterations=1500):
+    """Neurons that the insertion certificate names are added and trained, until its gap is closed
+    up to `gap`, by `plateau.growth`."""
+    from keras_l2feat.plateau import growth
+    from keras_l2feat.training import Budget
+
+    network = DenseNetwork.from_model(making.model)
+    trials = growth(
+        making.problem,
+        network=network,
+        width_limit=width_limit,
+        gap=gap,
+        budget=Budget(iterations, 1e-8),
+        seed=making.recipe.seed,
+        quiet=making.quiet,
+    )
+    making.curve += [(list(trial.widths), trial.loss) for trial in trials]
+    making.in_float64(trials[-1].network)
+
+
+def copy(making, *, widths):
+    """Neurons come back to these widths as copies of those that stayed, on their rays and at the
+    same norm; the steps that follow train all of them."""
+    from keras_l2feat.pruning.expand import expand
+
+    making.model = expand(making.model, tuple(widths), seed=making.recipe.seed)
