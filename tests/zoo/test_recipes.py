@@ -78,7 +78,7 @@ def test_a_steps_own_mistake_is_not_the_recipes(monkeypatch):
 
 
 QUICKLY = ["bipartite-4", "bipartite-6", "bipartite-8", "deep-linear", "one-dim"]
-# up to half a minute each; `make zoo` builds all that take under two minutes
+# up to half a minute each
 SLOWER = ["mnist-789-42", "teacher-10", "teacher-10x5", "teacher-5"]
 UNDER_TWO_MINUTES = [pytest.param(name, marks=pytest.mark.slow) for name in SLOWER]
 
@@ -193,5 +193,5 @@ def test_registry_disk_and_what_is_packed_agree(tmp_path):
     assert inside == expected
     assert {f"weights/{one.file}" for one in zoo.entries() if one.shipped} <= inside
     assert (
-        Path(shutil.make_archive(str(tmp_path / "wheel"), "zip", packed)).stat().st_size < 5_000_000
+        Path(shutil.make_archive(str(tmp_path / "wheel"), "zip", packed)).stat().st_size < 7_000_000
     )
