@@ -1,15 +1,18 @@
 """First steps: a network to train, or one that is known to be at an optimum."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.zoo.making import Making
 
 __all__ = ["bipartite", "conv", "deep_linear", "from_teacher", "global_minimum", "lenet", "mlp"]
 
 
-def mlp(making, *, widths, dtype="float64"):
+def mlp(making: Making, *, widths: Sequence[int], dtype: str = "float64") -> None:
     """A dense network with He initial weights, trained in `dtype`."""
     from keras_l2feat import models
 
@@ -26,7 +29,7 @@ def mlp(making, *, widths, dtype="float64"):
     )
 
 
-def conv(making, *, filters, kernel=5, stride=2):
+def conv(making: Making, *, filters: Sequence[int], kernel: int = 5, stride: int = 2) -> None:
     """Convolutions of `kernel × kernel` with a stride, then one dense layer of outputs."""
     import keras
 
@@ -61,7 +64,7 @@ def conv(making, *, filters, kernel=5, stride=2):
     making.model = keras.Sequential(layers, name="conv")
 
 
-def lenet(making):
+def lenet(making: Making) -> None:
     """LeNet-5: convolutions of 20 and 50 filters 5 × 5, each halved by a maximum, 500 units."""
     import keras
     from keras import layers
@@ -82,7 +85,7 @@ def lenet(making):
     )
 
 
-def bipartite(making, *, copies):
+def bipartite(making: Making, *, copies: int) -> None:
     """The exact optimum of `data.bipartite`: one neuron an edge, W_1 = Eᵀ, W_2 = E [Jacot et al.
     2022, Prop. 14].
 
@@ -95,7 +98,7 @@ def bipartite(making, *, copies):
     _explicit(making, [edges.T, edges], copies)
 
 
-def deep_linear(making, *, depth, rank, copies):
+def deep_linear(making: Making, *, depth: int, rank: int, copies: int) -> None:
     """The exact optimum of `data.linear`: Y = U S Vᵀ as `depth` balanced factors of width `rank`.
 
     Each unit comes as `copies` unequal ones on its ray, which together do the same at the same
@@ -106,7 +109,9 @@ def deep_linear(making, *, depth, rank, copies):
     _explicit(making, [left[:, :rank] @ root, *[root] * (depth - 2), root @ right[:rank]], copies)
 
 
-def from_teacher(making, *, width, copies, max_iterations=3000, **options):
+def from_teacher(
+    making: Making, *, width: int, copies: int, max_iterations: int = 3000, **options: Any
+) -> None:
     """The teacher of `data.teacher` itself, trained on by `training.fit` with its options.
 
     Each neuron comes as `copies` unequal ones on its ray, which together do the same at the same
@@ -132,7 +137,7 @@ def from_teacher(making, *, width, copies, max_iterations=3000, **options):
     _explicit(making, list(fitted.network.weights), copies)
 
 
-def global_minimum(making, *, copies, tolerance=1e-4):
+def global_minimum(making: Making, *, copies: int, tolerance: float = 1e-4) -> None:
     """The global minimum over all widths of two layers, by conditional gradients, certified to
     `tolerance`.
 

@@ -1,13 +1,17 @@
 """Steps that train the model they find."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from keras_l2feat.zoo.making import Making
 from keras_l2feat.zoo.measure import metrics
 
 __all__ = ["adamw", "align", "fit", "minibatch", "shrink", "silence"]
 
 
-def fit(making, *, max_iterations=3000, **options):
+def fit(making: Making, *, max_iterations: int = 3000, **options: Any) -> None:
     """Full-batch training by `training.fit`, with its options."""
     from keras_l2feat import training
 
@@ -23,7 +27,14 @@ def fit(making, *, max_iterations=3000, **options):
     making.record(fitted.loss)
 
 
-def minibatch(making, *, epochs, batch_size=200, learning_rate=2e-3, angle=None):
+def minibatch(
+    making: Making,
+    *,
+    epochs: int,
+    batch_size: int = 200,
+    learning_rate: float = 2e-3,
+    angle: float | None = None,
+) -> None:
     """Adam on minibatches with a cosine schedule, by `model.fit`: the cheap way to a good start on
     much data.
 
@@ -45,7 +56,14 @@ def minibatch(making, *, epochs, batch_size=200, learning_rate=2e-3, angle=None)
     making.record(metrics(making.model, making.problem)["train_loss"])
 
 
-def adamw(making, *, epochs, batch_size=128, learning_rate=2e-3, weight_decay=1e-2):
+def adamw(
+    making: Making,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-2,
+) -> None:
     """AdamW with a cosine schedule on images that are moved by up to a pixel, anew in each
     epoch."""
     import keras
@@ -64,21 +82,24 @@ def adamw(making, *, epochs, batch_size=128, learning_rate=2e-3, weight_decay=1e
         making.model.fit(_fed(making, batches), shuffle=False, verbose=verbose)
 
 
-def shrink(making, *, epochs, rounds, batch_size=128, **target):
+def shrink(
+    making: Making, *, epochs: int, rounds: int, batch_size: int = 128, **target: Any
+) -> None:
     """`shrink` on images that are moved by up to a pixel, down to a target of it, with half of the
     loss from the outputs of the network that it began with."""
     import keras_l2feat
     from keras_l2feat.data.shifts import moving
 
     seed = making.recipe.seed
-    batches = _fed(making, moving(*_images(making), seed, batch_size))
+    x, y = _images(making)
+    batches = _fed(making, moving(x, y, seed, batch_size))
     options = {"epochs": epochs, "rounds": rounds, "distill": True, "seed": seed}
     making.model, _ = keras_l2feat.shrink(
         making.model, batches, quiet=making.quiet, **options, **target
     )
 
 
-def align(making, *, angles, every=50, **options):
+def align(making: Making, *, angles: Sequence[float], every: int = 50, **options: Any) -> None:
     """Full-batch training with `callbacks.AlignNeurons`, once for each angle (radians), rising."""
     from keras_l2feat.callbacks import AlignNeurons
 
@@ -86,7 +107,7 @@ def align(making, *, angles, every=50, **options):
         fit(making, callbacks=[AlignNeurons(angle=angle, every=every)], **options)
 
 
-def silence(making, *, share):
+def silence(making: Making, *, share: float) -> None:
     """Set to zero the neurons and channels whose ‖w‖‖v‖ is at most `share` of their layer's
     largest.
 

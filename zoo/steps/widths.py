@@ -1,13 +1,24 @@
 """Steps that look for a width."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from keras_l2feat.network import DenseNetwork
+from keras_l2feat.zoo.making import Making
 
 __all__ = ["copy", "descend", "grow"]
 
 
-def descend(making, *, start=None, least=None, widths=None, iterations=None, **options):
+def descend(
+    making: Making,
+    *,
+    start: int | None = None,
+    least: int | None = None,
+    widths: Sequence[int] | None = None,
+    iterations: int | None = None,
+    **options: Any,
+) -> None:
     """The narrowest network, by the sum of its widths, whose loss the recipe allows, of those that
     `plateau.descent` finds from a wide one: layer by layer from `start` down to `least`, or in all
     layers alike at each of `widths`; with options of it."""
@@ -16,16 +27,14 @@ def descend(making, *, start=None, least=None, widths=None, iterations=None, **o
 
     budget = POLISH if iterations is None else dataclasses.replace(POLISH, iterations=iterations)
     options = {"seed": making.recipe.seed, "quiet": making.quiet, "budget": budget, **options}
-    per_layer = widths is None
-    trials = descent(
-        making.problem, (least, start) if per_layer else widths, per_layer=per_layer, **options
-    )
+    given: Any = (least, start) if widths is None else widths
+    trials = descent(making.problem, given, per_layer=widths is None, **options)
     making.curve += [(list(trial.widths), trial.loss) for trial in trials]
     fine = [trial for trial in trials if trial.loss <= making.recipe.limit] or trials[:1]
     making.in_float64(min(fine, key=lambda trial: sum(trial.widths)).network)
 
 
-def grow(making, *, gap, width_limit, iterations=1500):
+def grow(making: Making, *, gap: float, width_limit: int, iterations: int = 1500) -> None:
     """Neurons that the insertion certificate names are added and trained, until its gap is closed
     up to `gap`, by `plateau.growth`."""
     from keras_l2feat.plateau import growth
@@ -45,7 +54,7 @@ def grow(making, *, gap, width_limit, iterations=1500):
     making.in_float64(trials[-1].network)
 
 
-def copy(making, *, widths):
+def copy(making: Making, *, widths: Sequence[int]) -> None:
     """Neurons come back to these widths as copies of those that stayed, on their rays and at the
     same norm; the steps that follow train all of them."""
     from keras_l2feat.pruning.expand import expand
