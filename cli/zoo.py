@@ -47,14 +47,14 @@ def list_models(family, json_path):
 
 
 def _brief(value) -> str:
-    """A fact as short as a table wants it: widths with dashes, four digits of a number, 1e-4 for
-    0.0001."""
+    """A fact as short as a table wants it: widths with dashes, four digits of a number, or three
+    and a power where that is shorter, as in 1e-4."""
     if isinstance(value, list | tuple):
         return "-".join(map(str, value))
     if isinstance(value, int):
         return str(value)
-    power = f"{value:.3e}".replace("e-0", "e-").replace("000e", "e").replace(".e", "e")
-    return min(power, f"{value:.4g}".replace("e-0", "e-"), key=len)
+    power = f"{value:.2e}".replace("e-0", "e-").replace(".00e", "e")
+    return min(power, f"{value:.4g}", key=len)
 
 
 @command.command(epilog="Example: l2feat zoo info mnist-1k-narrow")

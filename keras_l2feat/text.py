@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 __all__ = ["WIDTH", "columns", "printable"]
 
 WIDTH = 80  # columns of a terminal, into which tables fit
-NAME = 28  # columns of a name in a table; a longer one loses its middle
+NAME = 29  # columns of a name in a table; a longer one loses its middle
 MOST_FOLDED = 16  # a column is not folded to less
 
 
