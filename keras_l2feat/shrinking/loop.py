@@ -65,7 +65,8 @@ def shrink(
         decay: whether the rate falls to 0 within each round, by half a cosine; without, the
             optimizer's own rate or schedule holds.
         batch_size: of arrays, 128 by default.
-        callbacks: Keras callbacks; each round is one call of `fit` to them.
+        callbacks: Keras callbacks; each round is one call of `fit` to them, with the points held
+            out as validation data. What they stop ends the round.
         keep_rounds: a folder, into which each round's model is written.
         checkpoint: an .npz file that holds the state after each epoch.
         resume: go on from the checkpoint. The same call ends with the same weights as without a

@@ -161,7 +161,7 @@ class Rounds:
         self.points.epoch.assign(before + epochs)
         recalibrate(model, self.points.batches)  # moving averages lag behind few steps
         self.inputs.hand_over(read(model))
-        record.update(epochs=epochs, seconds=time.perf_counter() - began)
+        record.update(epochs=done["epochs"], seconds=time.perf_counter() - began)
         record.update(measured(model, self.points.held, self.kind))
         record["kept"] = bool(self.goal.reached(self.curve[0], record))
         shown.set_postfix(units=record["units"], loss=record["loss"])

@@ -23,7 +23,8 @@ def trained(
         epochs: how many; start: of them were done before.
         first: how many epochs were trained in the rounds before this one.
         rate: from which the learning rate falls to 0 by half a cosine, `None`: as it is.
-        callbacks: Keras callbacks of the user's.
+        callbacks: Keras callbacks of the user's; where there are any, they are told of the points
+            held out too, as "val_loss" and the like.
         after: called with the number of epochs done after each.
     """
     own = [_Epochs(points, first, after)]
@@ -34,6 +35,7 @@ def trained(
         initial_epoch=start,
         epochs=epochs,
         shuffle=False,
+        validation_data=points.held if callbacks else None,
         callbacks=[*callbacks, *own],
         verbose=0,
     )

@@ -190,6 +190,19 @@ def test_statistics_that_lag_behind_are_measured_first_and_last():
 
 
 @pytest.mark.slow
+def test_callbacks_see_the_points_held_out_and_may_end_a_round():
+    model, points = digits()
+    seen = []
+    tell = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
+    stop = keras.callbacks.EarlyStopping("val_loss", baseline=0.0, patience=1)
+    options = dict(epochs=7, rounds=2, callbacks=[tell, stop])
+    _, done = keras_l2feat.shrink(model, points, units=0.6, **options)
+    assert [record["epochs"] for record in done.curve] == [0, 2, 2]
+    assert len(seen) == 4
+    assert seen[-1]["val_accuracy"] == pytest.approx(done.curve[-1]["accuracy"], abs=0.02)
+
+
+@pytest.mark.slow
 def test_a_latency_is_measured():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((2000,)), layers.Dense(2000, "relu"), layers.Dense(2)])
