@@ -55,9 +55,9 @@ class _Inside(Values):
     """The values on a box: an activation is linear where it is stable, constant where it is
     saturated.
 
-    The size of an atom is a bound of it on the box, where one is known, and a weight is measured by
-    what it can contribute: noise in the weights of an input that is 0 all over the box, or of a
-    hundredth of the others' width, is as much noise as that makes it.
+    The size of an atom is a bound of it on the box, where one is known. What is equal is judged as
+    for every input, each weight by itself: a change that is small on the box alone is none that
+    weights within their rounding explain, so no check of them could show it.
     """
 
     def __init__(self, graph, found):
@@ -72,21 +72,6 @@ class _Inside(Values):
 
     def size_with(self, atom, constant):
         return self.sizes[atom] + abs(constant)
-
-    def judged(self, forms):
-        if forms.labels is not None:  # one atom a channel: nothing to weigh against it
-            return forms
-        sizes = self.size_of(forms.rows)
-        if not np.isfinite(sizes).all():
-            return forms
-        terms = forms.spread * sizes[:, None]
-        reach = np.maximum(terms.max(axis=0, initial=0.0), np.abs(forms.constant))
-        return replace(
-            forms,
-            matrix=forms.matrix * sizes[:, None],
-            terms=np.broadcast_to(reach, terms.shape),
-            shift=np.maximum(forms.shift, reach),
-        )
 
     def source(self, op, *inputs):
         atoms = self.new(len(op.out.units), self.bound(op.out))

@@ -60,13 +60,13 @@ class Classes(Atoms):
             labels: (channels,) int; only channels of one label can be one.
             constants: whether they count; without, channels are grouped up to a constant.
         """
-        judged, bound = self.judged(forms), self.slack(len(forms.rows) + 1)
+        bound = self.slack(len(forms.rows) + 1)
         # a channel is constant where every weight of an atom is what rounding leaves of 0
-        still = judged.vanishing(bound)
-        zero = still & (np.abs(judged.constant) <= bound * judged.shift) if constants else still
+        still = forms.vanishing(bound)
+        zero = still & (np.abs(forms.constant) <= bound * forms.shift) if constants else still
         leader, factor = np.arange(forms.count), np.ones(forms.count)
         drift = np.zeros(forms.count)
-        groups = self._aligned(judged, np.flatnonzero(~still), scaling, constants)
+        groups = self._aligned(forms, np.flatnonzero(~still), scaling, constants)
         reach = self._reach(forms, added=True) if groups else drift
         kind = _kinds(forms.count, forms.labels, labels)
         for members, factors, gaps in groups:
@@ -79,14 +79,9 @@ class Classes(Atoms):
             drift[members] = (gaps + gaps[leading]) * reach[members] * follows
         leader[still], factor[still] = CONSTANT, forms.constant[still]
         leader[zero], factor[zero] = ZERO, 0.0
-        if judged.terms is not None:  # what was left of weights that cancelled is not quite nothing
+        if forms.terms is not None:  # what was left of weights that cancelled is not quite nothing
             drift[still] = self._reach(forms)[still]
         return Grouping(leader, factor, drift)
-
-    def judged(self, forms: Forms) -> Forms:
-        """Forms whose entries and terms say which channels are equal up to rounding: for every
-        input, each entry by itself."""
-        return forms
 
     def _aligned(self, forms, live, scaling, constants):
         """Groups of the channels `live`: (members, their factors, their gaps), leaders first."""
