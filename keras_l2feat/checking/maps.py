@@ -7,11 +7,18 @@ the weights; a wrong hint makes it fail to see that two models are equal, never 
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_l2feat.errors import InputError
+from keras_l2feat.checking.schema import number, require, whole
 
 __all__ = ["Maps"]
 
 FORMAT = "keras-l2feat maps 1"
+SCHEMA = {
+    "format": {FORMAT},
+    "removed": {str: [whole]},
+    "sources": {str: [(whole, [[(whole, number, [str])]])]},
+    "scale": {str: [(whole, number)]},
+    "constants?": {str: [(whole, [number])]},
+}
 
 
 @dataclass
@@ -57,33 +64,26 @@ class Maps:
         Raises:
             InputError: `value` is something else.
         """
-        try:
-            if value["format"] != FORMAT:
-                raise InputError(f"Maps have the format {FORMAT!r}. Received: {value['format']!r}.")
-            removed = {
-                str(layer): [int(i) for i in units] for layer, units in value["removed"].items()
-            }
-            sources = {
-                (str(layer), int(index)): [
-                    {(str(home[0] if home else layer), int(q)): float(f) for q, f, *home in units}
-                    for units in choices
-                ]
-                for layer, rows in value["sources"].items()
-                for index, *choices in rows
-            }
-            scale = {
-                (str(layer), int(index)): float(factor)
-                for layer, rows in value["scale"].items()
-                for index, factor in rows
-            }
-            constants = {
-                (str(layer), int(index)): [float(value) for value in told]
-                for layer, rows in value.get("constants", {}).items()
-                for index, *told in rows
-            }
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"Not the maps of a certificate: {error}.") from error
-        return cls(removed, sources, scale, constants)
+        require(value, SCHEMA, "The maps of a certificate")
+        sources = {
+            (layer, unit): [
+                {(home[0] if home else layer, q): float(f) for q, f, *home in units}
+                for units in choices
+            ]
+            for layer, rows in value["sources"].items()
+            for unit, *choices in rows
+        }
+        scale = {
+            (layer, unit): float(factor)
+            for layer, rows in value["scale"].items()
+            for unit, factor in rows
+        }
+        constants = {
+            (layer, unit): [float(value) for value in told]
+            for layer, rows in value.get("constants", {}).items()
+            for unit, *told in rows
+        }
+        return cls(value["removed"], sources, scale, constants)
 
 
 def _by_layer(values):

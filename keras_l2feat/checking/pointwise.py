@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.checking.box import slopes
 from keras_l2feat.checking.joins import together
+from keras_l2feat.checking.relaxation import slopes
 from keras_l2feat.checking.rows import CONSTANT, MIXED, Rows
 from keras_l2feat.checking.tolerance import LIMIT
 

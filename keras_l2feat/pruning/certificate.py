@@ -17,6 +17,7 @@ from keras_l2feat import files
 from keras_l2feat.caratheodory import DEVIATION
 from keras_l2feat.checking.maps import Maps
 from keras_l2feat.checking.numbers import roundoff
+from keras_l2feat.checking.schema import expect, numbers, require
 from keras_l2feat.checking.verdict import Verdict, check
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
@@ -34,6 +35,18 @@ __all__ = [
 ]
 
 FORMAT = "keras-l2feat certificate 1"
+
+
+def _box(value):
+    pair = isinstance(value, list) and len(value) == 2 and not any(map(numbers, value))
+    return "" if value is None or pair else "null, or the least and the largest inputs"
+
+
+SCHEMA = {
+    "format": {FORMAT},
+    "claim": {"level": {"exact", "domain"}, "input_range": _box},
+    "maps": dict,
+}
 
 COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
 FEW = 1
@@ -295,17 +308,16 @@ def load_certificate(path: str | Path) -> tuple[Claim, Maps]:
     try:
         with open(path, encoding="utf-8") as stream:
             value = json.load(stream)
-        if value["format"] != FORMAT:
-            raise ValueError(f"the format is {value['format']!r}")
-        level, box = (value["claim"][key] for key in ("level", "input_range"))
-        if level not in ("exact", "domain") or (box is None) != (level == "exact"):
-            raise ValueError(f"a claim of the level {level!r}")
-        if box is not None:
-            low, high = (np.asarray(end, dtype=np.float64) for end in box)
-            box = low, high
-        return Claim(level, box), Maps.from_json(value["maps"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot read the certificate {str(path)!r}: {error}.") from error
+    require(value, SCHEMA, f"The certificate {str(path)!r}")
+    level, box = value["claim"]["level"], value["claim"]["input_range"]
+    place = f"The range of a claim of the level {level!r}"
+    expect((box is None) == (level == "exact"), box, place, "null for 'exact' alone")
+    if box is not None:
+        low, high = (np.asarray(end, dtype=np.float64) for end in box)
+        box = low, high
+    return Claim(level, box), Maps.from_json(value["maps"])
 
 
 def _finite(value):

@@ -146,9 +146,27 @@ def test_maps_survive_their_file(pair):
     maps = pair[2]
     again = Maps.from_json(json.loads(json.dumps(maps.to_json())))
     assert again == maps
-    for broken in ({}, [], {"format": "x"}, {**maps.to_json(), "removed": 3}):
+    for broken in ({}, [], {"format": "x"}, {**maps.to_json(), "more": {}}):
         with pytest.raises(InputError):
             Maps.from_json(broken)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "place"),
+    [
+        ("removed", 3, "removed is expected to be an object"),
+        ("removed", {"d": [0, 1.5]}, "removed: d: 1 is expected to be a whole number"),
+        ("removed", {"d": [True]}, "removed: d: 0 is expected to be a whole number"),
+        ("scale", {"d": [[0, 1.0, 2.0]]}, "scale: d: 0 is expected to be a list of 2 entries"),
+        ("scale", {"d": [[0, float("nan")]]}, "scale: d: 0: 1 is expected to be a number"),
+        ("scale", {"d": [[0, 10**400]]}, "scale: d: 0: 1 is expected to be a number"),
+        ("sources", {"d": [[0, [[1, 2.0, 3]]]]}, "sources: d: 0: 1: 0: 2 is expected to be a str"),
+        ("constants", {"d": [[0, "a"]]}, "constants: d: 0: 1 is expected to be a number"),
+    ],
+)
+def test_broken_maps_are_refused_by_the_place_where_they_are(pair, entry, value, place):
+    with pytest.raises(InputError, match=place):
+        Maps.from_json({**pair[2].to_json(), entry: value})
 
 
 def merged(activation, factor, between=None, padding="valid"):
