@@ -4,7 +4,7 @@ import click
 
 from keras_l2feat.cli.main import LazyGroup
 from keras_l2feat.cli.options import quiet_option, seed_option
-from keras_l2feat.cli.outputs import folder_option
+from keras_l2feat.cli.outputs import folder_option, json_option, write_json_result
 
 # name: (module of keras_l2feat.experiments, help line). The module holds `command`, a
 # `record.Figure`.
@@ -36,11 +36,14 @@ class Figures(LazyGroup):
             epilog=f"Example: l2feat reproduce {name} -o results/{name}",
         )
         @folder_option("Folder for the results.", default=f"results/{name}")
+        @json_option
         @seed_option
         @quiet_option
-        def command(output, seed, quiet, **options):
+        def command(output, json_path, seed, quiet, **options):
             text = figure.make(output, seed=seed, quiet=quiet, **options)
-            if not quiet:
+            found = {"figure": name, "seed": seed, "output": str(output), "found": text}
+            write_json_result(found, json_path)
+            if not quiet and json_path != "-":
                 click.echo(text)
                 click.echo(f"Written to {output}/")
 

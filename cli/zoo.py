@@ -9,6 +9,8 @@ from keras_l2feat.cli.outputs import folder_option, json_option, write_json_resu
 from keras_l2feat.cli.paths import OutputFile, OutputFolder
 from keras_l2feat.errors import CheckFailed, InputError
 
+LONGEST = 12  # characters of a figure in a table
+
 
 @click.group(
     short_help="List, download, check and rebuild pretrained models.",
@@ -74,21 +76,29 @@ def info(name, json_path):
 @command.command(epilog="Example: l2feat zoo download mnist-1k-narrow -o models")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @folder_option("Folder to copy the files to; without, they stay in the cache.")
+@json_option
 @quiet_option
-def download(names, output, quiet):
+def download(names, output, json_path, quiet):
     """Get the files of models, checked by size and SHA-256, and print where they are."""
     from keras_l2feat import files
     from keras_l2feat.zoo.fetch import fetch, fetch_into
     from keras_l2feat.zoo.registry import entry
 
+    paths = []
     for one in [entry(name) for name in names]:
         if output is None:
-            path = fetch(one, quiet=quiet)
+            paths.append(fetch(one, quiet=quiet))
         else:
-            path = files.output_folder(output) / one.file
-            fetch_into(one, path, quiet=quiet)
-        if not quiet:
-            click.echo(path)
+            paths.append(files.output_folder(output) / one.file)
+            fetch_into(one, paths[-1], quiet=quiet)
+    _tell(paths, json_path, quiet)
+
+
+def _tell(paths, json_path, quiet, said=None):
+    """Say which files there are now: as a list in JSON, or a line each, or in the words `said`."""
+    write_json_result([str(path) for path in paths], json_path)
+    if not quiet and json_path != "-":
+        click.echo(said or "\n".join(map(str, paths)))
 
 
 @command.command(epilog="Example: l2feat zoo verify mnist-1k-narrow")
@@ -102,7 +112,7 @@ def verify(name, everything, json_path, quiet):
     from dataclasses import asdict
 
     from keras_l2feat import files
-    from keras_l2feat.zoo.cards import shown
+    from keras_l2feat.text import columns
     from keras_l2feat.zoo.registry import entries, entry
     from keras_l2feat.zoo.verify import verify as check
 
@@ -117,16 +127,29 @@ def verify(name, everything, json_path, quiet):
         ]
         if quiet or json_path == "-":
             continue
-        click.echo(one.name)
-        for row in results[one.name]:
-            word = {True: "ok", False: "FAILED", None: "skipped"}[row["passed"]]
-            click.echo(
-                f"  {word:<8}{row['what']}: {shown(row['found'])} (stated {shown(row['expected'])})"
-            )
+        rows = [("", "found", "stated", "checked"), *map(_checked, results[one.name])]
+        click.echo("\n".join([one.name, *columns(rows, left=(0, 3)), ""]))
     with files.separately():  # the answer, whatever it is
         write_json_result(results, json_path)
     if failed:
         raise CheckFailed(f"{len(failed)} checks failed: {'; '.join(failed)}.")
+
+
+def _checked(row):
+    """A check as a row of a table; what is no number or word goes into the last column."""
+    from keras_l2feat.zoo.cards import shown
+
+    word = {True: "ok", False: "FAILED", None: "skipped"}[row["passed"]]
+    found, stated = ("" if row[key] is None else shown(row[key]) for key in ("found", "expected"))
+    what = row["what"]
+    if what.endswith("sha256") and row["passed"]:
+        found, stated = found[:LONGEST], stated[:LONGEST]
+    if max(len(found), len(stated)) > LONGEST:
+        what = (
+            f"{what}: {found}" if row["passed"] is not False else f"{what}: {found}, not {stated}"
+        )
+        found = stated = ""
+    return word, found, stated, what
 
 
 @command.command(epilog="Example: l2feat zoo build bipartite-4 --check")
@@ -136,8 +159,9 @@ def verify(name, everything, json_path, quiet):
 @click.option(
     "--ship", is_flag=True, help="For maintainers: put the result into the package itself."
 )
+@json_option
 @quiet_option
-def build(name, output, compare, ship, quiet):
+def build(name, output, compare, ship, json_path, quiet):
     """Follow the recipe that makes NAME, from data to card."""
     from keras_l2feat import files
     from keras_l2feat.zoo import build as builder
@@ -145,28 +169,26 @@ def build(name, output, compare, ship, quiet):
 
     output = files.output_folder(output or Path(f"zoo-{recipe(name).name}"))
     built = builder.build(name, output, quiet=quiet)
-    if not quiet:
-        for one in built:
-            click.echo(output / one.file)
+    _tell([output / one.file for one in built], json_path, quiet)
     if compare and (differences := builder.check(built)):
         raise CheckFailed("; ".join(differences) + ".")
-    if compare and not quiet:
+    if compare and not quiet and json_path != "-":
         click.echo("As shipped, within the tolerances of the recipe.")
     if ship:
         builder.ship(built, output)
 
 
 @command.command(epilog="Example: l2feat zoo publish mnist-1k-narrow --preset my-preset")
-@click.argument("target", metavar="DIR|NAME")
+@click.argument("target", metavar="DIR|NAME", type=OutputFolder())
 @click.option(
     "--preset",
     type=OutputFolder(),
     metavar="FOLDER",
     help="Write the model NAME to FOLDER in KerasHub's preset layout, to upload as it is.",
 )
+@json_option
 @quiet_option
-@click.pass_context
-def publish(context, target, preset, quiet):
+def publish(target, preset, json_path, quiet):
     """Write a complete mirror to DIR: models, cards, registry and the gallery, for any web
     server; or the one model NAME as a preset, which zoo.load and KerasHub take from a folder or
     from hf://OWNER/REPO."""
@@ -174,18 +196,13 @@ def publish(context, target, preset, quiet):
         from keras_l2feat.zoo.presets import write_preset
         from keras_l2feat.zoo.registry import entry
 
-        for path in write_preset(entry(target), preset, quiet=quiet):
-            if not quiet:
-                click.echo(path)
+        _tell(write_preset(entry(str(target)), preset, quiet=quiet), json_path, quiet)
         return
     from keras_l2feat.zoo.publish import publish as write
 
-    folder = OutputFolder().convert(target, context.command.params[0], context)
-    written = write(folder, quiet=quiet)
-    if not quiet:
-        click.echo(
-            f"{len(written)} models in {folder}/; its address goes into KERAS_L2FEAT_ZOO_URL."
-        )
+    written = write(target, quiet=quiet)
+    said = f"{len(written)} models in {target}/; its address goes into KERAS_L2FEAT_ZOO_URL."
+    _tell([target / one.file for one in written], json_path, quiet, said)
 
 
 @command.command(epilog="Example: l2feat zoo gallery -o zoo.html")
@@ -198,12 +215,12 @@ def publish(context, target, preset, quiet):
     show_default=True,
     help="Where to write the page.",
 )
+@json_option
 @quiet_option
-def gallery(output, quiet):
+def gallery(output, json_path, quiet):
     """Write the gallery, one page with a table to sort, pictures and cards."""
     from keras_l2feat.zoo.gallery import write_gallery
     from keras_l2feat.zoo.registry import entries
 
     write_gallery(output, entries())
-    if not quiet:
-        click.echo(output)
+    _tell([output], json_path, quiet)

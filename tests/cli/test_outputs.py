@@ -30,7 +30,7 @@ def every_command(group=cli, words=()):
 COMMANDS = dict(every_command())
 # Text that names no file: a model of the zoo, a number with a unit, an address …
 NO_PATHS = {
-    *("name", "names", "family", "scheduler", "scale", "activation"),
+    *("name", "names", "family", "scheduler", "scale", "activation", "filters"),
     *(
         "tolerance_of",
         "keep_loss",
@@ -54,6 +54,17 @@ def test_every_path_of_every_command_is_compared_with_the_others():
                 assert parameter.name in NO_PATHS, (words, parameter.name)
             if words[0] != "reproduce":  # reads nothing, and writes into one folder
                 assert not isinstance(parameter.type, click.Path), (words, parameter.name)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_speaks_json_and_shows_its_help_in_80_columns(words):
+    command = COMMANDS[words]
+    options = [name for one in command.params for name in one.opts]
+    assert "--json" in options
+    assert ("-o" in options) == ("--output" in options)
+    assert command.epilog.startswith(f"Example: l2feat {' '.join(words)}")
+    text = command.get_help(click.Context(command, info_name=" ".join(words), terminal_width=80))
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.fixture
@@ -204,6 +215,7 @@ def test_within_together_nothing_appears_before_the_end(folder):
         ("certify", "zoo:bipartite-4-plateau", "--data", "bipartite:n=4"),
         ("forces", "zoo:mnist-789-42-wide", "--data", "mnist-789-42"),
         ("zoo", "list"),
+        ("zoo", "verify", "bipartite-4-plateau"),
     ],
     ids=lambda words: " ".join(words[:2]),
 )

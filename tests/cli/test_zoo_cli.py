@@ -55,7 +55,9 @@ def test_download(tmp_path):
 
 def test_verify(tmp_path):
     outcome = run("verify", "bipartite-4-plateau", "--json", tmp_path / "checks.json")
-    assert "ok      train_loss: 0.016 (stated 0.016)" in outcome.output
+    line = next(line for line in outcome.output.splitlines() if line.endswith("train_loss"))
+    assert line.split() == ["ok", "0.016", "0.016", "train_loss"]
+    assert max(map(len, outcome.output.splitlines())) <= 80
     assert "FAILED" not in outcome.output
     checks = json.loads((tmp_path / "checks.json").read_text())["bipartite-4-plateau"]
     assert all(check["passed"] for check in checks)
@@ -104,3 +106,10 @@ def test_publish(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="Cannot make the folder"):
         run("publish", tmp_path / "file" / "mirror")
+
+
+def test_what_was_written_comes_as_json_too(tmp_path):
+    told = run("download", "bipartite-4-wide", "-o", tmp_path, "--json", "-").output
+    assert json.loads(told) == [str(tmp_path / "bipartite-4-wide.keras")]
+    told = run("publish", "bipartite-4-wide", "--preset", tmp_path / "p", "--json", "-").output
+    assert str(tmp_path / "p" / "model.weights.h5") in json.loads(told)
