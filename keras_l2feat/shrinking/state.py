@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_l2feat.objectives.data_term import data_term, head
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.pruning.rewrite import rebuild
+from keras_l2feat.pruning.rewrite import rebuild, sliced
 from keras_l2feat.training.slots import slots
 
 __all__ = ["Settings", "State", "carry", "seeded"]
@@ -40,7 +40,9 @@ class State:
         units = np.ones(len(graph.pinned), dtype=bool)
         for layer, channels in self.kept.items():
             units[np.delete(graph.writers[layer], channels)] = False
-        model = rebuild(graph, units, lambda name: _sliced(graph, units, name))
+        model = rebuild(
+            graph, units, lambda name: sliced(graph, name, graph.layers[name].get_weights(), units)
+        )
         settings.compile(model, plain=plain)
         for variable, value in zip(model.variables, self.variables, strict=True):
             variable.assign(value)
@@ -128,16 +130,6 @@ def _usual_loss(model, points):
     return keras.losses.SparseCategoricalCrossentropy(from_logits=head(model) != "softmax")
 
 
-def _masks(graph, units) -> dict:
-    """id of a weight → `(axis, bool)` of each of its axes along which (units,) bool `units` say
-    what is left."""
-    found: dict = {}
-    for slot in graph.slots.values():
-        variable = graph.layers[slot.layer].weights[slot.index]
-        found.setdefault(id(variable), []).append((slot.axis, units[slot.units]))
-    return found
-
-
 def carry(graph, units, model, smaller) -> None:
     """Give a smaller model's optimizer the state that a model's has for what is left.
 
@@ -150,15 +142,17 @@ def carry(graph, units, model, smaller) -> None:
     there = read(smaller)
     before = _by_variable(old, model.trainable_variables)
     after = _by_variable(new, smaller.trainable_variables)
-    cut, moved = _masks(graph, units), set()
+    moved = set()
     for name, layer in graph.layers.items():
-        for variable, other in zip(layer.weights, there.layers[name].weights):
-            for key, slot in before.get(id(variable), {}).items():
-                target = after.get(id(other), {}).get(key)
-                if target is None or id(target) in moved:
-                    continue
-                target.assign(_compressed(slot.numpy(), cut.get(id(variable), ())))
-                moved.add(id(target))
+        given = [before.get(id(variable), {}) for variable in layer.weights]
+        wanted = [after.get(id(variable), {}) for variable in there.layers[name].weights]
+        for key in dict.fromkeys(key for own in given for key in own):
+            values = [own.get(key, variable) for own, variable in zip(given, layer.weights)]
+            values = sliced(graph, name, [value.numpy() for value in values], units)
+            for value, own, other in zip(values, given, wanted):
+                if key in own and key in other and id(other[key]) not in moved:
+                    other[key].assign(np.reshape(value, other[key].shape))
+                    moved.add(id(other[key]))
     # Counters have the same names; the rate is the new one's own.
     counters = {v.name: v for v in old.variables if len(v.shape) == 0}
     for variable in new.variables:
@@ -168,18 +162,6 @@ def carry(graph, units, model, smaller) -> None:
 
 def _by_variable(optimizer, variables):
     return {id(v): found for v, found in zip(variables, slots(optimizer, variables))}
-
-
-def _compressed(array, cuts):
-    for axis, keep in cuts:
-        array = np.compress(keep, array, axis=axis)
-    return array
-
-
-def _sliced(graph, units, name):
-    cut = _masks(graph, units)
-    layer = graph.layers[name]
-    return [_compressed(np.asarray(w.numpy()), cut.get(id(w), ())) for w in layer.weights]
 
 
 def seeded(model, seed) -> None:
