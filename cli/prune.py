@@ -213,15 +213,11 @@ def command(
     nothing is written. If the smaller model deviates by more than the guarantee allows, nothing is
     written and the exit code is 1.
     """
-    if export_format:
-        if output is None or dry_run:
-            raise InputError(
-                "Option '--export' needs '-o OUT.keras', beside which the export is written."
-            )
-        exported = Path(output).with_suffix(EXPORTS[export_format])
-        files.check_output(exported)
+    exported = _beside(output, export_format, dry_run)
     options = {name: value for name, value in level.items() if value not in (None, False)}
     _check_level(guarantee, data, options, curve_path)
+    if certificate_path and guarantee not in ("exact", "domain"):
+        raise InputError("Option '--certificate' belongs to the guarantees 'exact' and 'domain'.")
     model = load_source(source)
     data = load_data(data)
     if test_data:
@@ -229,9 +225,6 @@ def command(
     on_data = guarantee == "bounded" and (data is not None or "gaussian" in options)
     if curve_path or (report_path and on_data):
         options["curve"] = True
-
-    if certificate_path and guarantee not in ("exact", "domain"):
-        raise InputError("Option '--certificate' belongs to the guarantees 'exact' and 'domain'.")
     from keras_l2feat.pruning import load_plans, plain, prune, save_plans
     from keras_l2feat.pruning.advice import advice
     from keras_l2feat.pruning.certificate import save_certificate
@@ -284,15 +277,33 @@ def command(
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(table(certificate))
-        click.echo(f"Written: {written}." if written else "Nothing written.")
-        if "export" in result:
-            made = result["export"]
-            click.echo(
-                f"Exported: {made['path']} ({made['format']}), run there: deviates by "
-                f"{made['max_rel_deviation']:.2g} of the largest output."
-            )
-        if hints:
-            click.echo("\n" + "\n".join(hints))
+        _tell(result)
+
+
+def _beside(output, export_format, dry_run):
+    """Where an export goes, `None` for none."""
+    if not export_format:
+        return None
+    if output is None or dry_run:
+        raise InputError(
+            "Option '--export' needs '-o OUT.keras', beside which the export is written."
+        )
+    exported = Path(output).with_suffix(EXPORTS[export_format])
+    files.check_output(exported)
+    return exported
+
+
+def _tell(result):
+    """What was written, and what would help where little can go."""
+    click.echo(f"Written: {result['output']}." if result["output"] else "Nothing written.")
+    if "export" in result:
+        made = result["export"]
+        click.echo(
+            f"Exported: {made['path']} ({made['format']}), run there: deviates by "
+            f"{made['max_rel_deviation']:.2g} of the largest output."
+        )
+    if result["advice"]:
+        click.echo("\n" + "\n".join(result["advice"]))
 
 
 def _check_level(guarantee, data, options, curve_path):

@@ -114,9 +114,8 @@ def _named(model, end, data, cost):
     )
 
 
-def _compiled(model, end, data):
-    """The loss of `model.compile`, as `model.evaluate` computes it (without the regularizers)."""
-    losses = _keras_losses()
+def _one_loss(model):
+    """The Keras loss that a model is compiled with, a mean over the points."""
     loss = model.loss
     if isinstance(loss, (list, tuple, dict)):
         several = list(loss.values()) if isinstance(loss, dict) else list(loss)
@@ -125,12 +124,18 @@ def _compiled(model, end, data):
                 f"Model {model.name!r} is compiled with {len(several)} losses; one is expected."
             )
         (loss,) = several
-    loss = losses.get(loss)
+    loss = _keras_losses().get(loss)
     if getattr(loss, "reduction", "mean") in ("sum", "none", None):
         raise InputError(
             f"Model {model.name!r} is compiled with a loss of reduction {loss.reduction!r}; a mean "
             "over the points is expected."
         )
+    return loss
+
+
+def _compiled(model, end, data):
+    """The loss of `model.compile`, as `model.evaluate` computes it (without the regularizers)."""
+    losses, loss = _keras_losses(), _one_loss(model)
     function = getattr(loss, "fn", loss)
     name = getattr(function, "__name__", "")
     known = function is getattr(losses, name, None)
@@ -139,13 +144,12 @@ def _compiled(model, end, data):
     width = _width(model)
     spread = known and labels and not name.startswith("sparse") and width != 1
     term = _OfOutputs(loss, width, spread)
-    if known and "crossentropy" in name and name != "binary_crossentropy" and labels:
+    of_classes = name in ("sparse_categorical_crossentropy", "categorical_crossentropy")
+    if known and of_classes and labels:
         plain = not options.get("label_smoothing") and options.get("ignore_class") is None
-        ends = "linear" if options.get("from_logits") else "softmax"
-        if name in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
-            if plain and end == ends:
-                named = _named(model, end, data, "crossentropy")
-                return named if end == "linear" else DataTerm(term, "crossentropy")
+        if plain and end == ("linear" if options.get("from_logits") else "softmax"):
+            named = _named(model, end, data, "crossentropy")
+            return named if end == "linear" else DataTerm(term, "crossentropy")
     if known and name == "mean_squared_error" and width == 1 and not labels:
         return DataTerm("squared", "squared" if end == "linear" else None)
     return DataTerm(term, term if end == "linear" else None)

@@ -9,67 +9,79 @@ from keras_l2feat.text import WIDTH, columns, printable
 __all__ = ["table"]
 
 LESS = 1.005  # from this ratio on it is shown
+COSTS = (  # key, label, form
+    ("parameters", "parameters", "{:,}".format),
+    ("bytes", "file bytes", "{:,}".format),
+    ("flops", "FLOPs per input", "{:,}".format),
+    ("latency_seconds", "latency of 32 inputs", lambda seconds: f"{1e3 * seconds:.2f} ms"),
+)
 
 
 def table(certificate: Certificate) -> str:
     """What was removed, what it costs before and after, and whether it was verified: lines of
     text."""
-    layers = certificate.layers
-    lost = [layer for layer in layers if layer["units_before"] != layer["units_after"]]
-    rows = [("layer", "before", "after", "removed")]
-    for layer in lost:
-        why = ", ".join(f"{count} {reason}" for reason, count in layer["removed"].items())
-        rows.append((layer["name"], str(layer["units_before"]), str(layer["units_after"]), why))
-    lines = columns(rows) if lost else []
-    lines += _unchanged([layer for layer in layers if layer not in lost])
-    lines.append("")
-    costs = [("", "before", "after", "")]
-    for key, label, form in (
-        ("parameters", "parameters", _whole),
-        ("bytes", "file bytes", _whole),
-        ("flops", "FLOPs per input", _whole),
-        ("latency_seconds", "latency of 32 inputs", lambda seconds: f"{1e3 * seconds:.2f} ms"),
-    ):
-        before, after = (certificate.costs.get(f"{key}_{when}") for when in ("before", "after"))
-        if before is not None:
-            ratio = f"{before / after:.2f} times less" if after and before > LESS * after else ""
-            costs.append((label, form(before), form(after), ratio))
-    lines += columns(costs)
-    lines.append("")
+    lost = [x for x in certificate.layers if x["units_before"] != x["units_after"]]
+    kept = [x for x in certificate.layers if x not in lost]
+    lines = [*_removed(lost), *_unchanged(kept), "", *_costs(certificate.costs), ""]
     if "read_as" in certificate.facts:
         lines += [certificate.facts["read_as"], ""]
     for name, reason in certificate.barriers.items():
         lines.append(printable(f"Left alone around {name}: {reason}."))
     if certificate.spared:
         lines += textwrap.wrap(printable(certificate.spared), WIDTH, break_on_hyphens=False)
-    checks = [("compared on", "max |Δ|", "relative", "bound", "")]
-    for e in certificate.evaluations:
-        bounded = e.bound < math.inf
-        verdict = ("ok" if bounded else "") if e.passed else "FAILED"
-        bound = f"{e.bound:.2g} ({e.bound_kind})" if bounded else f"none ({e.bound_kind})"
-        checks.append(
-            (f"{e.inputs} ({e.count})", f"{e.max_abs:.2g}", f"{e.max_rel:.2g}", bound, verdict)
-        )
-    lines += columns(checks)
     lines += [
-        f"Predictions changed: {e.changed} of {e.count}."
-        for e in certificate.evaluations
-        if e.source == "data"
+        *_compared(certificate.evaluations),
+        *_measured(certificate.facts.get("measured", {})),
     ]
-    lines += _measured(certificate.facts.get("measured", {}))
     lines.append("")
     if not lost:
         lines.append(_nothing(certificate))
+    return "\n".join([*lines, *_shown(certificate)])
+
+
+def _removed(layers):
+    rows = [("layer", "before", "after", "removed")]
+    for layer in layers:
+        why = ", ".join(f"{count} {reason}" for reason, count in layer["removed"].items())
+        rows.append((layer["name"], str(layer["units_before"]), str(layer["units_after"]), why))
+    return columns(rows) if layers else []
+
+
+def _costs(costs):
+    rows = [("", "before", "after", "")]
+    for key, label, form in COSTS:
+        before, after = (costs.get(f"{key}_{when}") for when in ("before", "after"))
+        if before is not None:
+            ratio = f"{before / after:.2f} times less" if after and before > LESS * after else ""
+            rows.append((label, form(before), form(after), ratio))
+    return columns(rows)
+
+
+def _compared(evaluations):
+    """How far outputs were apart where both models ran."""
+    rows = [("compared on", "max |Δ|", "relative", "bound", "")]
+    for e in evaluations:
+        bounded = e.bound < math.inf
+        verdict = ("ok" if bounded else "") if e.passed else "FAILED"
+        bound = f"{e.bound:.2g} ({e.bound_kind})" if bounded else f"none ({e.bound_kind})"
+        rows.append(
+            (f"{e.inputs} ({e.count})", f"{e.max_abs:.2g}", f"{e.max_rel:.2g}", bound, verdict)
+        )
+    on_data = [e for e in evaluations if e.source == "data"]
+    return columns(rows) + [f"Predictions changed: {e.changed} of {e.count}." for e in on_data]
+
+
+def _shown(certificate):
+    """What was proved, or only measured."""
     if "target" in certificate.facts and "tolerance" not in certificate.facts:
         ((name, value),) = certificate.facts["target"].items()
-        lines.append(f"Asked for: {name} {value:g}. No output is bounded; measured as above.")
-    else:
-        if certificate.proved:
-            claim = f"Proved: {certificate.claim.text}, {certificate.verdict}."
-            lines += textwrap.wrap(claim, WIDTH)
-        verdict = "verified" if certificate.verified else "NOT verified"
-        lines.append(f"Guarantee {certificate.guarantee}: {verdict}.")
-    return "\n".join(lines)
+        return [f"Asked for: {name} {value:g}. No output is bounded; measured as above."]
+    lines = []
+    if certificate.proved:
+        claim = f"Proved: {certificate.claim.text}, {certificate.verdict}."
+        lines = textwrap.wrap(claim, WIDTH)
+    verdict = "verified" if certificate.verified else "NOT verified"
+    return [*lines, f"Guarantee {certificate.guarantee}: {verdict}."]
 
 
 def _unchanged(layers):
@@ -104,7 +116,3 @@ def _nothing(certificate):
     return "Nothing to prune: no unit is redundant" + (
         " (at this guarantee)." if certificate.guarantee == "exact" else "."
     )
-
-
-def _whole(number):
-    return f"{number:,}"

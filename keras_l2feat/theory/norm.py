@@ -10,7 +10,7 @@ section 4]
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,33 +108,39 @@ def representation_cost(
     candidates = random + [(start, _multipliers(start, x)) for start in starts]
     if not candidates:
         raise bad_argument("trials", "at least 1, or starts given", trials)
-    solve = constrained if method == "constrained" else limit
     with threadpool_limits(1):  # on arrays this small, threads cost more than they bring
-        coarse = []
-        with progress.bar(candidates, description="least norm", quiet=quiet) as bar:
-            for start, guess in bar:
-                coarse.append(constrained(start, x, y, COARSE, accuracy=1e-7, multipliers=guess))
-        costs = [norm if misfit(network, x, y) <= COARSE else np.inf for network, _, norm in coarse]
-        accepted = FITTED if method == "constrained" else COARSE
-        for start in np.argsort(costs, kind="stable"):  # the cheapest that can be fitted to the end
-            network, multipliers, _ = coarse[start]
-            if not np.isfinite(costs[start]):
-                break
-            network, multipliers, cost = solve(
-                network, x, y, tolerance, accuracy=1e-12, multipliers=multipliers
-            )
-            if misfit(network, x, y) <= accepted:
-                break
+        found = _cheapest(candidates, x, y, method, tolerance, quiet)
+    if not bound or depth != 2 or not np.isfinite(found.cost):
+        return found
+    live = found.network.weights[0]
+    below, enumerated = lower_bound(
+        x, y, found.multipliers, activation=activation, beta=beta, live=live
+    )
+    return replace(found, lower_bound=below, enumerated=enumerated)
+
+
+def _cheapest(candidates, x, y, method, tolerance, quiet):
+    """The cheapest network to which a start, with a guess of its multipliers, leads: all are
+    compared coarsely, and the cheapest that can be is fitted to the end."""
+    coarse = []
+    with progress.bar(candidates, description="least norm", quiet=quiet) as bar:
+        for start, guess in bar:
+            coarse.append(constrained(start, x, y, COARSE, accuracy=1e-7, multipliers=guess))
+    costs = [norm if misfit(network, x, y) <= COARSE else np.inf for network, _, norm in coarse]
+    solve, accepted = (constrained, FITTED) if method == "constrained" else (limit, COARSE)
+    for start in np.argsort(costs, kind="stable"):
+        network, multipliers, _ = coarse[start]
+        if not np.isfinite(costs[start]):
+            break
+        network, multipliers, cost = solve(
+            network, x, y, tolerance, accuracy=1e-12, multipliers=multipliers
+        )
+        if misfit(network, x, y) <= accepted:
+            break
     residual = misfit(network, x, y)
     if residual > accepted:
         cost = np.inf
-    found = FunctionNorm(cost, network, residual, multipliers, trials=tuple(sorted(costs)))
-    if not bound or depth != 2 or not np.isfinite(found.cost):
-        return found
-    below, enumerated = lower_bound(
-        x, y, multipliers, activation=activation, beta=beta, live=network.weights[0]
-    )
-    return FunctionNorm(**{**found.__dict__, "lower_bound": below, "enumerated": enumerated})
+    return FunctionNorm(cost, network, residual, multipliers, trials=tuple(sorted(costs)))
 
 
 def lower_bound(

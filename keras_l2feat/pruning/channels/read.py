@@ -140,40 +140,54 @@ def _inner_input(graph, layer, tensor, prefix):
 
 
 def _call(graph, node, inputs, prefix):
+    """The tensors that one call of a layer, an operation or a nested model computes."""
     import keras
 
     layer = node.operation
     known = next((name for name, other in graph.layers.items() if other is layer), None)
     name = known or f"{prefix}{layer.name}"
     shapes = [tuple(t.shape) for t in node.outputs]
-    plain = (
-        all(v is None or v is False for v in keras.tree.flatten(node.arguments.kwargs))
-        and len([a for a in node.arguments.args if a is not None]) == 1
-    )
     calls = functional(layer) if isinstance(layer, keras.Model) else None
     if calls is not None:
-        if plain and [len(t.shape) for t in calls.inputs] == [len(t.shape) for t in inputs]:
+        if _plain(node) and [len(t.shape) for t in calls.inputs] == [len(t.shape) for t in inputs]:
             graph.layers[name] = layer
             return _walk(graph, layer, inputs, prefix=f"{name}/")[1]
         return graph.barrier(
             name, "a nested model called with more than its inputs", inputs, shapes
         )
     rule = _rule_of(layer)
-    if rule is None:
-        return graph.barrier(name, f"{type(layer).__name__} is not understood", inputs, shapes)
-    if isinstance(layer, keras.layers.Layer):
+    if rule is not None and isinstance(layer, keras.layers.Layer):
         graph.layers[name] = layer
-        odd = _unusual(layer)
-        if odd:
-            return graph.barrier(name, odd, inputs, shapes)
-    if not plain and rule not in ANY_ARGUMENTS:
-        return graph.barrier(
-            name, f"{type(layer).__name__} called with more than its input", inputs, shapes
-        )
-    if len(shapes) != 1 and rule not in ANY_ARGUMENTS:
-        return graph.barrier(name, "several outputs", inputs, shapes)
+    reason = _not_read(layer, rule, node)
+    if reason:
+        return graph.barrier(name, reason, inputs, shapes)
     out = RULES[rule](Call(graph, layer, name, inputs, shapes, node.arguments))
     return out if isinstance(out, list) else [out]
+
+
+def _plain(node):
+    """Whether a call has one argument, a tensor or a list of them, and nothing else."""
+    import keras
+
+    others = keras.tree.flatten(node.arguments.kwargs)
+    given = [a for a in node.arguments.args if a is not None]
+    return all(v is None or v is False for v in others) and len(given) == 1
+
+
+def _not_read(layer, rule, node):
+    """Why a call is a barrier; `None` where it is not."""
+    import keras
+
+    kind = type(layer).__name__
+    if rule is None:
+        return f"{kind} is not understood"
+    if isinstance(layer, keras.layers.Layer) and _unusual(layer):
+        return _unusual(layer)
+    if rule not in ANY_ARGUMENTS and not _plain(node):
+        return f"{kind} called with more than its input"
+    if rule not in ANY_ARGUMENTS and len(node.outputs) != 1:
+        return "several outputs"
+    return None
 
 
 def _rule_of(layer):
