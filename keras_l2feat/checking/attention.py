@@ -6,6 +6,7 @@ compared by their forms S = Q Kᵀ, entry by entry, in units of |Q| |K|ᵀ: it d
 the dimensions were folded into which.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from keras_l2feat.checking.numbers import Dyadic, floats, ratio, stacked
 from keras_l2feat.checking.products import Product
 from keras_l2feat.checking.rows import CONSTANT, MIXED, Rows
 from keras_l2feat.checking.tolerance import AMPLIFIED, FLOAT64, LIMIT
+from keras_l2feat.checking.walk import Walk
+from keras_l2feat.pruning.channels.operations import Attend
 
 __all__ = ["attended"]
 
@@ -50,7 +53,9 @@ class _Form(NamedTuple):
         )
 
 
-def attended(walk, op, query, key, value, masks) -> Rows:
+def attended(
+    walk: Walk, op: Attend, query: Rows, key: Rows, value: Rows, masks: Sequence[Rows]
+) -> Rows:
     """Rows of what an `Attend` computes."""
     other = walk.other(op)
     for x in masks:
@@ -62,7 +67,8 @@ def attended(walk, op, query, key, value, masks) -> Rows:
     if forms is None or len(forms[1]) != len(alive):
         walk.fault(op, 0, "has another number of heads, or of what they read")
         return walk.nothing(op)
-    same, error = _matched(walk, *forms, alive)
+    ours, theirs = forms
+    same, error = _matched(walk, ours, theirs, alive)
     for number, h in enumerate(alive):
         if same[h] != number:
             walk.fault(op, h, f"the products of a head are off by {error[h]:.3g} roundoffs")

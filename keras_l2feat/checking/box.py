@@ -10,10 +10,12 @@ added to that. A change of that kind keeps signs: what is 0 at a corner of the b
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_l2feat.checking.relaxation import Below, slopes
 from keras_l2feat.checking.tolerance import FLOAT64
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
 
 __all__ = ["Interval", "bounds"]
@@ -30,11 +32,11 @@ class Interval:
     places: tuple | None = None
 
     @property
-    def size(self):
+    def size(self) -> np.ndarray:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-def bounds(graph, low, high, slack) -> dict:
+def bounds(graph: Graph, low: ArrayLike, high: ArrayLike, slack: float) -> dict:
     """Bounds of every tensor of a graph.
 
     Args:

@@ -4,17 +4,21 @@ What a pruned channel is multiplied by is the original's, to the bit (`skeleton`
 that are gone are compared.
 """
 
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.checking.kernels import proportion
 from keras_l2feat.checking.numbers import floats, magnitude
 from keras_l2feat.checking.rows import CONSTANT, MIXED, Rows
 from keras_l2feat.checking.tolerance import FLOAT64, LIMIT
+from keras_l2feat.checking.walk import Walk
+from keras_l2feat.pruning.channels.operations import Affine, Depthwise
 
 __all__ = ["affine", "depthwise"]
 
 
-def depthwise(walk, op, x):
+def depthwise(walk: Walk, op: Depthwise, x: Rows) -> Rows:
     """Rows of out[c·m + k] = Σ_tap kernel[tap, c, k] · in[c] + bias."""
     other = walk.other(op)
     kernel, smaller = op.kernel(), other.kernel()
@@ -28,18 +32,14 @@ def depthwise(walk, op, x):
     column = np.where(column < 0, column, column + np.tile(np.arange(multiplier), x.count))
     mixed = np.repeat(x.column == MIXED, multiplier)
     column[mixed] = x.width * multiplier + np.flatnonzero(mixed)
-    wide = Rows(
-        x.width * multiplier,
-        column,
-        *(np.repeat(a, multiplier) for a in (x.factor, x.constant, x.error)),
-        {},
-        *(np.repeat(a, multiplier) for a in (x.fixed, x.terms)),
-    )
+    names = ("factor", "constant", "error", "fixed", "terms")
+    parts: dict[str, Any] = {name: np.repeat(getattr(x, name), multiplier) for name in names}
+    wide = Rows(x.width * multiplier, column, **parts)
     flat, small = kernel.reshape(taps, -1), smaller.reshape(taps, -1)
     return _channels(walk, op, wide, (flat, bias, np.abs(bias)), (small, less), op.folds)
 
 
-def affine(walk, op, x):
+def affine(walk: Walk, op: Affine, x: Rows) -> Rows:
     """Rows of out[c] = scale[c] · in[c] + shift[c]."""
     scale, shift, terms = op.coefficients()
     small, less, _ = walk.other(op).coefficients()

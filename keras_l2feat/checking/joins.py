@@ -1,15 +1,19 @@
 """Operations without weights that join tensors, or move channels: what rows have to be for the
 pruned model to do the same."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_l2feat.checking.rows import CONSTANT, Rows
 from keras_l2feat.checking.tolerance import LIMIT
+from keras_l2feat.checking.walk import Walk
+from keras_l2feat.pruning.channels.operations import Concat, Pass, Product, Spread, Sum
 
 __all__ = ["concat", "passed", "product", "spread", "sum_of", "together"]
 
 
-def together(walk, inputs):
+def together(walk: Walk, inputs: Sequence[Rows]) -> tuple:
     """The one pruned channel that each channel comes from in all inputs.
 
     Returns: column and factor (channels,); whether there is one; how far factors are apart, in
@@ -41,14 +45,14 @@ def together(walk, inputs):
     return column, factor, holds, np.where(holds, error, 0.0), constants, fixed
 
 
-def sum_of(walk, op, *inputs):
+def sum_of(walk: Walk, op: Sum, *inputs: Rows) -> Rows:
     """Rows of Σ_i weights[i] · inputs[i]."""
     column, factor, holds, error, constants, fixed = together(walk, inputs)
-    total = sum(w * c for w, c in zip(op.weights, constants))
-    taken = sum(w * k for w, k in zip(op.weights, fixed))
-    terms = sum(
-        abs(w) * (x.terms + np.abs(factor * k)) for w, x, k in zip(op.weights, inputs, fixed)
-    )
+    total, taken, terms = np.zeros((3, len(column)))
+    for w, x, c, k in zip(op.weights, inputs, constants, fixed):
+        total = total + w * c
+        taken = taken + w * k
+        terms = terms + abs(w) * (x.terms + np.abs(factor * k))
     rows = Rows(inputs[0].width, column, factor, total - factor * taken, error, terms=terms)
     rows = rows.where(holds)
     still = np.all([x.still for x in inputs], axis=0)
@@ -56,7 +60,7 @@ def sum_of(walk, op, *inputs):
     return rows.settled(sum(w * x.fixed for w, x in zip(op.weights, inputs)))
 
 
-def product(walk, op, *inputs):
+def product(walk: Walk, op: Product, *inputs: Rows) -> Rows:
     """Rows of Π_i inputs[i]."""
     count, width = inputs[0].count, inputs[0].width
     column, factor = np.full(count, -1), np.ones(count)
@@ -90,7 +94,7 @@ def product(walk, op, *inputs):
     return rows.settled(np.where(zero, 0.0, fixed))
 
 
-def passed(walk, op, x):
+def passed(walk: Walk, op: Pass, x: Rows) -> Rows:
     """Rows of P(x) for a P that is linear and the same for all channels."""
     if op.constants:
         return x
@@ -107,7 +111,7 @@ def passed(walk, op, x):
     return rows
 
 
-def concat(walk, op, *inputs):
+def concat(walk: Walk, op: Concat, *inputs: Rows) -> Rows:
     """Rows of channels side by side."""
     width = sum(x.width for x in inputs)
     columns, mixed, before, start = [], {}, 0, 0
@@ -120,17 +124,12 @@ def concat(walk, op, *inputs):
         columns.append(moved(x.column))
         mixed |= {p + start: (moved(c), f) for p, (c, f) in x.mixed.items()}
         before, start = before + x.width, start + x.count
-    rest = (
-        np.concatenate([getattr(x, name) for x in inputs])
-        for name in ("factor", "constant", "error")
-    )
-    fixed, terms = (
-        np.concatenate([getattr(x, name) for x in inputs]) for name in ("fixed", "terms")
-    )
-    return Rows(width, np.concatenate(columns), *rest, mixed, fixed, terms)
+    names = ("factor", "constant", "error", "fixed", "terms")
+    rest = {name: np.concatenate([getattr(x, name) for x in inputs]) for name in names}
+    return Rows(width, np.concatenate(columns), mixed=mixed, **rest)
 
 
-def spread(walk, op, x):
+def spread(walk: Walk, op: Spread, x: Rows) -> Rows:
     """Rows of positions: channels at places."""
     other = walk.other(op)
     width, count = len(other.channel), len(op.channel)
@@ -160,9 +159,10 @@ def spread(walk, op, x):
         if c in x.mixed:
             columns, factors = x.mixed[c]
             mixed[p] = np.array([seen(int(k), place) for k in columns]), factors
-    parts = (part[op.channel] for part in (x.factor, x.constant, x.error))
-    fixed, terms = x.fixed[other.channel], x.terms[op.channel]
-    rows = Rows(width, column, *parts, mixed, fixed, terms, alike=alike)
+    names = ("factor", "constant", "error", "terms")
+    parts = {name: getattr(x, name)[op.channel] for name in names}
+    fixed = x.fixed[other.channel]
+    rows = Rows(width, column, mixed=mixed, fixed=fixed, alike=alike, **parts)
     absent = [p for p, (c, _) in mixed.items() if (c == -3).any()]
     bad = (column == -3) | np.isin(np.arange(count), absent)
     return rows.where(~bad) if bad.any() else rows

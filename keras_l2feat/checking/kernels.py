@@ -5,10 +5,12 @@ whether it is so, and by which factors, the weights decide.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from keras_l2feat.checking.numbers import floats, magnitude
+from keras_l2feat.checking.numbers import Numbers, floats, magnitude
 from keras_l2feat.checking.products import Outputs, Product
 from keras_l2feat.checking.rows import CONSTANT, MIXED, Rows
 from keras_l2feat.checking.tolerance import FLOAT64, LIMIT, Tolerance
@@ -26,7 +28,7 @@ class Kernels:
     ours: Product
     theirs: Product
 
-    def errors(self, rows, kept):
+    def errors(self, rows: Rows, kept: np.ndarray) -> np.ndarray:
         """How far the outputs `kept` are from what `rows` claims, in roundoffs; infinite for the
         others."""
         error = np.full(rows.count, np.inf)
@@ -56,7 +58,9 @@ class Kernels:
         alike[at] = same.all(axis=(0, 2))
         return np.flatnonzero(~alike)
 
-    def compare(self, mine, other, factor):
+    def compare(
+        self, mine: Outputs, other: Outputs, factor: ArrayLike
+    ) -> tuple[np.ndarray, Numbers, Numbers]:
         """Outputs and factor times others: how far they are apart, in roundoffs (n,), which
         constant is between them, and the size of its terms (n,)."""
         d = self.tolerance.numbers(np.asarray(factor, dtype=np.float64))
@@ -67,7 +71,7 @@ class Kernels:
         rest = mine.constant - other.constant * d
         return error.max(axis=(0, 1), initial=0.0), rest, mine.terms + other.terms * magnitude(d)
 
-    def needed(self, o):
+    def needed(self, o: int) -> np.ndarray:
         """Which of the channels that nothing is left of an output depends on, (lost,) bool."""
         mine = self.ours.of(np.array([o]))
         moved = self.tolerance.off(mine.value, mine.size, mine.slack) > LIMIT
@@ -76,7 +80,7 @@ class Kernels:
 
     # ---- outputs that are gone
 
-    def express(self, rows, gone, choices, place) -> Rows:
+    def express(self, rows: Rows, gone: np.ndarray, choices: dict, place: dict) -> Rows:
         """Rows of removed outputs: constants, multiples of kept ones, combinations; else their own.
 
         Args:
@@ -185,7 +189,7 @@ class Kernels:
             first = k
 
 
-def proportion(value, other):
+def proportion(value: Outputs, other: Outputs) -> Any:
     """What other has to be multiplied by to become value, (taps, columns, n) both: (n,), by the
     sums of their sizes."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

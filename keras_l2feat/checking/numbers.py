@@ -5,17 +5,31 @@ A stored weight is an integer times a power of two, so sums and products of weig
 takes absolute values reads the same for both.
 """
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import ArrayLike
 
-__all__ = ["Dyadic", "exactly", "floats", "magnitude", "ratio", "roundoff", "smallest", "stacked"]
+__all__ = [
+    "Dyadic",
+    "Numbers",
+    "exactly",
+    "floats",
+    "magnitude",
+    "ratio",
+    "roundoff",
+    "smallest",
+    "stacked",
+]
 
 
-def roundoff(dtype) -> float:
+def roundoff(dtype: Any) -> float:
     """The unit roundoff u of a floating dtype: storing x gives x (1 + d), |d| <= u."""
     return 2.0**-8 if str(dtype) == "bfloat16" else float(np.finfo(dtype).eps) / 2
 
 
-def smallest(dtype) -> float:
+def smallest(dtype: Any) -> float:
     """The smallest positive number of a floating dtype: below, storing errs by that at most."""
     if str(dtype) == "bfloat16":
         return 2.0**-133
@@ -25,11 +39,11 @@ def smallest(dtype) -> float:
 class Dyadic:
     """values · 2^exponent, exactly: `values` an object array of Python integers."""
 
-    def __init__(self, values, exponent):
+    def __init__(self, values: np.ndarray, exponent: int) -> None:
         self.values, self.exponent = values, exponent
 
     @property
-    def shape(self):
+    def shape(self) -> tuple:
         return self.values.shape
 
     def __getitem__(self, key):
@@ -56,14 +70,17 @@ class Dyadic:
     def __sub__(self, other):
         return self + -exactly(other)
 
-    def reshape(self, *shape):
+    def reshape(self, *shape: Any) -> "Dyadic":
         return Dyadic(self.values.reshape(*shape), self.exponent)
 
-    def sum(self, axis=None):
+    def sum(self, axis: Any = None) -> "Dyadic":
         return Dyadic(np.asarray(self.values.sum(axis=axis), dtype=object), self.exponent)
 
 
-def exactly(array) -> Dyadic:
+Numbers: TypeAlias = np.ndarray | Dyadic  # in either arithmetic
+
+
+def exactly(array: ArrayLike | Dyadic) -> Dyadic:
     """A float array as integers times a power of two; nothing is rounded."""
     if isinstance(array, Dyadic):
         return array
@@ -80,7 +97,7 @@ def _aligned(first, second):
     return tuple(Dyadic(x.values << (x.exponent - least), least) for x in (first, second))
 
 
-def stacked(parts, axis):
+def stacked(parts: Sequence, axis: int) -> Numbers:
     """Arrays of one arithmetic, side by side."""
     if not isinstance(parts[0], Dyadic):
         return np.concatenate(parts, axis=axis)
@@ -89,19 +106,19 @@ def stacked(parts, axis):
     return Dyadic(np.concatenate(whole, axis=axis), least)
 
 
-def floats(array):
+def floats(array: ArrayLike | Dyadic) -> np.ndarray:
     """The nearest float64 numbers."""
     if not isinstance(array, Dyadic):
         return np.asarray(array, dtype=np.float64)
     return _divided(array, exactly(1.0))
 
 
-def magnitude(array):
+def magnitude(array: Numbers) -> Numbers:
     """|array| in its own arithmetic."""
     return abs(array) if isinstance(array, Dyadic) else np.abs(array)
 
 
-def ratio(part, whole):
+def ratio(part: Numbers, whole: Numbers) -> np.ndarray:
     """part / whole as float64, elementwise and ≥ 0; 0 / 0 is 0."""
     if isinstance(part, Dyadic) or isinstance(whole, Dyadic):
         return _divided(exactly(part), exactly(whole))

@@ -9,11 +9,13 @@ from keras_l2feat.checking.joins import together
 from keras_l2feat.checking.relaxation import slopes
 from keras_l2feat.checking.rows import CONSTANT, MIXED, Rows
 from keras_l2feat.checking.tolerance import LIMIT
+from keras_l2feat.checking.walk import Walk
+from keras_l2feat.pruning.channels.operations import Map
 
 __all__ = ["mapped"]
 
 
-def mapped(walk, op, *inputs):
+def mapped(walk: Walk, op: Map, *inputs: Rows) -> Rows:
     """Rows of f(inputs[0], inputs[1], …)."""
     rows = inputs[0] if len(inputs) == 1 else _several(walk, inputs)
     if op.scaling is Scaling.LINEAR:

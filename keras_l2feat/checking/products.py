@@ -1,13 +1,15 @@
 """W M: what a kernel computes, in terms of what the pruned model has, and of what the original has
 beside that; in either arithmetic, some outputs at a time."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
 from keras_l2feat.checking.numbers import Dyadic, exactly, floats, magnitude, stacked
-from keras_l2feat.checking.tolerance import FLOAT64
+from keras_l2feat.checking.rows import Rows
+from keras_l2feat.checking.tolerance import FLOAT64, Tolerance
 
 __all__ = ["Outputs", "Product"]
 
@@ -15,13 +17,14 @@ BLOCK = 1 << 21  # entries worked on at a time
 
 
 class Outputs(NamedTuple):
-    """Rows of W M: values and the sizes of their terms (taps, columns, n), constants and the sizes
-    of theirs (n,); `slack`: what rounding in the check may have added, relative to sizes."""
+    """Rows of W M, in either arithmetic: values and the sizes of their terms (taps, columns, n),
+    constants and the sizes of theirs (n,); `slack`: what rounding in the check may have added,
+    relative to sizes."""
 
-    value: object
-    size: object
-    constant: object
-    terms: object
+    value: Any
+    size: Any
+    constant: Any
+    terms: Any
     slack: float
 
 
@@ -32,7 +35,16 @@ class Product:
         lost: original channels that have columns of their own; count: of all columns.
     """
 
-    def __init__(self, tolerance, x, kernel, bias, folds, lost, border):
+    def __init__(
+        self,
+        tolerance: Tolerance,
+        x: Rows,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        folds: bool,
+        lost: np.ndarray,
+        border: bool,
+    ) -> None:
         self.tolerance, self.kernel, self.bias = tolerance, kernel, bias
         self.constant, self.folds = x.constant, folds
         self.lost, self.border = lost, border
@@ -48,23 +60,26 @@ class Product:
         self.matrix = scipy.sparse.csr_matrix((factor, (column, row)), (self.count, x.count))
 
     @classmethod
-    def pair(cls, tolerance, x, ours, theirs, folds):
+    def pair(
+        cls, tolerance: Tolerance, x: Rows, ours: tuple, theirs: tuple, folds: bool
+    ) -> tuple["Product", "Product"]:
         """The products of both models, `(kernel, bias)` each, in the same columns."""
         column = np.concatenate([x.entries()[1], [0]])
         lost = np.unique(column[column >= x.width]) - x.width
         other = x.theirs
         border = not folds and bool(x.constant.any() or other.constant.any())
+        (kernel, bias), (smaller, less) = ours, theirs
         return (
-            cls(tolerance, x, *ours, folds, lost, border),
-            cls(tolerance, other, *theirs, folds, lost, border),
+            cls(tolerance, x, kernel, bias, folds, lost, border),
+            cls(tolerance, other, smaller, less, folds, lost, border),
         )
 
-    def blocks(self, which):
+    def blocks(self, which: np.ndarray) -> Iterator[np.ndarray]:
         """Parts of some outputs that are worked on at a time."""
         step = max(1, BLOCK // max(1, self.kernel.shape[0] * (self.count + self.border)))
         return (which[a : a + step] for a in range(0, len(which), step))
 
-    def constants(self):
+    def constants(self) -> np.ndarray:
         """The outputs that read nothing but constants: their values, else NaN."""
         read = np.unique(self.entries[0])
         moves = self.kernel[0, read[:1]].any(axis=0)
@@ -77,7 +92,7 @@ class Product:
             moves |= np.einsum("tio,i->to", np.abs(self.kernel), np.abs(self.constant)).any(axis=0)
         return np.where(moves, np.nan, steady)
 
-    def passed(self):
+    def passed(self) -> np.ndarray:
         """The one channel that each column stands for as it is, (count,) int; -1 for others."""
         row, column, factor = self.entries
         found = np.full(self.count, -1)
@@ -85,7 +100,7 @@ class Product:
         found[np.bincount(column, minlength=self.count) != 1] = -1
         return found
 
-    def of(self, which, columns=None) -> Outputs:
+    def of(self, which: np.ndarray, columns: np.ndarray | None = None) -> Outputs:
         """Some outputs; in float64, some columns of them alone, if these are named."""
         numbers = self.tolerance.numbers
         bias = numbers(self.bias[which])
@@ -114,7 +129,7 @@ class Product:
             size = stacked([size, _row(around.sum(axis=1))], 1)
         return Outputs(value, size, offset, terms, slack)
 
-    def stored(self, inputs, which):
+    def stored(self, inputs: np.ndarray, which: np.ndarray) -> np.ndarray:
         """The part of the kernel of some inputs and outputs, (n,) int both."""
         part = self.kernel
         for axis, chosen in ((1, inputs), (2, which)):

@@ -9,11 +9,13 @@ from keras_l2feat.checking.products import Product
 from keras_l2feat.checking.rows import CONSTANT, Rows
 from keras_l2feat.checking.sizes import amplification
 from keras_l2feat.checking.tolerance import AMPLIFIED, LIMIT
+from keras_l2feat.checking.walk import Walk
+from keras_l2feat.pruning.channels.operations import Recurrent
 
 __all__ = ["recurred"]
 
 
-def recurred(walk, op, x) -> Rows:
+def recurred(walk: Walk, op: Recurrent, x: Rows) -> Rows:
     """Rows of what a `Recurrent` computes."""
     kernel, smaller = op.kernel(), walk.other(op).kernel()
     state = walk.default(op)

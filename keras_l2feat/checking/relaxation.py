@@ -1,17 +1,28 @@
 """A lower bound of a combination of channels on a box, by a linear relaxation backward (CROWN
 [Zhang et al. 2018, arXiv 1811.00866]), rounded outward."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.checking.tolerance import FLOAT64
 from keras_l2feat.pruning.channels.interpret import Semantics, visit
-from keras_l2feat.pruning.channels.operations import Map
+from keras_l2feat.pruning.channels.operations import (
+    Affine,
+    Concat,
+    Linear,
+    Map,
+    Op,
+    Pass,
+    Sum,
+    Tensor,
+)
 
 __all__ = ["Below", "slopes"]
 
 
-def slopes(op):
+def slopes(op: Op) -> tuple[float, float] | None:
     """Slopes (below, above) 0 of an activation that is linear on either side, else `None`."""
     if not isinstance(op, Map) or op.function is None or op.scaling is not Scaling.POSITIVE:
         return None
@@ -21,15 +32,15 @@ def slopes(op):
     return -float(op.function(-one)[0]), float(op.function(one)[0])
 
 
-class Below(Semantics):
+class Below(Semantics[Any]):
     """A lower bound of a combination of what an operation reads, by substituting operations from
     the last on; what a step is off by is subtracted at once, by the boxes that are known."""
 
-    def __init__(self, boxes, flat):
+    def __init__(self, boxes: Any, flat: bool) -> None:
         self.boxes, self.flat = boxes, flat
         self.rows, self.constant = {}, 0.0
 
-    def bound(self, op, coefficients, constant):
+    def bound(self, op: Op, coefficients: np.ndarray, constant: Any) -> np.ndarray:
         part = self.boxes.slack + FLOAT64 * (coefficients.shape[1] + 8)
         size = self.boxes.found[op.inputs[0].number].size
         self.constant = constant - part * (np.abs(coefficients) @ size + np.abs(constant))
@@ -46,10 +57,10 @@ class Below(Semantics):
             bound = bound + ends - (a.shape[1] + 8) * FLOAT64 * (np.abs(a) @ box.size)
         return np.where(np.isnan(bound), -np.inf, bound)
 
-    def off(self, size):
+    def off(self, size: np.ndarray) -> None:
         self.constant = self.constant - size
 
-    def add(self, tensor, coefficients):
+    def add(self, tensor: Tensor, coefficients: np.ndarray) -> bool:
         known = self.rows.get(tensor.number)
         if known is not None:
             both = np.abs(known) + np.abs(coefficients)
@@ -58,12 +69,12 @@ class Below(Semantics):
         self.rows[tensor.number] = coefficients
         return True
 
-    def boxed(self, op, a):
+    def _boxed(self, op, *a):
         return False
 
-    source = depthwise = product = spread = normalize = attend = recurrent = boxed
+    source = depthwise = product = spread = normalize = attend = recurrent = _boxed
 
-    def linear(self, op, a):
+    def linear(self, op: Linear, a: np.ndarray) -> bool:
         if op.out.number not in self.boxes.dense:
             return False
         kernel, bias = self.boxes.dense[op.out.number]
@@ -73,7 +84,7 @@ class Below(Semantics):
         self.constant = self.constant + a @ bias
         return self.add(op.inputs[0], a @ kernel.T)
 
-    def affine(self, op, a):
+    def affine(self, op: Affine, a: np.ndarray) -> bool:
         scale, shift, terms = op.coefficients()
         size = self.boxes.found[op.inputs[0].number].size
         part = self.boxes.slack + (len(scale) + 8) * FLOAT64
@@ -81,7 +92,7 @@ class Below(Semantics):
         self.constant = self.constant + a @ shift
         return self.add(op.inputs[0], a * scale)
 
-    def map(self, op, a):
+    def map(self, op: Map, a: np.ndarray) -> bool:
         both, box = slopes(op), self.boxes.found[op.inputs[0].number]
         if both is None or not np.isfinite(box.size).all():
             return False
@@ -92,15 +103,15 @@ class Below(Semantics):
         self.constant = self.constant + up @ low_shift + down @ high_shift
         return self.add(op.inputs[0], up * lower + down * upper)
 
-    def passed(self, op, a):
+    def passed(self, op: Pass, a: np.ndarray) -> bool:
         return op.tag is None and self.add(op.inputs[0], a)
 
-    def sum(self, op, a):
+    def sum(self, op: Sum, a: np.ndarray) -> bool:
         for weight, x in zip(op.weights, op.inputs):
             self.off(2 * FLOAT64 * abs(weight) * (np.abs(a) @ self.boxes.found[x.number].size))
         return all([self.add(x, weight * a) for weight, x in zip(op.weights, op.inputs)])
 
-    def concat(self, op, a):
+    def concat(self, op: Concat, a: np.ndarray) -> bool:
         ends = np.cumsum([len(tensor.units) for tensor in op.inputs])[:-1]
         return all([self.add(x, part) for x, part in zip(op.inputs, np.split(a, ends, axis=1))])
 

@@ -6,8 +6,10 @@ original's own channel p: what the pruned model has lost, and what nothing else 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["CONSTANT", "MIXED", "Rows"]
 
@@ -39,8 +41,8 @@ class Rows:
     constant: np.ndarray
     error: np.ndarray
     mixed: dict = field(default_factory=dict)
-    fixed: np.ndarray = None
-    terms: np.ndarray = None
+    fixed: Any = None  # arrays from `__post_init__` on
+    terms: Any = None
     spare: "Rows | None" = None
     alike: bool = False
 
@@ -51,7 +53,7 @@ class Rows:
             self.terms = np.abs(self.constant)
 
     @classmethod
-    def of_kept(cls, kept, scale) -> "Rows":
+    def of_kept(cls, kept: np.ndarray, scale: ArrayLike) -> "Rows":
         """Kept channels are what the pruned model has, times `scale`; the others are their own."""
         width, count = int(kept.sum()), len(kept)
         column = width + np.arange(count)
@@ -59,7 +61,7 @@ class Rows:
         return cls(width, column, np.where(kept, scale, 1.0), np.zeros(count), np.zeros(count))
 
     @property
-    def count(self):
+    def count(self) -> int:
         return len(self.column)
 
     @property
@@ -68,7 +70,7 @@ class Rows:
         return self.width == self.count and not self.altered.any()
 
     @property
-    def altered(self):
+    def altered(self) -> np.ndarray:
         """(channels,) bool: not the pruned channel of the same number, where widths are equal."""
         same = (self.column == np.arange(self.count)) & (self.factor == 1) & (self.constant == 0)
         if self.width != self.count:
@@ -76,12 +78,12 @@ class Rows:
         return ~(same | (self.still & (self.constant == self.fixed)))
 
     @property
-    def single(self):
+    def single(self) -> np.ndarray:
         """(channels,) bool: one entry and no constant."""
         return (self.column >= 0) & (self.constant == 0)
 
     @property
-    def still(self):
+    def still(self) -> np.ndarray:
         """(channels,) bool: constants."""
         return self.column == CONSTANT
 
@@ -89,7 +91,7 @@ class Rows:
         """The same, to be filled in."""
         return self.where(np.ones(self.count, dtype=bool))
 
-    def where(self, holds, other=None) -> "Rows":
+    def where(self, holds: np.ndarray, other: "Rows | None" = None) -> "Rows":
         """These rows where `holds`; elsewhere those of `other`, by default each channel is its
         own."""
         own = self.width + np.arange(self.count)
@@ -114,7 +116,7 @@ class Rows:
             alike=self.alike and other is None,
         )
 
-    def settled(self, fixed) -> "Rows":
+    def settled(self, fixed: np.ndarray) -> "Rows":
         """The same where pruned channels are known to be constants: no row has an entry there."""
         known = ~np.isnan(fixed)
         if not known.any():
@@ -136,7 +138,15 @@ class Rows:
             self.width, column, factor, constant, self.error, mixed, fixed, terms, spare, self.alike
         )
 
-    def put(self, which, column, factor=0.0, constant=0.0, terms=0.0, error=0.0) -> None:
+    def put(
+        self,
+        which: np.ndarray,
+        column: ArrayLike,
+        factor: ArrayLike = 0.0,
+        constant: ArrayLike = 0.0,
+        terms: ArrayLike = 0.0,
+        error: ArrayLike = 0.0,
+    ) -> None:
         """Set rows of one entry, or of none."""
         self.column[which], self.factor[which] = column, factor
         self.constant[which], self.terms[which] = constant, terms
@@ -154,7 +164,7 @@ class Rows:
             np.zeros(self.width),
         )
 
-    def entries(self):
+    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All entries as (channel, column, factor)."""
         first = np.flatnonzero(self.column >= 0)
         parts = [(first, self.column[first], self.factor[first])]

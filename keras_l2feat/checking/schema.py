@@ -16,7 +16,7 @@ __all__ = ["expect", "number", "numbers", "require", "whole"]
 LARGEST = 1.7976931348623157e308  # of float64
 SHOWN = 60  # characters of a value in an error
 AXES = 32  # lists in lists, at most
-WORDS = {str: "a string", dict: "an object"}
+WORDS: dict[type, str] = {str: "a string", dict: "an object"}
 
 
 def require(value: Any, schema: Any, place: str) -> None:

@@ -14,125 +14,27 @@ that no row can be found for is its own, and whoever needs it fails.
     sizes.py        how far merged units may move a sum
 """
 
-import functools
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from keras_l2feat.checking import attention, diagonal, joins, pointwise, recurrence
 from keras_l2feat.checking.kernels import Kernels
 from keras_l2feat.checking.products import Product
 from keras_l2feat.checking.rows import Rows
-from keras_l2feat.checking.sizes import Sizes, amplification
-from keras_l2feat.checking.tolerance import AMPLIFIED, LIMIT, Tolerance
+from keras_l2feat.checking.sizes import amplification
+from keras_l2feat.checking.tolerance import AMPLIFIED, LIMIT
+from keras_l2feat.checking.walk import Walk
+from keras_l2feat.pruning.channels import operations as ops
 from keras_l2feat.pruning.channels.interpret import Semantics
 
-__all__ = ["Change", "Simulation", "UnitMaps"]
+__all__ = ["Simulation"]
 
 
-@dataclass
-class Change:
-    """What an operation's weights have to be changed by.
-
-    Attributes:
-        layer: its name.
-        error: (units,) float64, roundoffs, of the layer's units in the original.
-        amplified: the largest effect of merged units on a sum, in roundoffs of what it adds up.
-    """
-
-    layer: str
-    error: np.ndarray
-    amplified: float = 0.0
-
-
-@dataclass
-class UnitMaps:
-    """`Maps` by the numbers of units: which were kept, by what they were scaled, and what else a
-    removed one can be expressed by."""
-
-    kept: np.ndarray  # (units,) bool
-    scale: np.ndarray  # (units,) float64
-    sources: dict = field(default_factory=dict)  # unit → list of {unit: factor}
-    constants: dict = field(default_factory=dict)  # unit → list of what may be added to that
-
-
-class Simulation(Semantics):
-    """The rows of every tensor of a graph.
-
-    Args:
-        graph, other: channel graphs of the original and of the pruned model, of one skeleton.
-        maps: `UnitMaps`.
-        exact: count in integers instead of float64.
-
-    Attributes:
-        boxes: tensor number → `Interval` of the original's channels, where inputs stay in a box;
-            empty for all inputs.
-        changes: list of `Change`.
-        faults: (layer, unit, reason) of what was not respected.
-        blamed: (units,) int of each fault, whose removal may be what it is for.
-    """
-
-    def __init__(self, graph, other, maps, *, exact=False):
-        self.graph, self.pruned, self.maps = graph, other, maps
-        self.tolerance = Tolerance((graph.dtype(layer) for layer, *_ in graph.slots), exact)
-        self.boxes, self.changes, self.faults, self.blamed = {}, [], [], []
-
-    # ---- what all methods use
-
-    def kept(self, tensor):
-        """(channels,) bool."""
-        return self.maps.kept[tensor.units]
-
-    def default(self, op):
-        """Rows of an output that is expected to be as the maps say."""
-        units = op.out.units
-        return Rows.of_kept(self.maps.kept[units], 1.0 / self.maps.scale[units])
-
-    def nothing(self, op):
-        """Rows of an output of which nothing is known: all channels are their own."""
-        rows = self.default(op)
-        return rows.where(np.zeros(rows.count, dtype=bool))
-
-    def fault(self, op, position, reason):
-        """Note what was not respected."""
-        self.faults.append((op.layer, int(position), reason))
-
-    def blame(self, units) -> None:
-        """Note which of some units have gone: that may be what a fault is for."""
-        self.blamed.append(units[~self.maps.kept[units]])
-
-    def changed(self, layer, error, amplified) -> None:
-        """Note by how much a layer's weights have to be changed."""
-        self.changes.append(Change(layer, np.where(np.isfinite(error), error, 0.0), amplified))
-
-    def other(self, op):
-        """The same operation of the pruned model."""
-        return self.pruned.ops[op.out.number]
-
-    @functools.cached_property
-    def sizes(self):
-        """How large the pruned model's channels are."""
-        return Sizes(self.pruned)
-
-    def rounded(self, op, rows):
-        """Constants are what was told, or 0, where they are that up to roundings of the weights
-        that they were added up from."""
-        told = [self.maps.constants.get(u, ()) for u in op.out.units.tolist()]
-        waiting = rows.constant != 0
-        for nth in range(max(map(len, told), default=0) + 1):
-            goal = np.array([t[nth] if nth < len(t) else 0.0 for t in told])
-            apart = self.tolerance.off(rows.constant - goal, rows.terms)
-            near = waiting & (apart <= LIMIT)
-            rows.constant = np.where(near, goal, rows.constant)
-            rows.error = np.where(near, np.maximum(rows.error, apart), rows.error)
-            waiting &= ~near
-        if rows.spare is not None:
-            self.rounded(op, rows.spare)
-        return rows
+class Simulation(Walk, Semantics[Rows]):
+    """The rows of every tensor of a graph: a `Walk` that knows what each operation does."""
 
     # ---- operations with weights
 
-    def source(self, op, *inputs):
+    def source(self, op: ops.Source, *inputs: Rows) -> Rows:
         rows = self.default(op)
         for x in inputs:
             if not x.plain:
@@ -142,7 +44,7 @@ class Simulation(Semantics):
             self.fault(op, 0, "its channels cannot be removed")
         return rows
 
-    def linear(self, op, x):
+    def linear(self, op: ops.Linear, x: Rows) -> Rows:
         reader = self.graph.readers.get(op.reader)
         kernel, smaller = op.stored(), self.other(op).stored()
         if op.reader is None:
@@ -164,13 +66,15 @@ class Simulation(Semantics):
         )
         plain = x.plain and rows.plain
         same = plain and np.array_equal(kernel, smaller) and np.array_equal(bias, less)
-        for reads in (x, x.spare):
+        choices = [x] if x.spare is None else [x, x.spare]
+        for reads in choices:
             before = len(self.faults), len(self.blamed)
             pair = Product.pair(self.tolerance, reads, (kernel, bias), (smaller, less), op.folds)
             found = rows if same else self._kernel(op, reads, rows.copy(), *pair)
-            if x.spare is None or reads is x.spare or len(self.faults) == before[0]:
-                return self.rounded(op, found.settled(pair[1].constants()))
+            if reads is choices[-1] or len(self.faults) == before[0]:
+                break
             del self.faults[before[0] :], self.blamed[before[1] :], self.changes[-1:]
+        return self.rounded(op, found.settled(pair[1].constants()))
 
     def _kernel(self, op, x, rows, ours, theirs):
         """Rows of what a kernel computes, each shown from the weights."""
@@ -211,42 +115,42 @@ class Simulation(Semantics):
             self.blame(op.inputs[0].units[moved])
         return float(share[worst])
 
-    def depthwise(self, op, x):
+    def depthwise(self, op: ops.Depthwise, x: Rows) -> Rows:
         return self.rounded(op, diagonal.depthwise(self, op, x))
 
-    def affine(self, op, x):
+    def affine(self, op: ops.Affine, x: Rows) -> Rows:
         return self.rounded(op, diagonal.affine(self, op, x))
 
     # ---- operations without weights
 
-    def map(self, op, *inputs):
+    def map(self, op: ops.Map, *inputs: Rows) -> Rows:
         return pointwise.mapped(self, op, *inputs)
 
-    def passed(self, op, x):
+    def passed(self, op: ops.Pass, x: Rows) -> Rows:
         return joins.passed(self, op, x)
 
-    def normalize(self, op, x):
+    def normalize(self, op: ops.Normalize, x: Rows) -> Rows:
         if not x.plain:
             self.fault(op, x.altered.argmax(), "all channels count, and one has changed")
         zero = (x.fixed == 0) & (not op.centered)
         return self.default(op).settled(np.where(zero, 0.0, np.nan))
 
-    def attend(self, op, query, key, value, *masks):
+    def attend(self, op: ops.Attend, query: Rows, key: Rows, value: Rows, *masks: Rows) -> Rows:
         return attention.attended(self, op, query, key, value, masks)
 
-    def recurrent(self, op, x):
+    def recurrent(self, op: ops.Recurrent, x: Rows) -> Rows:
         return recurrence.recurred(self, op, x)
 
-    def sum(self, op, *inputs):
+    def sum(self, op: ops.Sum, *inputs: Rows) -> Rows:
         return self.rounded(op, joins.sum_of(self, op, *inputs))
 
-    def product(self, op, *inputs):
+    def product(self, op: ops.Product, *inputs: Rows) -> Rows:
         return joins.product(self, op, *inputs)
 
-    def concat(self, op, *inputs):
+    def concat(self, op: ops.Concat, *inputs: Rows) -> Rows:
         return joins.concat(self, op, *inputs)
 
-    def spread(self, op, x):
+    def spread(self, op: ops.Spread, x: Rows) -> Rows:
         return joins.spread(self, op, x)
 
 

@@ -1,15 +1,30 @@
 """How large the pruned model's channels are beside the others of their tensor, and how far merged
 units may move a sum."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_l2feat.checking.numbers import ratio
+from keras_l2feat.checking.rows import Rows
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
+from keras_l2feat.pruning.channels.operations import (
+    Affine,
+    Attend,
+    Concat,
+    Depthwise,
+    Linear,
+    Map,
+    Recurrent,
+    Source,
+    Spread,
+)
 
 __all__ = ["Sizes", "amplification"]
 
 
-class Sizes(Semantics):
+class Sizes(Semantics[np.ndarray]):
     """(channels,) float64 for each tensor, the largest about 1: what weights of either sign add up
     to at most, where all inputs are of size 1.
 
@@ -18,40 +33,48 @@ class Sizes(Semantics):
         sums: tensor number → the same before it is divided by the largest, of what kernels compute.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph) -> None:
         self.sums = {}
         self.channels = interpret(graph, self)
 
-    def source(self, op, *inputs):
+    def source(self, op: Source, *inputs: np.ndarray) -> np.ndarray:
         return np.ones(len(op.out.units))
 
-    def linear(self, op, x):
+    def linear(self, op: Linear, x: np.ndarray) -> np.ndarray:
         kernel = np.abs(op.stored())
         known = np.ones(kernel.shape[1]) if op.reader is None else x
         self.sums[op.out.number] = known @ kernel.sum(axis=0, dtype=np.float64)
         return _relative(self.sums[op.out.number])
 
-    def depthwise(self, op, x):
+    def depthwise(self, op: Depthwise, x: np.ndarray) -> np.ndarray:
         return _relative((np.abs(op.kernel()).sum(axis=0) * x[:, None]).reshape(-1))
 
-    def affine(self, op, x):
+    def affine(self, op: Affine, x: np.ndarray) -> np.ndarray:
         return _relative(np.abs(op.coefficients()[0]) * x)
 
-    def map(self, op, x, *others):
+    def map(self, op: Map, *inputs: np.ndarray) -> np.ndarray:
+        return inputs[0]
+
+    def passed(self, op: Any, x: np.ndarray) -> np.ndarray:
         return x
 
-    passed = sum = product = normalize = map
+    def sum(self, op: Any, *inputs: np.ndarray) -> np.ndarray:
+        return inputs[0]
 
-    def attend(self, op, query, key, value, *masks):
+    normalize, product = passed, sum
+
+    def attend(
+        self, op: Attend, query: np.ndarray, key: np.ndarray, value: np.ndarray, *masks: np.ndarray
+    ) -> np.ndarray:
         return value[op.channel]
 
-    def recurrent(self, op, x):
+    def recurrent(self, op: Recurrent, x: np.ndarray) -> np.ndarray:
         return np.ones(len(op.out.units))
 
-    def concat(self, op, *inputs):
+    def concat(self, op: Concat, *inputs: np.ndarray) -> np.ndarray:
         return np.concatenate(inputs)
 
-    def spread(self, op, x):
+    def spread(self, op: Spread, x: np.ndarray) -> np.ndarray:
         return x[op.channel]
 
 
@@ -59,7 +82,15 @@ def _relative(size):
     return size / max(float(size.max(initial=0.0)), 1e-300)
 
 
-def amplification(kernel, after, sizes, x, rows, kept, gone):
+def amplification(
+    kernel: np.ndarray,
+    after: np.ndarray,
+    sizes: np.ndarray,
+    x: Rows,
+    rows: Rows,
+    kept: np.ndarray,
+    gone: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """How far merged inputs may move each kept sum, in roundoffs of what it adds up after merging.
 
     Args:

@@ -8,6 +8,7 @@ that nothing a rule overlooks can differ.
 import numpy as np
 
 from keras_l2feat.backend import stored
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.symbolic import functional
 
 __all__ = ["differences"]
@@ -15,7 +16,7 @@ __all__ = ["differences"]
 IGNORED = {"build_config", "compile_config", "name", "registered_name"}
 
 
-def differences(graph, other, kept) -> list:
+def differences(graph: Graph, other: Graph, kept: np.ndarray) -> list:
     """What is not the same in two channel graphs' models, as (layer, reason); empty if nothing is.
 
     Args:

@@ -7,9 +7,20 @@ sums and products before are in float64. Units that were merged are one up to 8 
 entry of one model that was moved by 64 u shows as 32 u of the sum of both.
 """
 
-import numpy as np
+from collections.abc import Iterable
 
-from keras_l2feat.checking.numbers import exactly, floats, magnitude, ratio, roundoff, smallest
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_l2feat.checking.numbers import (
+    Numbers,
+    exactly,
+    floats,
+    magnitude,
+    ratio,
+    roundoff,
+    smallest,
+)
 
 __all__ = ["AMPLIFIED", "FLOAT64", "LIMIT", "Tolerance"]
 
@@ -32,13 +43,15 @@ class Tolerance:
         numbers: turns a float array into one to count with.
     """
 
-    def __init__(self, dtypes, exact=False):
+    def __init__(self, dtypes: Iterable[str], exact: bool = False) -> None:
         self.dtype = max(set(dtypes) or {"float32"}, key=roundoff)
         self.unit, self.exact = roundoff(self.dtype), exact
         self.numbers = exactly if exact else floats
         self._smallest = smallest(self.dtype)
 
-    def off(self, remainder, terms, slack=0.0, scale=1.0):
+    def off(
+        self, remainder: Numbers, terms: Numbers, slack: float = 0.0, scale: ArrayLike = 1.0
+    ) -> np.ndarray:
         """|remainder| over u · terms: roundoffs. What storing tiny numbers explains is taken off
         where it is nothing beside the largest term of the same output, the last axis.
 
@@ -54,7 +67,7 @@ class Tolerance:
             parts = np.where(small & (tiny <= LIMIT * self.unit * largest), 0.0, parts)
         return parts
 
-    def snapped(self, factor):
+    def snapped(self, factor: np.ndarray) -> np.ndarray:
         """±1 where a factor is that up to roundings."""
         near = np.abs(np.abs(factor) - 1) <= SNAP * self.unit
         return np.where(near, np.sign(factor), factor)

@@ -7,9 +7,10 @@ import numpy as np
 
 from keras_l2feat.checking.box import bounds
 from keras_l2feat.checking.maps import Maps
-from keras_l2feat.checking.simulation import Simulation, UnitMaps
+from keras_l2feat.checking.simulation import Simulation
 from keras_l2feat.checking.skeleton import differences
 from keras_l2feat.checking.tolerance import LIMIT
+from keras_l2feat.checking.walk import UnitMaps
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import interpret

@@ -1,7 +1,7 @@
 """The smaller model that a plan describes: same classes, names, dtypes and compile settings,
 smaller weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def _weights(graph, plan, name, kept):
     return [array.astype(like.dtype) for array, like in zip(sliced(graph, name, new, kept), old)]
 
 
-def sliced(graph, name, weights, kept):
+def sliced(graph: Graph, name: str, weights: Sequence, kept: np.ndarray) -> list:
     """A layer's weights for the units that are kept alone.
 
     Args:

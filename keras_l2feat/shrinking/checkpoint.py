@@ -3,6 +3,7 @@ of an epoch."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +25,12 @@ class Checkpoint:
         run: what has to be equal for a run to go on, JSON-able.
     """
 
-    def __init__(self, path, run):
+    def __init__(self, path: str | Path | None, run: Any) -> None:
         self.path, self.run = None if path is None else Path(path), run
         if self.path is not None and self.path.suffix != ".npz":
             raise InputError(f"A checkpoint's name ends in '.npz'. Received: {str(path)!r}.")
 
-    def write(self, now, best, done, curve) -> None:
+    def write(self, now: Any, best: Any, done: Any, curve: list) -> None:
         """Keep a moment of a run, whatever comes.
 
         Args:
@@ -58,7 +59,7 @@ class Checkpoint:
         """
         name = str(self.path)
         try:
-            arrays, _ = read_arrays(self.path)
+            arrays, _ = read_arrays(name)
             about = json.loads(arrays["about"].tobytes())
             if about["format"] != FORMAT:
                 raise KeyError("format")

@@ -1,8 +1,12 @@
 """One cut: units go in the order of what they cost, what stays takes over, and the model is
 rewritten."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.guarantees.search import plan_of
 from keras_l2feat.pruning.guarantees.targets import harm
 from keras_l2feat.pruning.measure import latencies
@@ -11,6 +15,7 @@ from keras_l2feat.pruning.takeover.cuts import Cuts
 from keras_l2feat.pruning.takeover.engine import Takeover
 from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.sizes import Sizes
+from keras_l2feat.types import Model
 
 __all__ = ["Cut", "composed", "least", "recalibrate"]
 
@@ -27,10 +32,10 @@ class Cut(Cuts):
         kind: what outputs are, see `targets.harm`.
     """
 
-    def __init__(self, graph, inputs, price, kind):
+    def __init__(self, graph: Graph, inputs: Sequence, price: str, kind: dict) -> None:
         super().__init__(Takeover(graph, inputs), harm(**kind), price)
 
-    def to_latency(self, original, most, seed=0):
+    def to_latency(self, original: Graph, most: float, seed: int = 0) -> tuple[int, ...]:
         """About the fewest removals at each site after which a call takes at most the share `most`
         of what it takes the model of the graph `original`, both measured here in turn."""
 
@@ -41,13 +46,13 @@ class Cut(Cuts):
 
         return self.fewest(fast)
 
-    def rewritten(self, kept):
+    def rewritten(self, kept: np.ndarray) -> Graph:
         """The smaller model, in which what is kept, (units,) bool, took over; the given one where
         all is kept."""
         return rewrite(self.engine.graph, plan_of(self.engine, ~kept))
 
 
-def least(graph) -> dict:
+def least(graph: Graph) -> dict:
     """The sizes with one unit left of each site."""
     kept = np.ones(len(graph.pinned), dtype=bool)
     for site in sites(graph, readings(graph)):
@@ -55,7 +60,7 @@ def least(graph) -> dict:
     return Sizes(graph).of(kept)
 
 
-def recalibrate(model, batches) -> None:
+def recalibrate(model: Model, batches: Any) -> None:
     """Measure the statistics of batch normalizations anew: their mean over some batches, each
     normalized as in training.
 
@@ -82,6 +87,6 @@ def recalibrate(model, batches) -> None:
             layer.momentum = momentum
 
 
-def composed(graph, kept, before) -> dict:
+def composed(graph: Graph, kept: np.ndarray, before: np.ndarray) -> dict:
     """layer → channels of the original that are left after a cut of what `before` was left."""
     return {layer: before[layer][kept[units]] for layer, units in graph.writers.items()}

@@ -5,6 +5,7 @@ it had not been.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from keras_l2feat.errors import InputError, bad_argument
@@ -38,7 +39,7 @@ class Goal:
     rounds: int | None = None
 
     @classmethod
-    def of(cls, options, epochs, rounds=None) -> "Goal":
+    def of(cls, options: Mapping, epochs: int, rounds: int | None = None) -> "Goal":
         """The one target among options.
 
         Raises:
@@ -80,7 +81,7 @@ class Goal:
         """The size that is cut down to."""
         return self.name if self.name in SIZES else "flops"
 
-    def next(self, rounds) -> tuple | None:
+    def next(self, rounds: Sequence[dict]) -> tuple | None:
         """`(share, epochs)` of the round after some rounds: which share of the size that the
         original has shall be left, and how many epochs follow; `None` if it is over.
 
@@ -111,7 +112,7 @@ class Goal:
             return None
         return now * factor, left if left < 2 * each else each
 
-    def reached(self, before, after) -> bool:
+    def reached(self, before: dict, after: dict) -> bool:
         """Whether what was measured on points held out is good enough, `before` of the original."""
         if self.sized:
             return True

@@ -4,8 +4,12 @@ An input that never varies in the data does what a bias does: the bias gets it, 
 any more. On the data this changes nothing; a weight of such an input is what it began as.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import interpret
 from keras_l2feat.pruning.channels.operations import KERNELS, Linear, Normalize, Source
 from keras_l2feat.pruning.takeover.readings import readings
@@ -26,7 +30,7 @@ class Inputs:
         constant: reader name → (entries,) float64, what an entry always is, NaN where it varies.
     """
 
-    def __init__(self, graph, batches):
+    def __init__(self, graph: Graph, batches: Iterable) -> None:
         self.constant = {}
         first, _ = _first(graph)
         box = _box(graph, batches) if first else None
@@ -41,7 +45,7 @@ class Inputs:
             if same.any():
                 self.constant[name] = np.where(same, low, np.nan)
 
-    def hand_over(self, graph) -> None:
+    def hand_over(self, graph: Graph) -> None:
         """Let biases do what constant inputs do, in place, wherever there is a bias to take it.
 
         Args:
@@ -63,7 +67,7 @@ class Inputs:
                 graph.layers[key].set_weights(values)
 
     @staticmethod
-    def read(graph):
+    def read(graph: Graph) -> Any:
         """How many entries are read, with a weight that is not zero; `None` where it is not kernels
         alone that read them."""
         first, whole = _first(graph)

@@ -1,6 +1,8 @@
 """`shrink`: rounds of {choose by cost, hand over by least squares, rewrite, train on}."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +13,10 @@ from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.shrinking.checkpoint import Checkpoint
 from keras_l2feat.shrinking.goal import Goal
 from keras_l2feat.shrinking.points import Points
+from keras_l2feat.shrinking.record import Shrinkage
 from keras_l2feat.shrinking.rounds import Options, Rounds
 from keras_l2feat.shrinking.state import Settings
+from keras_l2feat.types import Data, Model
 
 __all__ = ["shrink"]
 
@@ -21,25 +25,25 @@ TAUGHT = 0.5  # share of the loss that `distill=True` gives to the original's ou
 
 
 def shrink(
-    model,
-    data,
+    model: Model | str | Path,
+    data: Data,
     *,
-    validation=None,
-    epochs=20,
-    rounds=None,
-    distill=False,
-    method="compiled",
-    rate=None,
-    decay=True,
-    batch_size=None,
-    callbacks=(),
-    keep_rounds=None,
-    checkpoint=None,
-    resume=False,
-    seed=0,
-    quiet=True,
+    validation: Any = None,
+    epochs: int = 20,
+    rounds: int | None = None,
+    distill: Any = False,
+    method: str = "compiled",
+    rate: float | None = None,
+    decay: bool = True,
+    batch_size: int | None = None,
+    callbacks: Sequence = (),
+    keep_rounds: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    quiet: bool = True,
     **target,
-):
+) -> tuple[Model, Shrinkage]:
     """Make a trained model smaller while it trains on.
 
     In each round the units go that cost least, all that stay take over what they did by least

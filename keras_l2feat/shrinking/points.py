@@ -4,12 +4,15 @@ Arrays come in an order that is a function of the seed and the epoch alone, so t
 on from a checkpoint sees what it would have seen.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_l2feat.data import Dataset, load
 from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.types import Model
 
 __all__ = ["Points"]
 
@@ -39,7 +42,15 @@ class Points:
         dataset: the `Dataset` itself, if that is what was given.
     """
 
-    def __init__(self, model, data, validation=None, *, batch_size=None, seed=0):
+    def __init__(
+        self,
+        model: Model,
+        data: Any,
+        validation: Any = None,
+        *,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> None:
         import tensorflow as tf
 
         if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
@@ -139,7 +150,7 @@ class Points:
         batches = batches.map(batch, num_parallel_calls=1).prefetch(4)
         return batches.apply(tf.data.experimental.assert_cardinality(steps)), steps
 
-    def inputs(self, model, count) -> list:
+    def inputs(self, model: Model, count: int) -> list:
         """At most `count` training inputs, spread evenly (the first of batches): one array a model
         input."""
         if self._given is not None:
@@ -157,7 +168,7 @@ class Points:
                 break
         return [np.concatenate(arrays)[:count] for arrays in zip(*parts)]
 
-    def every(self, model):
+    def every(self, model: Model) -> Iterator:
         """The inputs of all batches, lists of one array a model input."""
         for batch in self.batches:
             yield [np.asarray(part) for part in _in_order(model, batch[0])]

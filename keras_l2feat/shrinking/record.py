@@ -2,11 +2,14 @@
 
 import time
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
 from keras_l2feat.objectives.data_term import predictions
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.takeover.sizes import Sizes
+from keras_l2feat.types import Model
 
 __all__ = ["Shrinkage", "measured", "sizes", "step_seconds"]
 
@@ -45,7 +48,7 @@ class Shrinkage:
         return asdict(self)
 
 
-def measured(model, held, kind) -> dict:
+def measured(model: Model, held: Any, kind: dict) -> dict:
     """`loss` (without regularizers) and `accuracy` of a compiled model on batches, `None` where
     there are none.
 
@@ -75,12 +78,12 @@ def _accuracy(model, held, kind):
     return right / count if count else None
 
 
-def sizes(graph) -> dict:
+def sizes(graph: Graph) -> dict:
     """Units, operations and parameters of a model as it is."""
     return Sizes(graph).of(np.ones(len(graph.pinned), dtype=bool))
 
 
-def step_seconds(model, batches, steps) -> float:
+def step_seconds(model: Model, batches: Any, steps: int) -> float:
     """Seconds of one training step of a compiled model, which is changed."""
     count = min(TIMED, steps)
     model.fit(batches.take(min(2, steps)), verbose=0, shuffle=False)

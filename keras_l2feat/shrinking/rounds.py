@@ -9,12 +9,17 @@ import numpy as np
 from keras_l2feat import files
 from keras_l2feat.errors import CheckFailed, InputError, Interrupted, bad_argument
 from keras_l2feat.progress import bar
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.shrinking.checkpoint import Checkpoint
 from keras_l2feat.shrinking.cut import POINTS, Cut, composed, least, recalibrate
+from keras_l2feat.shrinking.goal import Goal
 from keras_l2feat.shrinking.inputs import Inputs
+from keras_l2feat.shrinking.points import Points
 from keras_l2feat.shrinking.record import Shrinkage, measured, sizes, step_seconds
-from keras_l2feat.shrinking.state import State, carry, seeded
+from keras_l2feat.shrinking.state import Settings, State, carry, seeded
 from keras_l2feat.shrinking.training import check_fit, kind_of, minimized, taught, trained
+from keras_l2feat.types import Model
 
 __all__ = ["Options", "Rounds"]
 
@@ -45,7 +50,15 @@ class Rounds:
         curve: records, the original first.
     """
 
-    def __init__(self, graph, points, settings, goal, options, given):
+    def __init__(
+        self,
+        graph: Graph,
+        points: Points,
+        settings: Settings,
+        goal: Goal,
+        options: Options,
+        given: Model,
+    ) -> None:
         self.graph, self.points, self.settings = graph, points, settings
         self.goal, self.options = goal, options
         self.whole = sizes(graph)
@@ -100,7 +113,7 @@ class Rounds:
             "model": digest.hexdigest(),
         }
 
-    def go(self, checkpoint, resume):
+    def go(self, checkpoint: Checkpoint, resume: bool) -> tuple:
         """All rounds: the smaller model and the `Shrinkage`."""
         now = done = None
         if resume:
@@ -117,7 +130,8 @@ class Rounds:
             shown.update(sum(record["epochs"] for record in self.curve))
             try:
                 while (step := self.goal.next(self.curve[1:])) is not None:
-                    self._round(*step, now, done, checkpoint, shown)
+                    share, epochs = step
+                    self._round(share, epochs, now, done, checkpoint, shown)
                     now = done = None
             except KeyboardInterrupt as interrupt:
                 raise self._interrupted() from interrupt

@@ -1,13 +1,17 @@
 """A model in training, its optimizer's state carried over from a larger one or kept as arrays."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from keras_l2feat.objectives.data_term import data_term, head
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.rewrite import rebuild, sliced
+from keras_l2feat.shrinking.points import Points
 from keras_l2feat.training.slots import slots
+from keras_l2feat.types import Model
 
 __all__ = ["Settings", "State", "carry", "seeded"]
 
@@ -29,12 +33,12 @@ class State:
     optimizer: list
 
     @classmethod
-    def of(cls, model, kept) -> "State":
+    def of(cls, model: Model, kept: dict) -> "State":
         """What a model in training is at this moment."""
         own = [np.array(variable.numpy()) for variable in model.variables]
         return cls(kept, own, [np.array(v.numpy()) for v in model.optimizer.variables])
 
-    def model(self, graph, settings, *, plain=False):
+    def model(self, graph: Graph, settings: "Settings", *, plain: bool = False) -> Model:
         """The model again, from the graph of the original, compiled by `settings`; without values
         for the optimizer, it begins anew."""
         units = np.ones(len(graph.pinned), dtype=bool)
@@ -63,12 +67,14 @@ class Settings:
         rate: learning rate, `None` for the optimizer's own.
     """
 
-    optimizer: object
+    optimizer: Any
     rest: dict
     rate: float | None = None
 
     @classmethod
-    def of(cls, model, points, rate=None, *, decay=True) -> "Settings":
+    def of(
+        cls, model: Model, points: Points, rate: float | None = None, *, decay: bool = True
+    ) -> "Settings":
         """Those of a model; one that is not compiled gets Adam and the usual loss of the data.
 
         Raises:
@@ -88,7 +94,7 @@ class Settings:
             settings.rate = _first_rate(optimizer) if rate is None else float(rate)
         return settings
 
-    def compile(self, model, *, plain=False) -> None:
+    def compile(self, model: Model, *, plain: bool = False) -> None:
         """Compile a model, its optimizer built; `plain`: with the learning rate that the user's
         optimizer has."""
         config = self.optimizer.get_config()
@@ -130,7 +136,7 @@ def _usual_loss(model, points):
     return keras.losses.SparseCategoricalCrossentropy(from_logits=head(model) != "softmax")
 
 
-def carry(graph, units, model, smaller) -> None:
+def carry(graph: Graph, units: Any, model: Model, smaller: Model) -> None:
     """Give a smaller model's optimizer the state that a model's has for what is left.
 
     Args:
@@ -164,7 +170,7 @@ def _by_variable(optimizer, variables):
     return {id(v): found for v, found in zip(variables, slots(optimizer, variables))}
 
 
-def seeded(model, seed) -> None:
+def seeded(model: Model, seed: int) -> None:
     """Set the random generators of dropout and the like."""
     generator = np.random.default_rng(seed)
     for variable in model.variables:

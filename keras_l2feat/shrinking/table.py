@@ -1,5 +1,6 @@
 """All rounds, for people: a text table, and rows for a file or a picture."""
 
+from keras_l2feat.shrinking.record import Shrinkage
 from keras_l2feat.text import columns
 
 __all__ = ["rows", "table"]
@@ -10,7 +11,7 @@ NUMBERS = (
 )
 
 
-def rows(done) -> list:
+def rows(done: Shrinkage) -> list:
     """What a `Shrinkage` measured, a dict of numbers each, the original first; columns that nobody
     measured are left out, and what was not measured of one is NaN."""
     known = [name for name in NUMBERS if any(r[name] is not None for r in done.curve)]
@@ -20,9 +21,11 @@ def rows(done) -> list:
     ]
 
 
-def table(done) -> str:
+def table(done: Shrinkage) -> str:
     """Rounds, sizes, what was measured, and how long it took: lines of text."""
-    shown = [("round", "epochs", "units", "parameters", "FLOPs", "loss", "accuracy", "")]
+    shown: list[tuple] = [
+        ("round", "epochs", "units", "parameters", "FLOPs", "loss", "accuracy", "")
+    ]
     for record in done.curve:
         what = "original" if not record["round"] else "" if record["kept"] else "taken back"
         loss, accuracy = record["loss"], record["accuracy"]

@@ -2,11 +2,15 @@
 teacher if asked."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.objectives.data_term import head
+from keras_l2feat.shrinking.points import Points
+from keras_l2feat.types import Model
 
 __all__ = ["check_fit", "kind_of", "minimized", "taught", "trained"]
 
@@ -14,8 +18,16 @@ TEMPERATURE = 2.0  # by which logits are divided before teacher and student are 
 
 
 def trained(
-    model, points, epochs, *, start=0, first=0, rate=None, callbacks=(), after=lambda done: None
-):
+    model: Model,
+    points: Points,
+    epochs: int,
+    *,
+    start: int = 0,
+    first: int = 0,
+    rate: float | None = None,
+    callbacks: Sequence = (),
+    after: Callable | None = lambda done: None,
+) -> Any:
     """Train a compiled model for some epochs.
 
     Args:
@@ -70,7 +82,7 @@ class _Epochs(keras.callbacks.Callback):
         self.after(epoch + 1)
 
 
-def minimized(model, points, iterations, quiet=True) -> None:
+def minimized(model: Model, points: Points, iterations: int, quiet: bool = True) -> None:
     """Train by L-BFGS on full batches, an iteration an epoch, in place."""
     from keras_l2feat.training import fit
 
@@ -78,7 +90,7 @@ def minimized(model, points, iterations, quiet=True) -> None:
     fit(model, data, iterations=iterations, quiet=quiet)
 
 
-def kind_of(model, points) -> dict:
+def kind_of(model: Model, points: Points) -> dict:
     """What the outputs of a compiled model are: `classes` (whether each output is the score of a
     class) and `probabilities`, as `targets.harm` takes them."""
     loss = getattr(model.loss, "name", model.loss)
@@ -90,7 +102,7 @@ def kind_of(model, points) -> dict:
     return {"classes": classes, "probabilities": classes and head(model) == "softmax"}
 
 
-def check_fit(model, points, kind) -> None:
+def check_fit(model: Model, points: Points, kind: dict) -> None:
     """Whether a compiled model can be measured on data.
 
     Raises:
@@ -114,7 +126,7 @@ def check_fit(model, points, kind) -> None:
         ) from error
 
 
-def taught(model, teacher, share, kind) -> None:
+def taught(model: Model, teacher: Model, share: float, kind: dict) -> None:
     """Let a model learn from a teacher's outputs as from labels.
 
     The loss becomes (1 - share) C + share D, with D the cross-entropy of predicted classes at

@@ -9,16 +9,18 @@ hand_over   for a choice of units, one pass through the changed network: each re
             delivers
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import batches
 from keras_l2feat.pruning.plan import Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite, sliced
-from keras_l2feat.pruning.takeover.readings import readings, sites
+from keras_l2feat.pruning.takeover.readings import Site, readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
 from keras_l2feat.pruning.takeover.walk import argument, held, walk
@@ -56,7 +58,7 @@ class Takeover:
         grams: reader name → `Sums` of what it sees.
     """
 
-    def __init__(self, graph, fit, check=None):
+    def __init__(self, graph: Graph, fit: Sequence, check: Sequence | None = None) -> None:
         self.graph = graph
         given = list(batches(graph.model, fit, BATCH, held(graph)))
         given += list(batches(graph.model, check, BATCH, held(graph))) if check else []
@@ -128,7 +130,7 @@ class Takeover:
 
     # ---- the order
 
-    def problems(self, site):
+    def problems(self, site: Site) -> list[Problem]:
         """The least squares problems of a site's readers."""
         found = []
         for reading in site.readings:
@@ -141,7 +143,7 @@ class Takeover:
             found.append(Problem(seen, kernel, columns, RIDGE, weight))
         return found
 
-    def order(self, harm, price) -> list:
+    def order(self, harm: Callable, price: np.ndarray) -> list[Step]:
         """All steps, cheapest first. Where even a trial on one point for each site would take too
         long, sites are compared by the share of what their readers compute that is lost.
 
@@ -209,7 +211,7 @@ class Takeover:
 
     # ---- the handover
 
-    def hand_over(self, gone):
+    def hand_over(self, gone: np.ndarray) -> tuple[dict, np.ndarray]:
         """Take units away and let all readers take over, front to back.
 
         Args:
@@ -235,12 +237,13 @@ class Takeover:
         seen = readings(small)
         return weights, self._answers(walk(small, self.batches, visit))
 
-    def removals(self, gone):
+    def removals(self, gone: np.ndarray) -> Plan:
         """The `Plan` that takes units away, and changes nothing else."""
         plan = Plan("bounded")
         for site in self.sites:
             for index in np.flatnonzero(gone[site.units]).tolist():
-                plan.removed.append(Removal(*site.names[index], "taken over"))
+                layer, unit = site.names[index]
+                plan.removed.append(Removal(layer, unit, "taken over"))
         return plan
 
     def _fit(self, reading, given, gone, weights):

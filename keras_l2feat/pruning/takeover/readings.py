@@ -5,11 +5,12 @@ channels is a block of columns, one a tap. A column of ones stands for the bias.
 but batch normalization follows, its mean takes the constant.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.graph import Reader
+from keras_l2feat.pruning.channels.graph import Graph, Reader
 from keras_l2feat.pruning.channels.operations import (
     Affine,
     Attend,
@@ -42,13 +43,13 @@ class Reading:
     patch: tuple | None
     units: np.ndarray
     constant: tuple | None
-    filter: object = None
+    filter: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
-    def layer(self):
+    def layer(self) -> str:
         return self.reader.layer
 
-    def rows(self, value, axis, share=1.0, first=0):
+    def rows(self, value: np.ndarray, axis: int, share: float = 1.0, first: int = 0) -> np.ndarray:
         """What is seen at a share of all places.
 
         Args:
@@ -65,14 +66,14 @@ class Reading:
         else:
             windows = _windows(value, *self.patch)
             places = windows.shape[: value.ndim - 1]
-            where = np.unravel_index(spread(int(np.prod(places)), share, first), places)
-            seen = windows[where].reshape(len(where[0]), -1)
+            chosen = spread(int(np.prod(places)), share, first)
+            seen = windows[np.unravel_index(chosen, places)].reshape(len(chosen), -1)
         shape = len(seen), seen.shape[1] + (self.constant is not None)
         full = np.ones(shape, dtype=np.result_type(seen.dtype, np.float32))
         full[:, : seen.shape[1]] = seen
         return full
 
-    def kernel(self, weights):
+    def kernel(self, weights: Mapping) -> np.ndarray:
         """The matrix (columns and one for the constant, outputs) float64; `weights`: layer → its
         weights."""
         own = np.asarray(weights[self.layer][self.reader.slot.index], dtype=np.float64)
@@ -86,7 +87,7 @@ class Reading:
         row = np.asarray(weights[layer][index], dtype=np.float64)[inside]
         return np.vstack([matrix, row.reshape(1, -1) / factor])
 
-    def store(self, weights, matrix) -> None:
+    def store(self, weights: dict, matrix: np.ndarray) -> None:
         """Put a matrix like that of `kernel` into `weights`, layer → its weights, in place."""
         own = weights[self.layer]
         old = np.asarray(own[self.reader.slot.index])
@@ -121,7 +122,7 @@ class Site:
     readings: list = field(default_factory=list)
 
 
-def sites(graph, found) -> list:
+def sites(graph: Graph, found: Mapping[str, Reading]) -> list:
     """All units that may go, by the layer that computes them first, in that order.
 
     Args:
@@ -137,7 +138,7 @@ def sites(graph, found) -> list:
     return result
 
 
-def readings(graph) -> dict:
+def readings(graph: Graph) -> dict:
     """Reader name → `Reading`, of the readers whose input is what their layer is called on, or that
     filtered channel by channel."""
     found = {}

@@ -15,6 +15,7 @@ Where there are fewer rows X than columns, no matrix of all columns is needed: G
 Y = (X Xᵀ + ε)^-½ X it is H = (1 - YᵀY) / ε.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +152,7 @@ def _whitened(matrix, ridge, rows):
     return linalg.solve_triangular(factor, rows, lower=True, check_finite=False)
 
 
-def removal_order(problems):
+def removal_order(problems: Sequence[Problem]) -> tuple[np.ndarray, np.ndarray]:
     """All units of a site but one, in the order in which they go.
 
     Args:
@@ -185,7 +186,7 @@ def removal_order(problems):
     return np.array(order, dtype=int), np.array(costs)
 
 
-def fitted(gram, cross, kernel, ridge):
+def fitted(gram: np.ndarray, cross: np.ndarray, kernel: np.ndarray, ridge: float) -> np.ndarray:
     """The kernel V that minimizes ‖X V - Z‖² + ε ‖V - kernel‖², columns of X scaled to norm 1.
 
     Args:
@@ -203,7 +204,9 @@ def fitted(gram, cross, kernel, ridge):
     return solved / scale[:, None]
 
 
-def fitted_rows(rows, target, kernel, ridge):
+def fitted_rows(
+    rows: np.ndarray, target: np.ndarray, kernel: np.ndarray, ridge: float
+) -> np.ndarray:
     """What `fitted` gives, where rows X (n, columns) are fewer than columns, by a matrix (n, n)."""
     scale = _scale((rows**2).sum(axis=0))
     scaled, gap = rows / scale, target - rows @ kernel
@@ -223,7 +226,7 @@ def _inverse(gram, scale, ridge):
     return mirrored(inverse.T)
 
 
-def mirrored(matrix):
+def mirrored(matrix: np.ndarray) -> np.ndarray:
     """A symmetric matrix of which only the upper triangle is right, completed in place."""
     for row in range(len(matrix)):
         matrix[row + 1 :, row] = matrix[row, row + 1 :]

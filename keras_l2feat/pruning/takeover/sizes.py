@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import KERNELS, Attend, Depthwise, Linear
 
 __all__ = ["SIZES", "Sizes"]
@@ -18,7 +19,7 @@ class Sizes:
         graph: the model's `Graph`.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph) -> None:
         self.count = len(graph.pinned)
         self.terms = {
             "units": [(len(units), [units]) for units in graph.writers.values()],
@@ -26,14 +27,14 @@ class Sizes:
             "parameters": _parameters(graph),
         }
 
-    def of(self, kept) -> dict:
+    def of(self, kept: np.ndarray) -> dict:
         """The sizes with (units,) bool `kept`: whole numbers, by name."""
         return {
             name: round(sum(a * math.prod(kept[u].mean() for u in axes) for a, axes in terms))
             for name, terms in self.terms.items()
         }
 
-    def saved(self, name):
+    def saved(self, name: str) -> np.ndarray:
         """What the removal of each unit alone saves of a size, (units,) float64."""
         total = np.zeros(self.count)
         for amount, axes in self.terms[name]:

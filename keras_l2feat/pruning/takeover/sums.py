@@ -10,6 +10,9 @@ columns, and the error of a fit is a square, so that what others explain but for
 could not be told from what they explain wholly. In float64 that part is 1e-8.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from scipy.linalg import blas
 
@@ -27,12 +30,14 @@ class Sums:
     """XᵀX (columns, columns), and XᵀZ (columns, outputs) where there are targets Z; X and Z
     themselves as long as there are fewer rows than columns."""
 
-    def __init__(self, columns, outputs=0):
-        self.shape, self.upper, self.whole = (columns, outputs), None, True
-        self.products, self.sizes, self.count = 0.0, 0.0, 0
-        self.waiting = []
+    def __init__(self, columns: int, outputs: int = 0) -> None:
+        self.shape, self.whole, self.count = (columns, outputs), True, 0
+        self.upper: Any = None  # (columns, columns), the upper triangle unless `whole`
+        self.products: Any = 0.0
+        self.sizes: Any = 0.0
+        self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, rows, target=None):
+    def add(self, rows: np.ndarray, target: np.ndarray | None = None) -> None:
         """Rows (n, columns) and their targets (n, outputs)."""
         target = np.zeros((len(rows), 0)) if target is None else target
         self.count += len(rows)
@@ -42,14 +47,15 @@ class Sums:
             self._settle()
 
     @property
-    def few(self):
+    def few(self) -> bool:
         """Whether there are fewer rows than columns."""
         return self.upper is None and self.count < self.shape[0]
 
     @property
-    def rows(self):
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """X and Z in float64, where they are few."""
-        return tuple(np.concatenate(x, dtype=np.float64) for x in zip(*self.waiting))
+        rows, target = (np.concatenate(x, dtype=np.float64) for x in zip(*self.waiting))
+        return rows, target
 
     def _settle(self):
         if self.waiting:
@@ -63,7 +69,7 @@ class Sums:
             self.sizes = self.sizes + (target**2).sum(axis=0)
 
     @property
-    def total(self):
+    def total(self) -> np.ndarray:
         """XᵀX, both triangles."""
         self._settle()
         if not self.whole:
@@ -71,7 +77,7 @@ class Sums:
         return self.upper
 
     @property
-    def cross(self):
+    def cross(self) -> np.ndarray:
         """XᵀZ."""
         self._settle()
         return self.products
@@ -86,7 +92,7 @@ class Sums:
             both.sizes, both.count = self.sizes + other.sizes, self.count + other.count
         return both
 
-    def of(self, outputs):
+    def of(self, outputs: Any) -> "Sums":
         """The same for some outputs alone."""
         few = Sums(*self.shape)
         few.count = self.count
@@ -97,13 +103,14 @@ class Sums:
             few.sizes = self.sizes[outputs]
         return few
 
-    def fit(self, start, ridge):
+    def fit(self, start: np.ndarray, ridge: float) -> np.ndarray:
         """The kernel of the ridge regression, see `fitted`."""
         if self.few:
-            return fitted_rows(*self.rows, start, ridge)
+            rows, target = self.rows
+            return fitted_rows(rows, target, start, ridge)
         return fitted(self.total, self.cross, start, ridge)
 
-    def without(self, kept, kernel, ridge):
+    def without(self, kept: np.ndarray, kernel: np.ndarray, ridge: float) -> np.ndarray:
         """The kernel on some columns, (columns,) bool, that computes best what one on all does."""
         if self.few:
             rows, _ = self.rows
@@ -111,7 +118,7 @@ class Sums:
         total = self.total
         return fitted(total[np.ix_(kept, kept)], total[kept] @ kernel, kernel[kept], ridge)
 
-    def error(self, kernel):
+    def error(self, kernel: np.ndarray) -> float:
         """Mean over rows of ‖X kernel - Z‖²."""
         if self.few:
             rows, target = self.rows
@@ -120,7 +127,7 @@ class Sums:
         return (float(inside) + self.sizes.sum()) / max(self.count, 1)
 
 
-def best_ridge(halves, start):
+def best_ridge(halves: Sequence[Sums], start: np.ndarray) -> float:
     """The ε with which each half of the data is best explained by a fit to the other, judged by
     some outputs; smaller ones are tried as long as they get better.
 

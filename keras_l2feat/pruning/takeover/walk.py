@@ -5,10 +5,13 @@ changed on the way: each layer is fitted on what the changed ones before it deli
 Only what later layers still need is kept.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.symbolic import functional
 from keras_l2feat.pruning.evaluate import float64_enabled, through
 
@@ -23,7 +26,7 @@ class Parts:
     changed: bool = False
 
 
-def walk(graph, batches, visit) -> list:
+def walk(graph: Graph, batches: Sequence, visit: Callable) -> list:
     """Run the model of a graph, or a copy whose weights change on the way.
 
     Args:
@@ -89,7 +92,7 @@ def _apply(operation, args, kwargs, count):
     return [list(parts) for parts in zip(*map(called, range(count)))]
 
 
-def argument(reading, args, kwargs):
+def argument(reading: Any, args: Sequence, kwargs: Mapping) -> Any:
     """The `Parts` that a reading sees among what its layer is called with."""
     import keras
 
@@ -101,7 +104,7 @@ def argument(reading, args, kwargs):
     return keras.tree.flatten((args, kwargs))[0]
 
 
-def held(graph) -> int:
+def held(graph: Graph) -> int:
     """How many numbers a walk holds of one point, about: the largest tensor and two neighbours."""
     sizes = [
         int(np.prod([size or 1 for size in op.out.shape[1:]], dtype=np.int64)) for op in graph.ops
