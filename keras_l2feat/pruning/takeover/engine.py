@@ -84,7 +84,7 @@ class Takeover:
         each reader computes of the rows that are looked at."""
         wanted = {r.reader.name for site in self.sites for r in site.readings}
         first, sums, answers, self.targets = {}, {}, [], {}
-        kernels = {name: r.kernel(self.weights) for name, r in self.readings.items()}
+        kernels = {name: self._kernel(reading) for name, reading in self.readings.items()}
         for name in self.readings:
             if name in wanted:
                 first.setdefault(self._view(self.readings[name]), name)
@@ -95,14 +95,18 @@ class Takeover:
                 for rows in self._rows(reading, argument(reading, args, kwargs).parts[0], nth):
                     if first.get(self._view(reading)) == key:
                         sums.setdefault(key, Sums(rows.shape[1])).add(rows)
-                    computed = rows @ kernels[key].astype(rows.dtype)
-                    self.targets.setdefault(key, []).append(computed)
+                    self.targets.setdefault(key, []).append(rows @ kernels[key])
 
         for nth, part in enumerate(self.batches):
             outs = walk(self.graph, [part], visit)
             answers.append(self._answers(outs, self.counts[nth : nth + 1]))
         self.before = np.concatenate(answers)
         self.grams = {name: sums[first[self._view(self.readings[name])]] for name in wanted}
+
+    def _kernel(self, reading):
+        """As precise as it is stored, float32 at least."""
+        stored = self.weights[reading.layer][reading.reader.slot.index].dtype
+        return reading.kernel(self.weights).astype(np.result_type(stored, np.float32))
 
     def _view(self, reading):
         inputs = tuple(tensor.number for tensor in reading.reader.inputs)
