@@ -9,7 +9,7 @@ from scipy import sparse
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.graph import Graph
-from keras_l2feat.pruning.channels.operations import Tensor
+from keras_l2feat.pruning.channels.operations import Linear, Tensor
 from keras_l2feat.pruning.values.aligned import unit_roundoff
 from keras_l2feat.pruning.values.atoms import ONE
 from keras_l2feat.pruning.values.classes import Classes
@@ -71,14 +71,14 @@ class Readings(Classes):
         """A tensor's channels as multiples of atoms, or mixed from a few of them, up to constants;
         the same for all that read it."""
         if tensor.number not in self._read:
-            read = self._centred(self._multiples(forms, tensor.units))
+            read = self._centred(self._multiples(forms, tensor))
             # what rounding explains is not folded into biases, where it would count for more
             none = np.abs(read.constants) <= self.slack(1) * read.terms
             constants = np.where(none, 0.0, read.constants)
             self._read[tensor.number] = replace(read, constants=constants)
         return self._read[tensor.number]
 
-    def _multiples(self, forms, units):
+    def _multiples(self, forms, tensor):
         """Each channel as a multiple of an atom, one for each class of channels; and classes that
         are combinations of others as such."""
         if forms.labels is not None and len(forms.rows) == 1:
@@ -95,9 +95,11 @@ class Readings(Classes):
         if forms.labels is not None or len(leaders) < 2:
             return read
         # a class may be replaced where all its units may go, and counts where one is needed
-        free, needed = np.ones(len(leaders), dtype=bool), np.zeros(len(leaders), dtype=bool)
+        free, units = np.ones(len(leaders), dtype=bool), tensor.units
         np.logical_and.at(free, position, ~self.graph.pinned[units[live]])
-        np.logical_or.at(needed, position, self.needed[units[live]])
+        place = position, np.flatnonzero(live)
+        members = sparse.csr_array((factor[live], place), shape=(len(leaders), forms.count))
+        needed = self._needed_classes(tensor, members) | ~free
         leaders, names, free = leaders[needed], names[needed], free[needed]
         spread = forms.spread[:, leaders]
         found = dependence(forms.matrix[:, leaders], spread, free, self.slack(len(forms.rows)))
@@ -109,6 +111,20 @@ class Readings(Classes):
         drift[dependents] += found.gaps[column] * self._reach(forms, added=True)[dependents]
         mix = found.mix[:, column] * scales[dependents]
         return replace(read, dependents=dependents, basis=names[found.pivots], mix=mix)
+
+    def _needed_classes(self, tensor, members):
+        """(classes,) bool: a unit of the class is needed, and what reads the tensor does not read
+        it with weights that cancel, once the members, (classes, channels), are added up."""
+        needed = members.astype(bool) @ self.needed[tensor.units]
+        readers = [op for op in self.graph.ops if any(x is tensor for x in op.inputs)]
+        if not all(isinstance(op, Linear) for op in readers):
+            return needed
+        touched = np.zeros(len(needed), dtype=bool)
+        for op in readers:
+            for tap in op.kernel():
+                total, terms = members @ tap, abs(members) @ np.abs(tap)
+                touched |= (np.abs(total) > self.slack(members.shape[1]) * terms).any(axis=1)
+        return needed & touched
 
     def _centred(self, read):
         """The same with each atom moved by the constant that its strongest channel has.

@@ -125,6 +125,18 @@ def test_planted_units_are_found_and_no_others(data):
     assert deviation(wide, pruned, generator) <= 1e-12
 
 
+def test_units_that_cancel_are_no_part_of_a_combination():
+    """Two equal units whose outgoing weights cancel span a direction more than a linear layer's
+    inputs have: it is theirs that goes, not another unit that they could be made part of."""
+    generator = np.random.default_rng(0)
+    small = network((INPUTS,), "linear", 0, "float64", generator)
+    wide = plant(small, 0, "zero", generator, INPUTS)
+    pruned, certificate = prune(wide)
+    gone = {removal["unit"]: removal["reason"] for removal in certificate.removals}
+    assert set(gone) == {INPUTS, INPUTS + 1}
+    assert deviation(wide, pruned, generator) <= 1e-12
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 def test_nothing_redundant_nothing_changed(activation):
     model = network((20, 64), activation, 1, "float32", np.random.default_rng(0))
