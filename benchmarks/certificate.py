@@ -12,7 +12,8 @@ widened, split from others and rescaled, all of which has to go. Each run is a p
     command         wall seconds of the whole `l2feat prune FILE -o OUT --certificate FILE`,
                     TensorFlow's start included, and the load of the machine before it
     memory          largest resident size of that process less that of one which only imports
-                    what it uses, over the bytes of the model's weights
+                    what it uses, over the bytes of the model's weights; `loaded_mb` is what a
+                    process holds that has loaded the model and nothing else, less the same
 """
 
 import argparse
@@ -33,7 +34,7 @@ NAMES = (
 SIZE = 224
 COLUMNS = (
     *("model", "parameters", "removed", "certificate_cpu_s", "prune_cpu_s", "share"),
-    *("command_s", "load", "memory_mb", "memory_over_model"),
+    *("command_s", "load", "loaded_mb", "memory_mb", "memory_over_model"),
 )
 IDLE = "import keras_l2feat.pruning, keras_l2feat.cli.main, tensorflow"
 
@@ -59,6 +60,7 @@ def shares(path):
     from keras_l2feat.pruning import pipeline
 
     model, spent, certify = files.load_model(path), [0.0], pipeline.certify
+    loaded = resident()
 
     def timed(*arguments, **options):
         start = time.process_time()
@@ -74,7 +76,13 @@ def shares(path):
     assert certificate.verified
     removed = model.count_params() - pruned.count_params()
     stored = sum(w.numpy().nbytes for w in model.weights)
-    return [model.count_params(), removed, spent[0], total - spent[0], stored]
+    return [model.count_params(), removed, spent[0], total - spent[0], stored, loaded]
+
+
+def resident():
+    """MB that this process holds; not known but on Linux."""
+    status = Path("/proc/self/status").read_text().split("VmRSS:")[1]
+    return int(status.split()[0]) / 1024
 
 
 def run(command):
@@ -94,14 +102,15 @@ def measured(path, idle, folder):
     answer = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
-    parameters, removed, spent, rest, stored = json.loads(answer.stdout.splitlines()[-1])
+    parameters, removed, spent, rest, stored, loaded = json.loads(answer.stdout.splitlines()[-1])
     out = [str(folder / "out.keras"), "--certificate", str(folder / "out.json")]
     load = os.getloadavg()[0]
     seconds, peak = run([sys.executable, "-m", "keras_l2feat.cli.main", "prune", path, "-o", *out])
     for made in (folder / "out.keras", folder / "out.json"):
         made.unlink()
     memory = peak - idle
-    figures = (spent, rest, spent / rest, seconds, load, memory, memory * 2**20 / stored)
+    figures = (spent, rest, spent / rest, seconds, load, loaded - idle, memory)
+    figures += (memory * 2**20 / stored,)
     return [path.stem, parameters, removed, *(round(figure, 2) for figure in figures)]
 
 
@@ -128,7 +137,7 @@ def main():
                 subprocess.run([sys.executable, "-c", code], check=True)
             for path in paths:
                 rows.append(measured(path, idle, folder))
-                model, _, _, spent, rest, share, seconds, load, _, over = rows[-1]
+                model, _, _, spent, rest, share, seconds, load, *_, over = rows[-1]
                 print(
                     f"{model:24s}{spent:6.1f} / {rest:5.1f} = {share:5.1%}     "
                     f"{seconds:5.1f} s, {load:4.1f}        {over:4.1f}",
