@@ -11,6 +11,7 @@ from keras_l2feat.errors import InputError
 
 __all__ = [
     "WIDEST",
+    "Listed",
     "Number",
     "Widths",
     "data_option",
@@ -150,25 +151,36 @@ def data_option(
     return lambda command: named(scale_option(command))
 
 
-class Widths(click.ParamType):
-    """`50,50`: positive whole numbers, one per hidden layer, as a tuple."""
+class Listed(click.ParamType):
+    """Numbers in one text, as a tuple."""
 
-    name = "widths"
+    expected = ""
+
+    def parsed(self, text: str) -> tuple:
+        """The numbers; a `ValueError` or `ZeroDivisionError` where it is something else."""
+        raise NotImplementedError
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
+    ) -> tuple:
         if isinstance(value, tuple):
             return value
         try:
-            widths = tuple(int(part) for part in value.split(","))
-        except ValueError:
-            widths = ()
-        if not widths or not 1 <= min(widths) <= max(widths) <= WIDEST:
-            self.fail(
-                f"whole numbers from 1 to {WIDEST} with commas between are expected, as in 50,50. "
-                f"Received: {value!r}"
-            )
+            return self.parsed(value)
+        except (ValueError, ZeroDivisionError):
+            return self.fail(f"{self.expected}. Received: {value!r}")
+
+
+class Widths(Listed):
+    """`50,50`: positive whole numbers, one per hidden layer."""
+
+    name = "widths"
+    expected = f"whole numbers from 1 to {WIDEST} with commas between are expected, as in 50,50"
+
+    def parsed(self, text: str) -> tuple:
+        widths = tuple(int(part) for part in text.split(","))
+        if not 1 <= min(widths) <= max(widths) <= WIDEST:
+            raise ValueError
         return widths
 
 

@@ -10,6 +10,7 @@ from keras_l2feat.cli.paths import OutputFile, OutputFolder
 
 __all__ = [
     "curve_option",
+    "file_option",
     "folder_option",
     "json_option",
     "output_option",
@@ -50,17 +51,20 @@ def folder_option(help: str, *, required: bool = False, default: str | None = No
     )
 
 
+def file_option(name: str, metavar: str, help: str, *suffixes: str) -> Callable:
+    """`--plan FILE.json`: where a file goes, which the command gets as `plan_path`."""
+    kind = OutputFile(*suffixes)
+    return click.option(name, f"{name[2:]}_path", type=kind, metavar=metavar, help=help)
+
+
 def report_option(help: str) -> Callable:
     """`--report FILE.html`: where a page goes."""
-    return click.option(
-        "--report", "report_path", type=OutputFile(), metavar="FILE.html", help=help
-    )
+    return file_option("--report", "FILE.html", help)
 
 
 def curve_option(help: str) -> Callable:
     """`--curve FILE.csv|png`: where a trade-off goes, see `plots.tradeoff.write_tradeoff`."""
-    kind = OutputFile(".csv", ".png", ".svg", ".pdf")
-    return click.option("--curve", "curve_path", type=kind, metavar="FILE.csv|png", help=help)
+    return file_option("--curve", "FILE.csv|png", help, ".csv", ".png", ".svg", ".pdf")
 
 
 def write_json_result(value: object, path: str | None) -> None:

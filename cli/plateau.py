@@ -6,6 +6,7 @@ import click
 
 from keras_l2feat.cli.options import (
     WIDEST,
+    Listed,
     batch_size_option,
     choice,
     load_data,
@@ -23,52 +24,41 @@ COUNT = 12  # widths between the two ends of a range
 MOST_WIDTHS = 1000  # that a range may have
 
 
-class WidthRange(click.ParamType):
+class WidthRange(Listed):
     """`2:100`, `2:100:20` or `2,5,10`: widths to record, ascending; a range is spaced evenly on a
     log scale."""
 
     name = "widths"
+    expected = f"a range as in 2:100, or numbers with commas between, up to {WIDEST}"
 
-    def convert(self, value, param, ctx):
-        if isinstance(value, tuple):
-            return value
-        try:
-            if ":" in value:
-                low, high, *count = (int(part) for part in value.split(":"))
-                count = count[0] if count else COUNT
-                if not 1 <= count <= MOST_WIDTHS:
-                    raise ValueError
-                ratio = (high / low) ** (1 / max(count - 1, 1))
-                widths = {round(low * ratio**step) for step in range(count)} | {low, high}
-            else:
-                widths = {int(part) for part in value.split(",")}
-        except (ValueError, ZeroDivisionError):
-            widths = {0}
+    def parsed(self, text):
+        if ":" in text:
+            low, high, *count = (int(part) for part in text.split(":"))
+            count = count[0] if count else COUNT
+            if not 1 <= count <= MOST_WIDTHS:
+                raise ValueError
+            ratio = (high / low) ** (1 / max(count - 1, 1))
+            widths = {round(low * ratio**step) for step in range(count)} | {low, high}
+        else:
+            widths = {int(part) for part in text.split(",")}
         if not 1 <= min(widths) <= max(widths) <= WIDEST:
-            self.fail(
-                f"a range as in 2:100, or numbers with commas between, up to {WIDEST}. "
-                f"Received: {value!r}"
-            )
+            raise ValueError
         return tuple(sorted(widths))
 
 
-class Numbers(click.ParamType):
-    """`1e-3,1e-4`: positive numbers with commas between, as a tuple."""
+class Numbers(Listed):
+    """`1e-3,1e-4`: positive numbers with commas between."""
 
     name = "numbers"
+    expected = "positive numbers with commas between are expected"
 
     def __init__(self, kind):
         self.kind = kind
 
-    def convert(self, value, param, ctx):
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(self.kind(part) for part in value.split(","))
-        except ValueError:
-            numbers = (0,)
+    def parsed(self, text):
+        numbers = tuple(self.kind(part) for part in text.split(","))
         if not all(0 < number < math.inf for number in numbers):
-            self.fail(f"positive numbers with commas between are expected. Received: {value!r}")
+            raise ValueError
         return numbers
 
 

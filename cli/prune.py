@@ -18,12 +18,13 @@ from keras_l2feat.cli.options import (
 )
 from keras_l2feat.cli.outputs import (
     curve_option,
+    file_option,
     json_option,
     output_option,
     report_option,
     write_json_result,
 )
-from keras_l2feat.cli.paths import InputFile, OutputFile
+from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 
 EXPORTS = {"onnx": ".onnx", "saved_model": "", "tflite": ".tflite"}  # suffix by format
@@ -130,20 +131,12 @@ def _gone(context, option, value):
 )
 @click.option("--polish", is_flag=True, hidden=True, expose_value=False, callback=_gone)
 @click.option("--dry-run", is_flag=True, help="Show what would go, write no model.")
-@click.option(
+@file_option(
     "--certificate",
-    "certificate_path",
-    type=OutputFile(),
-    metavar="FILE.json",
-    help="Write what l2feat check needs to show the same again, for exact and domain.",
+    "FILE.json",
+    "Write what l2feat check needs to show the same again, for exact and domain.",
 )
-@click.option(
-    "--plan",
-    "plan_path",
-    type=OutputFile(),
-    metavar="FILE.json",
-    help="Write what was removed as a plan.",
-)
+@file_option("--plan", "FILE.json", "Write what was removed as a plan.")
 @click.option(
     "--apply-plan",
     type=InputFile(),
@@ -160,12 +153,11 @@ def _gone(context, option, value):
 )
 @click.option("--no-balance", is_flag=True, help="Leave the scale of the remaining units as it is.")
 @report_option("Write an HTML page about what was removed.")
-@click.option(
+@file_option(
     "--rays",
-    "rays_path",
-    type=OutputFile(".png", ".svg", ".pdf"),
-    metavar="FILE.png",
-    help="Write a picture of the neurons' rays before and after.",
+    "FILE.png",
+    "Write a picture of the neurons' rays before and after.",
+    *(".png", ".svg", ".pdf"),
 )
 @click.option(
     "--export",

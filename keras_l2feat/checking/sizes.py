@@ -7,19 +7,9 @@ import numpy as np
 
 from keras_l2feat.checking.numbers import ratio
 from keras_l2feat.checking.rows import Rows
+from keras_l2feat.pruning.channels import operations as ops
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
-from keras_l2feat.pruning.channels.operations import (
-    Affine,
-    Attend,
-    Concat,
-    Depthwise,
-    Linear,
-    Map,
-    Recurrent,
-    Source,
-    Spread,
-)
 
 __all__ = ["Sizes", "amplification"]
 
@@ -37,22 +27,22 @@ class Sizes(Semantics[np.ndarray]):
         self.sums = {}
         self.channels = interpret(graph, self)
 
-    def source(self, op: Source, *inputs: np.ndarray) -> np.ndarray:
+    def source(self, op: ops.Source, *inputs: np.ndarray) -> np.ndarray:
         return np.ones(len(op.out.units))
 
-    def linear(self, op: Linear, x: np.ndarray) -> np.ndarray:
+    def linear(self, op: ops.Linear, x: np.ndarray) -> np.ndarray:
         kernel = np.abs(op.stored())
         known = np.ones(kernel.shape[1]) if op.reader is None else x
         self.sums[op.out.number] = known @ kernel.sum(axis=0, dtype=np.float64)
         return _relative(self.sums[op.out.number])
 
-    def depthwise(self, op: Depthwise, x: np.ndarray) -> np.ndarray:
+    def depthwise(self, op: ops.Depthwise, x: np.ndarray) -> np.ndarray:
         return _relative((np.abs(op.kernel()).sum(axis=0) * x[:, None]).reshape(-1))
 
-    def affine(self, op: Affine, x: np.ndarray) -> np.ndarray:
+    def affine(self, op: ops.Affine, x: np.ndarray) -> np.ndarray:
         return _relative(np.abs(op.coefficients()[0]) * x)
 
-    def map(self, op: Map, *inputs: np.ndarray) -> np.ndarray:
+    def map(self, op: ops.Map, *inputs: np.ndarray) -> np.ndarray:
         return inputs[0]
 
     def passed(self, op: Any, x: np.ndarray) -> np.ndarray:
@@ -64,17 +54,22 @@ class Sizes(Semantics[np.ndarray]):
     normalize, product = passed, sum
 
     def attend(
-        self, op: Attend, query: np.ndarray, key: np.ndarray, value: np.ndarray, *masks: np.ndarray
+        self,
+        op: ops.Attend,
+        query: np.ndarray,
+        key: np.ndarray,
+        value: np.ndarray,
+        *masks: np.ndarray,
     ) -> np.ndarray:
         return value[op.channel]
 
-    def recurrent(self, op: Recurrent, x: np.ndarray) -> np.ndarray:
+    def recurrent(self, op: ops.Recurrent, x: np.ndarray) -> np.ndarray:
         return np.ones(len(op.out.units))
 
-    def concat(self, op: Concat, *inputs: np.ndarray) -> np.ndarray:
+    def concat(self, op: ops.Concat, *inputs: np.ndarray) -> np.ndarray:
         return np.concatenate(inputs)
 
-    def spread(self, op: Spread, x: np.ndarray) -> np.ndarray:
+    def spread(self, op: ops.Spread, x: np.ndarray) -> np.ndarray:
         return x[op.channel]
 
 

@@ -13,24 +13,9 @@ from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.pruning.channels import operations as ops
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics
-from keras_l2feat.pruning.channels.operations import (
-    Affine,
-    Attend,
-    Concat,
-    Depthwise,
-    Linear,
-    Map,
-    Normalize,
-    Op,
-    Pass,
-    Product,
-    Recurrent,
-    Source,
-    Spread,
-    Sum,
-)
 
 __all__ = ["Box", "Intervals", "box_of_inputs", "dot", "slopes"]
 
@@ -112,10 +97,10 @@ class Intervals(Semantics[Box]):
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
-    def source(self, op: Source, *inputs: Box) -> Box:
+    def source(self, op: ops.Source, *inputs: Box) -> Box:
         return _unknown(op)
 
-    def linear(self, op: Linear, x: Box) -> Box:
+    def linear(self, op: ops.Linear, x: Box) -> Box:
         kernel, shift = op.kernel(), 0.0 if op.bias is None else op.bias()
         if op.reader is None:  # an embedding: one row of its kernel
             rows = kernel.sum(axis=0)
@@ -125,7 +110,7 @@ class Intervals(Semantics[Box]):
         low, high = dot(x.low, up) + dot(x.high, down), dot(x.high, up) + dot(x.low, down)
         return Box(low + shift, high + shift)
 
-    def depthwise(self, op: Depthwise, x: Box) -> Box:
+    def depthwise(self, op: ops.Depthwise, x: Box) -> Box:
         kernel, x = op.kernel(), _seen(op, x)
         up, down = (m(kernel, 0).sum(axis=0) for m in (np.maximum, np.minimum))
         ends = x.low[:, None], x.high[:, None]
@@ -134,7 +119,7 @@ class Intervals(Semantics[Box]):
         shift = 0.0 if op.bias is None else op.bias()
         return Box(low + shift, high + shift)
 
-    def affine(self, op: Affine, x: Box) -> Box:
+    def affine(self, op: ops.Affine, x: Box) -> Box:
         scale, shift, _ = op.coefficients()
 
         def ends(bounds):
@@ -144,38 +129,38 @@ class Intervals(Semantics[Box]):
         low, high = ends((x.low, x.high))
         return Box(low, high, None if x.places is None else ends(x.places))
 
-    def map(self, op: Map, *inputs: Box) -> Box:
+    def map(self, op: ops.Map, *inputs: Box) -> Box:
         return _map(self.graph, op, inputs)
 
-    def passed(self, op: Pass, x: Box) -> Box:
+    def passed(self, op: ops.Pass, x: Box) -> Box:
         x = x if op.constants else _with_zero(x)
         return x if op.tag is None else Box(x.low, x.high)  # others have other places
 
-    def normalize(self, op: Normalize, x: Box) -> Box:
+    def normalize(self, op: ops.Normalize, x: Box) -> Box:
         return _unknown(op)
 
-    def attend(self, op: Attend, query: Box, key: Box, value: Box, *masks: Box) -> Box:
+    def attend(self, op: ops.Attend, query: Box, key: Box, value: Box, *masks: Box) -> Box:
         seen = value if op.constants else _with_zero(value)  # a mean of them
         return Box(seen.low[op.channel], seen.high[op.channel])
 
-    def recurrent(self, op: Recurrent, x: Box) -> Box:
+    def recurrent(self, op: ops.Recurrent, x: Box) -> Box:
         return _unknown(op)
 
-    def sum(self, op: Sum, *inputs: Box) -> Box:
+    def sum(self, op: ops.Sum, *inputs: Box) -> Box:
         ends = [np.sort([w * x.low, w * x.high], axis=0) for w, x in zip(op.weights, inputs)]
         return Box(sum(e[0] for e in ends), sum(e[1] for e in ends))
 
-    def product(self, op: Product, *inputs: Box) -> Box:
+    def product(self, op: ops.Product, *inputs: Box) -> Box:
         box = inputs[0]
         for x in inputs[1:]:
             corners = [_times(a, b) for a in (box.low, box.high) for b in (x.low, x.high)]
             box = Box(np.min(corners, axis=0), np.max(corners, axis=0))
         return box
 
-    def concat(self, op: Concat, *inputs: Box) -> Box:
+    def concat(self, op: ops.Concat, *inputs: Box) -> Box:
         return Box(*(np.concatenate([getattr(x, end) for x in inputs]) for end in ("low", "high")))
 
-    def spread(self, op: Spread, x: Box) -> Box:
+    def spread(self, op: ops.Spread, x: Box) -> Box:
         if x.places is not None and len(x.places[0]) > np.max(op.place, initial=0):
             return Box(*(bound[op.place, op.channel] for bound in x.places))
         return Box(x.low[op.channel], x.high[op.channel])
@@ -206,10 +191,10 @@ def dot(bound: np.ndarray, weight: np.ndarray) -> np.ndarray:
     ).sum(axis=0)
 
 
-def slopes(op: Op, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
+def slopes(op: ops.Op, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Slopes (below, above) zero of a homogeneous activation, each (channels,); `None` for other
     operations."""
-    if not isinstance(op, Map) or op.function is None or op.scaling is not Scaling.POSITIVE:
+    if not isinstance(op, ops.Map) or op.function is None or op.scaling is not Scaling.POSITIVE:
         return None
     if op.tag[0] not in {"activation", "ReLU", "LeakyReLU", "LeakyRelu"}:  # pooling mixes places
         return None

@@ -20,23 +20,9 @@ from dataclasses import replace
 import numpy as np
 
 from keras_l2feat.activations import Scaling
+from keras_l2feat.pruning.channels import operations as ops
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
-from keras_l2feat.pruning.channels.operations import (
-    Affine,
-    Attend,
-    Concat,
-    Depthwise,
-    Linear,
-    Map,
-    Normalize,
-    Pass,
-    Product,
-    Recurrent,
-    Source,
-    Spread,
-    Sum,
-)
 from keras_l2feat.pruning.values.atoms import ONE
 from keras_l2feat.pruning.values.attention import attended
 from keras_l2feat.pruning.values.forms import Forms, Reading
@@ -56,11 +42,11 @@ class Values(Readings, Semantics[Forms]):
         super().__init__(graph)
         interpret(graph, self, forget=True)
 
-    def source(self, op: Source, *inputs: Forms) -> Forms:
+    def source(self, op: ops.Source, *inputs: Forms) -> Forms:
         count = len(op.out.units)
         return self.monomials(self.new(count), np.ones(count))
 
-    def linear(self, op: Linear, x: Forms) -> Forms:
+    def linear(self, op: ops.Linear, x: Forms) -> Forms:
         kernel = op.kernel()
         bias = None if op.bias is None else op.bias()
         if op.reader is None:  # an embedding: one atom a token
@@ -71,7 +57,7 @@ class Values(Readings, Semantics[Forms]):
         self.readings[op.reader].append(read)
         return self.applied(kernel, read, op.geometry, op.folds, bias)
 
-    def depthwise(self, op: Depthwise, x: Forms) -> Forms:
+    def depthwise(self, op: ops.Depthwise, x: Forms) -> Forms:
         kernel, read = op.kernel(), self.reading(op.inputs[0], x)
         taps, channels, multiplier = kernel.shape
         atoms, scales = self.on_their_own(read)
@@ -90,12 +76,12 @@ class Values(Readings, Semantics[Forms]):
         constant, shift = constant.sum(axis=0) + bias, shift.sum(axis=0) + np.abs(bias)
         return Forms(ways, matrix, constant, shift, terms, atoms[source], drift)
 
-    def affine(self, op: Affine, x: Forms) -> Forms:
+    def affine(self, op: ops.Affine, x: Forms) -> Forms:
         scale, shift, terms = op.coefficients()
         forms = x.scaled(scale)
         return replace(forms, constant=forms.constant + shift, shift=forms.shift + terms)
 
-    def map(self, op: Map, *inputs: Forms) -> Forms:
+    def map(self, op: ops.Map, *inputs: Forms) -> Forms:
         forms = inputs[0] if len(inputs) == 1 else self.arguments(op.tag, inputs)
         leader, factor, drift = self.classes(forms, op.scaling, op.labels)
         still = leader < 0
@@ -137,7 +123,7 @@ class Values(Readings, Semantics[Forms]):
             names.append(self.atom(key, sizes[k] / abs(base[k])))
         return np.array(names, dtype=int)
 
-    def passed(self, op: Pass, x: Forms) -> Forms:
+    def passed(self, op: ops.Pass, x: Forms) -> Forms:
         if op.tag is None:
             return x
         joint = x.labels is None
@@ -155,7 +141,7 @@ class Values(Readings, Semantics[Forms]):
             shift=none,
         )
 
-    def normalize(self, op: Normalize, x: Forms) -> Forms:
+    def normalize(self, op: ops.Normalize, x: Forms) -> Forms:
         x = self.joint(x)
         if op.centered:  # less the mean, which nothing more is known about
             mean = np.array([self.atom((op.tag, "mean"), 1.0)])
@@ -168,16 +154,18 @@ class Values(Readings, Semantics[Forms]):
             )
         return self.mixed(x, op.group, op.tag, constants=False)
 
-    def attend(self, op: Attend, query: Forms, key: Forms, value: Forms, *masks: Forms) -> Forms:
+    def attend(
+        self, op: ops.Attend, query: Forms, key: Forms, value: Forms, *masks: Forms
+    ) -> Forms:
         return attended(self, op, query, key, value)
 
-    def recurrent(self, op: Recurrent, x: Forms) -> Forms:
+    def recurrent(self, op: ops.Recurrent, x: Forms) -> Forms:
         return recurred(self, op, x)
 
-    def sum(self, op: Sum, *inputs: Forms) -> Forms:
+    def sum(self, op: ops.Sum, *inputs: Forms) -> Forms:
         return self.added([x if w == 1 else x.scaled(w) for w, x in zip(op.weights, inputs)])
 
-    def product(self, op: Product, *inputs: Forms) -> Forms:
+    def product(self, op: ops.Product, *inputs: Forms) -> Forms:
         count = len(op.out.units)
         names, scales, constants = [], np.ones(count), np.ones(count)
         for forms in inputs:
@@ -204,13 +192,13 @@ class Values(Readings, Semantics[Forms]):
         drift = np.sum([forms.drifts for forms in inputs], axis=0)
         return self.monomials(of_channels, scales, constants, drift=drift)
 
-    def concat(self, op: Concat, *inputs: Forms) -> Forms:
+    def concat(self, op: ops.Concat, *inputs: Forms) -> Forms:
         reads = [self.reading(tensor, x) for tensor, x in zip(op.inputs, inputs)]
         own = [self.on_their_own(read) for read in reads]
         columns = [(*a, r.constants, r.terms, r.drift) for a, r in zip(own, reads)]
         return self.monomials(*(np.concatenate(column) for column in zip(*columns)))
 
-    def spread(self, op: Spread, x: Forms) -> Forms:
+    def spread(self, op: ops.Spread, x: Forms) -> Forms:
         read = self.reading(op.inputs[0], x)
         atoms, scales = self.on_their_own(read)
         atoms = atoms[op.channel]
