@@ -24,8 +24,25 @@ def trace(steps: Sequence, last: Graph, scale: Any = None) -> Maps:
     Returns: `Maps`, in the original's names.
     """
     first = steps[0][0] if steps else last
+    alive, choices = _followed(first, steps)
+    removed = {
+        layer: np.setdiff1d(np.arange(len(units)), alive[layer]).tolist()
+        for layer, units in first.writers.items()
+        if len(alive[layer]) < len(units)
+    }
+    scales = {}
+    if scale is not None:
+        names = _names(last, alive)
+        scales = {names[u]: float(scale[u]) for u in np.flatnonzero(scale != 1) if u in names}
+    sources, constants = _told(choices)
+    return Maps(removed, sources, scales, constants)
+
+
+def _followed(first, steps):
+    """What is left in the end, layer → indices in the original; and what stands for each unit that
+    went, unit → list of {unit, or BIAS for a constant: factor}."""
     alive = {layer: np.arange(len(units)) for layer, units in first.writers.items()}
-    choices = {}  # unit → list of {unit, or BIAS for a constant: factor}
+    choices = {}
     for graph, plan in steps:
         names = {**_names(graph, alive), BIAS: BIAS}
         gone = {graph.unit(removal.layer, removal.unit) for removal in plan.removed}
@@ -37,11 +54,11 @@ def trace(steps: Sequence, last: Graph, scale: Any = None) -> Maps:
         for layer, units in graph.writers.items():
             kept = [unit not in gone for unit in units.tolist()]
             alive[layer] = alive[layer][kept]
-    removed = {
-        layer: np.setdiff1d(np.arange(len(units)), alive[layer]).tolist()
-        for layer, units in first.writers.items()
-        if len(alive[layer]) < len(units)
-    }
+    return alive, choices
+
+
+def _told(choices):
+    """The `sources` and `constants` of `Maps`, by units that stay to the end."""
     sources, constants = {}, {}
     for unit in choices:
         for option in _resolved(unit, choices):
@@ -50,11 +67,7 @@ def trace(steps: Sequence, last: Graph, scale: Any = None) -> Maps:
                 sources.setdefault(unit, []).append(option)
             if constant and constant not in constants.get(unit, ()):
                 constants.setdefault(unit, []).append(constant)
-    scales = {}
-    if scale is not None:
-        names = _names(last, alive)
-        scales = {names[u]: float(scale[u]) for u in np.flatnonzero(scale != 1) if u in names}
-    return Maps(removed, sources, scales, constants)
+    return sources, constants
 
 
 def _names(graph, alive):
