@@ -28,6 +28,7 @@ from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 
 EXPORTS = {"onnx": ".onnx", "saved_model": "", "tflite": ".tflite"}  # suffix by format
+BESIDE = ("certificate", "plan", "report", "rays", "curve")  # outputs that are no model
 TARGETS = (
     *("tolerance", "relative_tolerance", "agree", "keep_accuracy", "keep_loss"),
     *("units", "flops", "parameters"),
@@ -182,22 +183,17 @@ def command(
     data,
     guarantee,
     dry_run,
-    certificate_path,
-    plan_path,
     apply_plan,
     filters,
     no_balance,
-    report_path,
-    rays_path,
     export_format,
     plainly,
     no_latency,
     json_path,
     seed,
     quiet,
-    curve_path,
     test_data,
-    **level,
+    **others,
 ):
     """Find the neurons of SOURCE that are not needed, and write an equivalent smaller model.
 
@@ -206,20 +202,20 @@ def command(
     written and the exit code is 1.
     """
     exported = _beside(output, export_format, dry_run)
-    options = {name: value for name, value in level.items() if value not in (None, False)}
-    _check_level(guarantee, data, options, curve_path)
-    if certificate_path and guarantee not in ("exact", "domain"):
+    paths = {name: others.pop(f"{name}_path") for name in BESIDE}
+    options = {name: value for name, value in others.items() if value not in (None, False)}
+    _check_level(guarantee, data, options, paths["curve"])
+    if paths["certificate"] and guarantee not in ("exact", "domain"):
         raise InputError("Option '--certificate' belongs to the guarantees 'exact' and 'domain'.")
     model = load_source(source)
     data = load_data(data)
     if test_data:
         options["test_data"] = load_data(test_data)
     on_data = guarantee == "bounded" and (data is not None or "gaussian" in options)
-    if curve_path or (report_path and on_data):
+    if paths["curve"] or (paths["report"] and on_data):
         options["curve"] = True
-    from keras_l2feat.pruning import load_plans, plain, prune, save_plans
+    from keras_l2feat.pruning import load_plans, plain, prune
     from keras_l2feat.pruning.advice import advice
-    from keras_l2feat.pruning.certificate import save_certificate
     from keras_l2feat.pruning.table import table
 
     plans = load_plans(apply_plan) if apply_plan else None
@@ -240,14 +236,6 @@ def command(
         from keras_l2feat.files import save_model
 
         save_model(plain(pruned) if plainly else pruned, written)
-    if curve_path:
-        from keras_l2feat.plots.tradeoff import write_tradeoff
-
-        write_tradeoff(certificate.facts["curve"], curve_path)
-    if certificate_path:
-        save_certificate(certificate, certificate_path)
-    if plan_path:
-        save_plans(certificate.plans, plan_path)
     gone = sum(len(plan.removed) for plan in certificate.plans)
     told = {"data": data, "guarantee": guarantee, "weights": given_weights()}
     hints = advice(model, source, removed=gone, **told)
@@ -256,16 +244,7 @@ def command(
         from keras_l2feat.exports import export
 
         result["export"] = export(pruned, exported, export_format, seed=seed)
-    if report_path:
-        from keras_l2feat.report.page import write_pruning_page
-
-        write_pruning_page(report_path, result, model, pruned, certificate.plans)
-    if rays_path:
-        from keras_l2feat.plots.rays import rays_before_after
-        from keras_l2feat.pruning.plan import removed_units
-
-        gone = removed_units(certificate.plans)
-        rays_before_after(model, pruned, rays_path, data=data, gone=gone, seed=seed)
+    _write(paths, result, model, pruned, certificate, data, seed)
     write_json_result(result, json_path)
     if not quiet and json_path != "-":
         click.echo(table(certificate))
@@ -283,6 +262,27 @@ def _beside(output, export_format, dry_run):
     exported = Path(output).with_suffix(EXPORTS[export_format])
     files.check_output(exported)
     return exported
+
+
+def _write(paths, result, model, pruned, certificate, data, seed):
+    """Write what is asked for beside the model."""
+    from keras_l2feat.plots.rays import rays_before_after
+    from keras_l2feat.plots.tradeoff import write_tradeoff
+    from keras_l2feat.pruning.certificate import save_certificate
+    from keras_l2feat.pruning.plan import removed_units, save_plans
+    from keras_l2feat.report.page import write_pruning_page
+
+    if paths["curve"]:
+        write_tradeoff(certificate.facts["curve"], paths["curve"])
+    if paths["certificate"]:
+        save_certificate(certificate, paths["certificate"])
+    if paths["plan"]:
+        save_plans(certificate.plans, paths["plan"])
+    if paths["report"]:
+        write_pruning_page(paths["report"], result, model, pruned, certificate.plans)
+    if paths["rays"]:
+        gone = removed_units(certificate.plans)
+        rays_before_after(model, pruned, paths["rays"], data=data, gone=gone, seed=seed)
 
 
 def _tell(result):

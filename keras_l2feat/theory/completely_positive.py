@@ -85,7 +85,7 @@ def edge_matrix(graph: Graph) -> np.ndarray:
 
 
 def graph_matrix(graph: Graph) -> np.ndarray:
-    """A = EᵀE, float64 `(n, n)`: of CP-rank exactly the number of edges, if the graph has no
+    """A = EᵀE, float64 `(n, n)`, whose CP-rank is exactly the number of edges, as the graph has no
     triangle.
 
     [Jacot et al. 2022, Prop. 13]
@@ -100,8 +100,8 @@ def graph_matrix(graph: Graph) -> np.ndarray:
 
 
 def bipartite_matrix(n: int) -> np.ndarray:
-    """Y_N = [[N/2·I, 1], [1, N/2·I]], float64 `(N, N)`: that of the complete bipartite graph,
-    CP-rank N²/4."""
+    """The `graph_matrix` of the complete bipartite graph, Y_N = [[N/2·I, 1], [1, N/2·I]], float64
+    `(N, N)`; its CP-rank is N²/4."""
     if n < 2 or n % 2:
         raise bad_argument("n", "even, at least 2", n)
     return graph_matrix(nx.complete_bipartite_graph(n // 2, n // 2))

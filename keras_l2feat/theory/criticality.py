@@ -50,7 +50,7 @@ def gradient(network: DenseNetwork, problem: Problem) -> np.ndarray:
 def descend(
     network: DenseNetwork, problem: Problem, budget: Budget, *, quiet: bool = True
 ) -> tuple[DenseNetwork, list]:
-    """L-BFGS from `network`.
+    """Minimize the loss by L-BFGS, starting from `network`.
 
     Returns: the network where it ended, and the loss after each iteration.
     """

@@ -34,7 +34,10 @@ def constrained(
     accuracy: float,
     multipliers: np.ndarray | None = None,
 ) -> tuple[DenseNetwork, np.ndarray, float]:
-    """The method of multipliers: network, M and ‖W‖²."""
+    """Fit Y by the method of multipliers.
+
+    Returns: the network, its multipliers M, and ‖W‖².
+    """
     stiffness = first = _stiffness(network, y)
     multipliers = np.zeros_like(y) if multipliers is None else multipliers
     before = np.inf
@@ -59,7 +62,10 @@ def limit(
     accuracy: float,
     multipliers: np.ndarray | None = None,
 ) -> tuple[DenseNetwork, np.ndarray, float]:
-    """λ → 0: network, M and the extrapolated min(C/λ + ‖W‖²); μ = 2/(λN) rises tenfold a step."""
+    """Fit Y in the limit λ → 0: μ = 2/(λN) rises tenfold a step.
+
+    Returns: the network, its multipliers M, and the extrapolated min(C/λ + ‖W‖²).
+    """
     stiffness = _stiffness(network, y)
     values = []
     for _ in range(12):

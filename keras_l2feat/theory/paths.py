@@ -196,7 +196,7 @@ def _place(network, layer, neurons):
 
 
 def line(a: DenseNetwork, b: DenseNetwork) -> Callable[[float], DenseNetwork]:
-    """t → (1 − t) a + t b, weight by weight."""
+    """The function t → (1 − t) a + t b, weight by weight."""
     return lambda t: a.with_weights(
         (1 - t) * u + t * v if t < 1 else v for u, v in zip(a.weights, b.weights)
     )

@@ -75,8 +75,8 @@ def count_critical(r: Count, m: Count) -> int:
 
 
 def critical_to_minima(r: Count, m: Count) -> Fraction:
-    """Critical subspaces over minima subspaces at width m, if each narrower width has one
-    irreducible critical point.
+    """How many critical subspaces there are for each subspace of minima at width m, if each
+    narrower width has one irreducible critical point.
 
     With r the least width that reaches zero loss, `Σ_s ∏_l G(s_l, m_l) / ∏_l T(r_l, m_l)` over all
     s ≤ r, s ≠ r. Above 1, a network of width m has more critical subspaces than minima. [Simsek et
