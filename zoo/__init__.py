@@ -19,6 +19,7 @@ from keras_l2feat.zoo.families import (
     mnist_60k,
     mnist_789_42,
     one_dim,
+    shrunk,
     teacher,
 )
 from keras_l2feat.zoo.models import load, save
@@ -32,6 +33,7 @@ __all__ += [
     "mnist_60k",
     "mnist_789_42",
     "one_dim",
+    "shrunk",
     "teacher",
 ]
 

@@ -18,8 +18,9 @@ _COLUMNS = {
     "Test accuracy": "metrics.test_accuracy",
 }
 
-_COMMON = """
-        role: "plateau", or "wide" for its parent; where none is on the plateau, the narrow one.
+_ROLE = """
+        role: "plateau", or "wide" for its parent; where none is on the plateau, the narrow one."""
+_WEIGHTS = """
         weights: "zoo", or None for the architecture alone."""
 
 
@@ -37,13 +38,13 @@ def _table(family) -> str:
     return "\n".join(f"    {line}" for line in [rule, body[0], rule, *body[1:], rule])
 
 
-def _with_table(family):
+def _with_table(family, common=_ROLE + _WEIGHTS):
     """Add to a function's docstring what all take, and the table of its family."""
 
     def decorate(function):
         text = function.__doc__.rstrip()
         arguments = "" if "Args:" in text else "\n\n    Args:"
-        function.__doc__ = f"{text}{arguments}{_COMMON}\n\n{_table(family)}\n"
+        function.__doc__ = f"{text}{arguments}{common}\n\n{_table(family)}\n"
         return function
 
     return decorate
@@ -134,6 +135,19 @@ def deep_linear(*, role: str = "plateau", weights: str | None = "zoo") -> Model:
     return _pick("deep-linear", role, weights)
 
 
+@_with_table("shrunk", _WEIGHTS)
+def shrunk(*, network: str = "lenet5", weights: str | None = "zoo") -> Model:
+    """Usual networks on the full MNIST that got smaller while they trained on (`shrink`).
+
+    Args:
+        network: what it was before: "lenet5".
+    """
+    known = [one.name.removesuffix("-shrunk") for one in entries("shrunk")]
+    if network not in known:
+        raise bad_argument("network", f"one of {', '.join(known)}", network)
+    return load(f"{network}-shrunk", weights=weights)
+
+
 FAMILIES = {
     "bipartite": bipartite,
     "deep-linear": deep_linear,
@@ -141,5 +155,6 @@ FAMILIES = {
     "mnist-60k": mnist_60k,
     "mnist-789-42": mnist_789_42,
     "one-dim": one_dim,
+    "shrunk": shrunk,
     "teacher": teacher,
 }

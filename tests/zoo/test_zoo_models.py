@@ -179,6 +179,9 @@ def test_a_family_by_its_arguments():
         == zoo.load("mnist-1k-lam1e-2-1pct-narrow").layers[0].units
     )
     assert zoo.teacher(outputs=5).layers[-1].units == 5
+    assert zoo.shrunk().output_shape == (None, 10)
+    with pytest.raises(InputError, match="Argument 'network' must be one of lenet5"):
+        zoo.shrunk(network="alexnet")
     with pytest.raises(InputError, match="Argument 'width' must be 10 or 5"):
         zoo.teacher(width=7)
     wide = zoo.load(zoo.entry("mnist-789-42-plateau").facts["parent"])

@@ -16,12 +16,14 @@ def descend(
     start: int | None = None,
     least: int | None = None,
     widths: Sequence[int] | None = None,
+    within: float | None = None,
     iterations: int | None = None,
     **options: Any,
 ) -> None:
     """The narrowest network, by the sum of its widths, whose loss the recipe allows, of those that
     `plateau.descent` finds from a wide one: layer by layer from `start` down to `least`, or in all
-    layers alike at each of `widths`; with options of it."""
+    layers alike at each of `widths`; with options of it. `within` is by which part of the least
+    loss known it may be above it, where more steps follow that lower it."""
     from keras_l2feat.plateau import descent
     from keras_l2feat.plateau.trial import POLISH
 
@@ -30,7 +32,8 @@ def descend(
     given: Any = (least, start) if widths is None else widths
     trials = descent(making.problem, given, per_layer=widths is None, **options)
     making.curve += [(list(trial.widths), trial.loss) for trial in trials]
-    fine = [trial for trial in trials if trial.loss <= making.recipe.limit] or trials[:1]
+    limit = dataclasses.replace(making.recipe, within=within or making.recipe.within).limit
+    fine = [trial for trial in trials if trial.loss <= limit] or trials[:1]
     making.in_float64(min(fine, key=lambda trial: sum(trial.widths)).network)
 
 
