@@ -41,9 +41,11 @@ def list_models(family, json_path):
     if json_path == "-":
         return
     keys = ("widths", "lam", "parameters", "metrics.train_loss", "metrics.test_accuracy")
-    rows = [("name", "widths", "λ", "params", "loss", "test", "kB")]
+    rows = [("name", "widths", "λ", "params", "loss", "test%", "kB")]
     for one in found:
-        cells = ["–" if (value := fact(one.facts, key)) is None else _brief(value) for key in keys]
+        values = [fact(one.facts, key) for key in keys]
+        values[-1] = values[-1] and 100 * values[-1]
+        cells = ["–" if value is None else _brief(value) for value in values]
         rows.append((one.name, *cells, f"{one.size / 1000:.0f}"))
     click.echo("\n".join(columns(rows, left=(0, 1))))
 
