@@ -148,7 +148,12 @@ def _costs(block, kernel):
 def _whitened(matrix, ridge, rows):
     """R⁻¹ rows, with R Rᵀ = matrix + ridge."""
     matrix[np.diag_indices_from(matrix)] += ridge
-    factor = linalg.cholesky(matrix, lower=True, check_finite=False)
+    try:
+        factor = linalg.cholesky(matrix, lower=True, check_finite=False)
+    except linalg.LinAlgError:  # rounded to indefinite
+        values, vectors = linalg.eigh(matrix, check_finite=False)
+        least = np.finfo(np.float64).eps * values[-1]
+        return (vectors / np.sqrt(np.maximum(values, least))).T @ rows
     return linalg.solve_triangular(factor, rows, lower=True, check_finite=False)
 
 

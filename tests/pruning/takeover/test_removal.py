@@ -104,3 +104,17 @@ def test_fewer_rows_than_columns_do_without_a_matrix_of_all_columns(blocks, cons
     found = fitted_rows(x, target, kernel, 1e-6)
     assert np.allclose(found, fitted(x.T @ x, x.T @ target, kernel, 1e-6), atol=1e-6)
     assert np.abs(x @ found - target).max() < 1e-3
+
+
+def test_places_that_nobody_else_sees_may_go_with_units_that_nobody_reads():
+    """What is left of the rows is singular but for the ridge."""
+    random = np.random.default_rng(6)
+    x = np.zeros((30, 80))
+    x[:20, :40] = random.standard_normal((20, 40))
+    x[20:, 40:] = random.standard_normal((10, 1)) * random.uniform(1, 2, 40)
+    kernel = random.standard_normal((80, 3))
+    kernel[40:] = 0.0
+    order, costs = removal_order([Problem(x, kernel, np.arange(80).reshape(80, 1), 1e-15)])
+    assert set(order[:40].tolist()) == set(range(40, 80))
+    assert np.isfinite(costs).all()
+    assert (costs[:40] == 0).all()
