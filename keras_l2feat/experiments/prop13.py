@@ -8,6 +8,7 @@ from keras_l2feat.experiments.record import figure
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.progress import bar
 from keras_l2feat.theory import completely_positive
+from keras_l2feat.theory.factorization import factorize
 
 GRAPHS = {
     "path 5": nx.path_graph(5),
@@ -21,10 +22,7 @@ RESTARTS = 20
 
 def search(matrix, columns, seed):
     """The residuals of nonnegative factorizations of so many columns, best of `RESTARTS` each."""
-    return [
-        completely_positive.factorize(matrix, k, restarts=RESTARTS, seed=seed).residual
-        for k in columns
-    ]
+    return [factorize(matrix, k, restarts=RESTARTS, seed=seed).residual for k in columns]
 
 
 @figure("prop13", summary="Completely positive matrices of triangle-free graphs.")

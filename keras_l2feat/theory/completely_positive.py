@@ -1,5 +1,5 @@
-"""Completely positive matrices: A = B Bᵀ with B ≥ 0. Recognized where that is easy, factorized,
-their CP-rank bounded.
+"""Completely positive matrices, A = B Bᵀ with B ≥ 0: recognized where that is easy, and their
+CP-rank bounded.
 
 Deciding complete positivity is NP-hard, so `recognize` knows "yes", "no" and "undecided", each with
 its reason. The graph of A has an edge where an entry is positive; in a nonnegative factor each
@@ -17,40 +17,17 @@ from networkx import Graph
 from numpy.typing import ArrayLike
 
 from keras_l2feat.errors import bad_argument
+from keras_l2feat.theory.factorization import Factorization, factorize, symmetric
 
 __all__ = [
-    "Factorization",
     "Recognition",
     "bipartite_matrix",
     "cp_rank_bounds",
     "edge_matrix",
-    "factorize",
     "graph_matrix",
     "recognize",
     "smallest_factorization",
 ]
-
-# what a factorization in float64 leaves, relative to ‖A‖, when it converges; failures leave over
-# 1e-4
-TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True)
-class Factorization:
-    """A nonnegative factor and how well it fits.
-
-    Attributes:
-        factor: B ≥ 0, float64 `(n, k)`.
-        residual: ‖A − B Bᵀ‖_F / ‖A‖_F.
-        found: whether the residual is within `TOLERANCE`; if not, nothing is known about A.
-    """
-
-    factor: np.ndarray
-    residual: float
-
-    @property
-    def found(self) -> bool:
-        return self.residual <= TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -124,7 +101,7 @@ def recognize(matrix: ArrayLike, *, restarts: int = 20, seed: int = 0) -> Recogn
     Raises:
         InputError: the matrix is not square, not symmetric or not finite.
     """
-    a = _symmetric(matrix)
+    a = symmetric(matrix)
     scale = max(np.abs(a).max(), 1e-300)
     slack = 1e-10 * scale * len(a)
     if a.min() < -1e-12 * scale:
@@ -158,45 +135,6 @@ def recognize(matrix: ArrayLike, *, restarts: int = 20, seed: int = 0) -> Recogn
     )
 
 
-def factorize(
-    matrix: ArrayLike, columns: int | None = None, *, restarts: int = 20, seed: int = 0
-) -> Factorization:
-    """Search for a nonnegative factor of `columns` columns.
-
-    No maintained solver exists. Each try turns a square root of A by alternating projections,
-    towards the nonnegative matrices and back onto the orthogonal ones [Groetzner and Dür 2020], and
-    then solves A = B Bᵀ by Gauss-Newton. A failed search proves nothing.
-
-    Args:
-        matrix: `(n, n)`, symmetric.
-        columns: k; by default n, 2 n and n (n + 1) / 2 in turn: the last always suffices, the first
-            is quicker.
-        restarts: the greatest number of tries, at least 1; the first success ends the search.
-        seed: of the random turns.
-
-    Returns: the `Factorization` of the least residual.
-    """
-    a = _symmetric(matrix)
-    n = len(a)
-    for name, value in {"columns": columns, "restarts": restarts}.items():
-        if value is not None and value < 1:
-            raise bad_argument(name, "at least 1", value)
-    widths = (n, 2 * n, n * (n + 1) // 2) if columns is None else (columns,)
-    generator = np.random.default_rng(seed)
-    values, vectors = np.linalg.eigh(a)
-    square_root = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1]
-    best = Factorization(square_root, np.inf)
-    for trial in range(restarts):
-        k = widths[trial % len(widths)]
-        root = np.pad(square_root[:, :k], ((0, 0), (0, max(0, k - n))))
-        result = _refine(a, _turn_nonnegative(root, generator))
-        if result.residual < best.residual:
-            best = result
-        if best.found:
-            break
-    return best
-
-
 def smallest_factorization(
     matrix: ArrayLike, *, restarts: int = 20, seed: int = 0
 ) -> Factorization | None:
@@ -223,7 +161,7 @@ def cp_rank_bounds(matrix: ArrayLike) -> tuple:
     Berman 2003] or n (n + 1)/2 − 4 for n ≥ 5 [Shaked-Monderer et al. 2015], whichever is less, and
     n for n ≤ 4.
     """
-    a = _symmetric(matrix)
+    a = symmetric(matrix)
     n, rank = len(a), _rank(a)
     graph = _graph(a)
     if not any(nx.triangles(graph).values()):
@@ -291,43 +229,6 @@ def _by_diagonal_dominance(a, slack):
     return np.hstack([factor, extra[:, surplus > slack]])
 
 
-def _turn_nonnegative(root, generator, steps=2000):
-    """`root` times an orthogonal matrix that makes it nearly nonnegative."""
-    q = np.linalg.qr(generator.standard_normal((root.shape[1],) * 2))[0]
-    for _ in range(steps):
-        turned = root @ q
-        nearest = np.maximum(turned, 0.0)
-        if np.linalg.norm(turned - nearest) <= 1e-14 * np.linalg.norm(turned):
-            break
-        u, _, v = np.linalg.svd(root.T @ nearest)
-        q = u @ v
-    return nearest
-
-
-def _refine(a, factor, steps=60):
-    """Gauss-Newton on A = B Bᵀ over the positive entries of B: the least step, cut off where it
-    would leave B ≥ 0."""
-    norm = max(np.linalg.norm(a), 1e-300)
-    rows, columns = np.triu_indices(len(a))
-    entries = np.arange(len(rows))
-    best = Factorization(factor, float(np.linalg.norm(a - factor @ factor.T) / norm))
-    for _ in range(steps):
-        if best.residual <= 1e-15:
-            break
-        jacobian = np.zeros((len(rows), *factor.shape))
-        np.add.at(jacobian, (entries, rows), factor[columns])
-        np.add.at(jacobian, (entries, columns), factor[rows])
-        free = factor > 1e-7 * np.abs(factor).max()
-        jacobian = (jacobian * free).reshape(len(rows), -1)
-        gap = (a - factor @ factor.T)[rows, columns]
-        step = jacobian.T @ np.linalg.lstsq(jacobian @ jacobian.T, gap, rcond=1e-12)[0]
-        factor = np.maximum(free * factor + step.reshape(factor.shape), 0.0)
-        residual = float(np.linalg.norm(a - factor @ factor.T) / norm)
-        if residual < best.residual:
-            best = Factorization(factor, residual)
-    return best
-
-
 def _horn_cut(a, slack):
     """Whether dᵀ (A ∘ H) d < 0 for some d ≥ 0, H Horn's copositive matrix on some five rows in some
     order."""
@@ -391,14 +292,3 @@ def _rank(a):
     return int(
         np.linalg.matrix_rank(a, tol=1e-10 * max(np.abs(a).max(), 1e-300) * len(a), hermitian=True)
     )
-
-
-def _symmetric(matrix):
-    a = np.asarray(matrix, dtype=np.float64)
-    if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a) or not np.isfinite(a).all():
-        raise bad_argument("matrix", "a square matrix of finite numbers", a.shape)
-    if np.abs(a - a.T).max() > 1e-9 * max(np.abs(a).max(), 1e-300):
-        raise bad_argument(
-            "matrix", "symmetric", f"a matrix with asymmetry {np.abs(a - a.T).max():.3g}"
-        )
-    return (a + a.T) / 2

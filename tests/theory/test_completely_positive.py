@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from keras_l2feat.errors import InputError
 from keras_l2feat.theory import completely_positive as cp
+from keras_l2feat.theory.factorization import factorize
 
 CYCLE = nx.to_numpy_array(nx.cycle_graph(5))
 GRAPHS = {
@@ -94,7 +95,7 @@ def test_horns_matrix_refutes_a_dense_matrix():
     result = cp.recognize(matrix[np.ix_(order, order)])
     assert result.answer == "no"
     assert "Horn" in result.reason
-    assert not cp.factorize(matrix, restarts=3).found
+    assert not factorize(matrix, restarts=3).found
 
 
 def test_the_copositive_minimum_is_that_of_a_fine_grid():
@@ -120,7 +121,7 @@ def test_the_smallest_factorization_of_planted_matrices():
     assert cp.smallest_factorization(one_hot).factor.shape[1] == 3
     square = cp.smallest_factorization(cp.bipartite_matrix(4), restarts=5)
     assert square.factor.shape[1] == 4
-    assert not cp.factorize(cp.bipartite_matrix(6), 8, restarts=3).found  # one less than N²/4
+    assert not factorize(cp.bipartite_matrix(6), 8, restarts=3).found  # one less than N²/4
 
 
 def test_what_is_no_symmetric_matrix_or_has_triangles_is_refused():
