@@ -12,8 +12,9 @@ from keras_l2feat.network import DenseNetwork  # noqa: E402
 from keras_l2feat.pruning import prune  # noqa: E402
 from keras_l2feat.pruning.channels.read import read  # noqa: E402
 from keras_l2feat.pruning.evaluate import outputs  # noqa: E402
+from keras_l2feat.pruning.guarantees.box_errors import Bound, Local  # noqa: E402
 from keras_l2feat.pruning.guarantees.on_data import sites  # noqa: E402
-from keras_l2feat.pruning.guarantees.within_box import _Bound, _Local, box_plan  # noqa: E402
+from keras_l2feat.pruning.guarantees.within_box import box_plan  # noqa: E402
 from keras_l2feat.pruning.plan import load_plans, save_plans  # noqa: E402
 from keras_l2feat.pruning.rewrite import rewrite  # noqa: E402
 from keras_l2feat.pruning.takeover.sizes import Sizes  # noqa: E402
@@ -98,9 +99,9 @@ def test_the_bound_is_above_what_happens_in_the_box(make, tolerance):
     random = np.random.default_rng(4)
     plan = box_plan(graph, tolerance=tolerance, input_range=(-0.5, 0.5))
     box = (box_of_inputs(graph, -0.5, 0.5), boxes(graph, box_of_inputs(graph, -0.5, 0.5)))
-    bound = _Bound(
-        graph, box, [_Local(graph, site, box[1]) for site in sites(graph, graph.pinned)]
-    )(plan)
+    bound = Bound(graph, box, [Local(graph, site, box[1]) for site in sites(graph, graph.pinned)])(
+        plan
+    )
     inside = np.clip(random.uniform(-1, 1, (300, *model.inputs[0].shape[1:])), -0.5, 0.5)
     small = rewrite(graph, plan)
     assert np.abs(outputs(model, [inside]) - outputs(small, [inside])).max() <= bound
