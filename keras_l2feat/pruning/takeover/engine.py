@@ -29,7 +29,7 @@ __all__ = ["Step", "Takeover"]
 
 BATCH = 256
 ROWS = 4  # places looked at, for each column: a fit on them is off by 1/ROWS of what it leaves
-PLACES = 1 << 13  # and at least as many
+PLACES = 1 << 14  # and at least as many
 RIDGE = 1e-10  # relative; only the order and the trials rest on it
 DEPTHS = (1 / 8, 1 / 2, 7 / 8)  # parts of a site that are taken away on trial
 TRIALS = 10**12  # operations that trials may take
