@@ -57,28 +57,17 @@ class Translation:
             path: the names of the models around it.
         """
         described = plain(described)
-        if not isinstance(described, dict) or not isinstance(described.get("class_name"), str):
-            raise refused("the configuration has a layer without class")
-        name, config = described["class_name"], described.get("config")
-        if name.removeprefix("Custom>") in _SCALES:  # Keras' own, registered as if it were not
-            name = name.removeprefix("Custom>")
+        name, config = _named_class(described)
         if name in MODELS:
             return self._model(name, config, described, path)
         if not isinstance(config, dict):
             raise refused(f"the configuration has a {name!r} without arguments")
-        own = safe(config.get("name") or described.get("name"))
         if self.version >= 3 and "trainable" not in config and (operation := _operation(name)):
             return _object(name, config) | {"module": operation}
-        if self.version >= 3:
-            new = config
-        elif name == "TFOpLambda":
+        if self.version < 3 and name == "TFOpLambda":
             return _arithmetic(config)
-        elif name == "Merge":
-            name, new = _merge(config)
-        elif name == "InputLayer":
-            new = _input(config)
-        else:
-            new = layer_arguments(name, config, self.version)
+        own = safe(config.get("name") or described.get("name"))
+        name, new = self._arguments(name, config)
         new = self._within(new, path)
         if own is not None:
             new["name"] = own
@@ -89,6 +78,16 @@ class Translation:
             if found is not None:
                 self.changes[*path, own] = found
         return _object(class_of(name), new, described)
+
+    def _arguments(self, name, config):
+        """The class and the arguments of a layer, in today's words."""
+        if self.version >= 3:
+            return name, config
+        if name == "Merge":
+            return _merge(config)
+        if name == "InputLayer":
+            return name, _input(config)
+        return name, layer_arguments(name, config, self.version)
 
     def _is_steep(self, name, new):
         return self.version < 3 and name == "Activation" and new["activation"] == "hard_sigmoid"
@@ -194,6 +193,16 @@ class Translation:
             found.append(new)
             ends = [[new["name"], 0, 0]]
         return {"layers": found, "input_layers": inputs, "output_layers": ends}
+
+
+def _named_class(described):
+    """The class of a layer, as the file names it, and its arguments."""
+    if not isinstance(described, dict) or not isinstance(described.get("class_name"), str):
+        raise refused("the configuration has a layer without class")
+    name = described["class_name"]
+    if name.removeprefix("Custom>") in _SCALES:  # Keras' own, registered as if it were not
+        name = name.removeprefix("Custom>")
+    return name, described.get("config")
 
 
 def _object(name, config, described=None) -> dict:
