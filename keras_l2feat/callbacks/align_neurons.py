@@ -3,11 +3,13 @@
 import hashlib
 
 import keras
+import numpy as np
 
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.targets import share
+from keras_l2feat.training.computed import on_data
 from keras_l2feat.training.copies import make_copies
 from keras_l2feat.training.rays import counted, within_angle, within_budget
 from keras_l2feat.training.units import sites
@@ -16,6 +18,7 @@ __all__ = ["AlignNeurons"]
 
 EVERY = 50  # epochs between two snaps within an angle
 STEPS = 10  # snaps while the budget rises
+POINTS = 1000  # that values are looked at on
 HOLD = 100  # batches, after which what rounding drove apart is made equal
 
 
@@ -58,6 +61,9 @@ class AlignNeurons(keras.callbacks.Callback):
             to zero.
         units, flops, parameters: the share that may stay, one of them; by default units=0.5.
         rise: share of the epochs over which the budget rises; the others recover.
+        data: inputs, an array or a list of one a model input, of which 1000 are used: units are
+            then as near as what they compute on them, instead of as their weights. It takes a pass
+            over them after each epoch.
 
     Raises:
         InputError: an argument out of range, or several targets; or (when training begins) no layer
@@ -82,6 +88,7 @@ class AlignNeurons(keras.callbacks.Callback):
         flops: float | None = None,
         parameters: float | None = None,
         rise: float = 0.5,
+        data: object = None,
     ) -> None:
         super().__init__()
         if every is not None and every < 1:
@@ -98,6 +105,7 @@ class AlignNeurons(keras.callbacks.Callback):
                 raise bad_argument(name, "a share of at most 1 or 100%", shares[name])
         self.angle, self.every, self.negligible, self.rise = angle, every, negligible, rise
         self.target = next(iter(given.items()), ("units", 0.5)) if angle is None else None
+        self.data = None if data is None else _spread(keras.tree.flatten(data))
         self._rays: tuple = ()
         self._batches: int | None = None
         self._seen: int | None = None
@@ -149,6 +157,8 @@ class AlignNeurons(keras.callbacks.Callback):
 
     def _labels(self, found):
         """Which units join at the end of this epoch."""
+        if self.data is not None:
+            found = on_data(self._graph, found, self.data)
         if self.target is None:
             return within_angle(found, self.angle, self.negligible)
         size, left = self.target
@@ -185,6 +195,13 @@ class AlignNeurons(keras.callbacks.Callback):
         if self._raw is not None and _digest(self.model.get_weights()) in self._aligned:
             self.model.set_weights(self._raw)
         self._raw = None
+
+
+def _spread(arrays):
+    """At most `POINTS` points, evenly."""
+    count = len(arrays[0])
+    chosen = np.linspace(0, count - 1, min(count, POINTS)).astype(int)
+    return [np.asarray(array)[chosen] for array in arrays]
 
 
 def _digest(arrays) -> bytes:
