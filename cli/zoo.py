@@ -58,7 +58,7 @@ def _brief(value) -> str:
     if isinstance(value, int):
         return str(value)
     power = f"{value:.2e}".replace("e-0", "e-").replace(".00e", "e")
-    return min(power, f"{value:.4g}", key=len)
+    return min(f"{value:.4g}", power, key=len)
 
 
 @command.command(epilog="Example: l2feat zoo info mnist-1k-narrow")

@@ -6,13 +6,17 @@ from keras_l2feat import files
 from keras_l2feat.checking import check
 from keras_l2feat.pruning.certificate import load_certificate
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.zoo.registry import FOLDER, entry
+from keras_l2feat.zoo.registry import FOLDER, entries, entry
 
 NAMES = sorted(path.stem for path in (FOLDER / "certificates").glob("*.json"))
 
 
-def test_there_are_some():
-    assert len(NAMES) >= 10
+def test_every_exact_pair_has_one():
+    pairs = [one for one in entries() if "parent" in one.facts]
+    assert len(pairs) >= 20
+    assert NAMES == sorted(
+        one.name for one in pairs if one.facts["equivalence"]["guarantee"] == "exact"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

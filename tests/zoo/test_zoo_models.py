@@ -176,7 +176,7 @@ def test_a_family_by_its_arguments():
     assert zoo.bipartite(n=8, role="wide").layers[0].units == 48
     assert (
         zoo.mnist_1k(lam=1e-2).layers[0].units
-        == zoo.load("mnist-1k-lam1e-2-1pct-narrow").layers[0].units
+        == zoo.load("mnist-1k-lam1e-2-plateau").layers[0].units
     )
     assert zoo.teacher(outputs=5).layers[-1].units == 5
     assert zoo.shrunk().output_shape == (None, 10)
