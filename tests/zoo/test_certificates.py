@@ -14,8 +14,9 @@ NAMES = sorted(path.stem for path in (FOLDER / "certificates").glob("*.json"))
 def test_every_exact_pair_has_one():
     pairs = [one for one in entries() if "parent" in one.facts]
     assert len(pairs) >= 20
-    assert NAMES == sorted(
-        one.name for one in pairs if one.facts["equivalence"]["guarantee"] == "exact"
+    assert (
+        sorted(one.name for one in pairs if one.facts["equivalence"]["guarantee"] == "exact")
+        == NAMES
     )
 
 
