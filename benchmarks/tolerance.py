@@ -38,7 +38,7 @@ def trained(points, iterations, folder):
             snap = [callbacks.AlignNeurons(angle=angle)] if angle else []
             count = 300 if angle else iterations
             training.fit(
-                model, points, callbacks=snap, max_iterations=count, tolerance=1e-12, quiet=True
+                model, points, callbacks=snap, iterations=count, tolerance=1e-12, quiet=True
             )
             folder.mkdir(parents=True, exist_ok=True)
             files.save_model(model, path)
