@@ -17,7 +17,7 @@ from keras_l2feat.cli.outputs import json_option, write_json_result
 
 
 @click.command(
-    epilog="Example: l2feat certify zoo:mnist-1k-narrow --data mnist-1k --lam 1e-3",
+    epilog="Example: l2feat certify zoo:mnist-1k-1pct-narrow --data mnist-1k --lam 1e-3",
     short_help="Ask whether one more neuron could lower the loss of a trained network.",
 )
 @source_argument

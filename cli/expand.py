@@ -8,7 +8,7 @@ from keras_l2feat.errors import CheckFailed
 
 
 @click.command(
-    epilog="Example: l2feat expand zoo:mnist-1k-narrow --widths 50,50 -o wide.keras",
+    epilog="Example: l2feat expand zoo:mnist-1k-1pct-narrow --widths 50,50 -o wide.keras",
     short_help="Write an equivalent wider model by splitting neurons.",
 )
 @source_argument

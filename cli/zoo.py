@@ -14,7 +14,7 @@ LONGEST = 12  # characters of a figure in a table
 
 @click.group(
     short_help="List, download, check and rebuild pretrained models.",
-    epilog="Example: l2feat zoo info mnist-1k-narrow",
+    epilog="Example: l2feat zoo info mnist-1k-1pct-narrow",
 )
 def command():
     """Pretrained networks, each as a wide parent and its plateau-width equivalent.
@@ -61,7 +61,7 @@ def _brief(value) -> str:
     return min(f"{value:.4g}", power, key=len)
 
 
-@command.command(epilog="Example: l2feat zoo info mnist-1k-narrow")
+@command.command(epilog="Example: l2feat zoo info mnist-1k-1pct-narrow")
 @click.argument("name")
 @json_option
 def info(name, json_path):
@@ -75,7 +75,7 @@ def info(name, json_path):
         click.echo(card_text(one), nl=False)
 
 
-@command.command(epilog="Example: l2feat zoo download mnist-1k-narrow -o models")
+@command.command(epilog="Example: l2feat zoo download mnist-1k-1pct-narrow -o models")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @folder_option("Folder to copy the files to; without, they stay in the cache.")
 @json_option
@@ -103,7 +103,7 @@ def _tell(paths, json_path, quiet, said=None):
         click.echo(said or "\n".join(map(str, paths)))
 
 
-@command.command(epilog="Example: l2feat zoo verify mnist-1k-narrow")
+@command.command(epilog="Example: l2feat zoo verify mnist-1k-1pct-narrow")
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Check every model of the zoo.")
 @json_option
@@ -180,7 +180,7 @@ def build(name, output, compare, ship, json_path, quiet):
         builder.ship(built, output)
 
 
-@command.command(epilog="Example: l2feat zoo publish mnist-1k-narrow --preset my-preset")
+@command.command(epilog="Example: l2feat zoo publish mnist-1k-1pct-narrow --preset my-preset")
 @click.argument("target", metavar="DIR|NAME", type=OutputFolder())
 @click.option(
     "--preset",

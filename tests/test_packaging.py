@@ -58,7 +58,7 @@ def test_every_model_of_the_zoo_that_is_named_exists():
         "from keras_l2feat.cli.main import cli; cli.main(['--help'], standalone_mode=False)",
         "from keras_l2feat.cli.main import cli; cli.main(['zoo', 'list', '--json', '-'], "
         "standalone_mode=False)",
-        "from keras_l2feat.cli.main import cli; cli.main(['zoo', 'info', 'mnist-1k-wide'], "
+        "from keras_l2feat.cli.main import cli; cli.main(['zoo', 'info', 'mnist-1k-1pct-wide'], "
         "standalone_mode=False)",
     ],
 )

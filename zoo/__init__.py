@@ -3,7 +3,7 @@
     from keras_l2feat import zoo
 
     zoo.list()
-    model = zoo.load("mnist-1k-narrow")
+    model = zoo.load("mnist-1k-1pct-narrow")
 
 Importing this package, listing and looking up import neither Keras nor TensorFlow.
 """

@@ -23,8 +23,9 @@ def load(name: str, *, weights: str = "zoo", quiet: bool = True) -> Model:
     """A model of the zoo by name, or one in KerasHub's preset layout (`zoo.presets`).
 
     Args:
-        name: as `zoo.list()` shows it, for example "mnist-1k-narrow"; or `hf://OWNER/REPO`, with
-            `@REVISION` where one is meant; or the path of a folder, in which `config.json` lies.
+        name: as `zoo.list()` shows it, for example "mnist-1k-1pct-narrow"; or `hf://OWNER/REPO`,
+            with `@REVISION` where one is meant; or the path of a folder, in which `config.json`
+            lies.
         weights: "zoo" for the trained weights; None for the architecture alone, freshly
             initialized: nothing is downloaded.
         quiet: no progress bar while downloading.
@@ -37,7 +38,7 @@ def load(name: str, *, weights: str = "zoo", quiet: bool = True) -> Model:
 
     Example:
         >>> from keras_l2feat import zoo
-        >>> zoo.load("mnist-1k-narrow").output_shape
+        >>> zoo.load("mnist-1k-1pct-narrow").output_shape
         (None, 10)
     """
     if weights not in {"zoo", None}:

@@ -90,14 +90,21 @@ def entry(name: str) -> Entry:
     """
     known = _known()
     name = str(name).removeprefix("zoo:")
-    if name not in known:  # what was called a plateau and is not within 0.1 % of it
-        former = f"{name.removesuffix('-plateau')}-narrow"
-        name = former if name.endswith("-plateau") and former in known else name
+    name = next((now for now in (name, *_names_of_today(name)) if now in known), name)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise InputError(f"No zoo model {name!r}.{hint} 'l2feat zoo list' shows all {len(known)}.")
     return known[name]
+
+
+def _names_of_today(name):
+    """What a model may be called that had this name before."""
+    base, _, role = name.rpartition("-")
+    if role == "plateau":  # so was called what is not within 0.1 % of it
+        yield f"{base}-narrow"
+    if role in ("wide", "narrow"):  # a pair within 3 %, before there were pairs by tolerance
+        yield f"{base}-5pct-{role}"
 
 
 def entries(family: str | None = None) -> list[Entry]:

@@ -78,7 +78,7 @@ def test_hostile_bounds_of_inputs(tmp_path):
         archive.writestr("low.npy", member(shape=(1 << 27,), body=bytes(1 << 29)))
         archive.writestr("high.npy", member(np.ones(3)))
     done = CliRunner().invoke(
-        cli, ["prune", "zoo:mnist-1k-wide", "--input-range", str(tmp_path / "range.npz"), "-q"]
+        cli, ["prune", "zoo:mnist-1k-1pct-wide", "--input-range", str(tmp_path / "range.npz"), "-q"]
     )
     assert done.exit_code == 2
     assert "unpack" in done.output

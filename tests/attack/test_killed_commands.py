@@ -43,7 +43,7 @@ COMMANDS = {
     "zoo build": ["zoo", "build", "bipartite-4", "-o", "out", "-q"],
     "zoo publish": ["zoo", "publish", "out", "-q"],
     "zoo gallery": ["zoo", "gallery", "-o", "out.html"],
-    "zoo download": ["zoo", "download", "mnist-1k-narrow", "mnist-1k-wide", "-o", "out"],
+    "zoo download": ["zoo", "download", "mnist-1k-1pct-narrow", "mnist-1k-1pct-wide", "-o", "out"],
     "inspect": ["inspect", "wide.keras", "--json", "out.json"],
     "diff": ["diff", "wide.keras", "small.keras", "--data", "data.npz", "--json", "out.json"],
     "check": ["check", "wide.keras", "small.keras", "small.json", "--json", "out.json"],

@@ -209,9 +209,9 @@ def test_within_together_nothing_appears_before_the_end(folder):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("inspect", "zoo:mnist-1k-wide"),
+        ("inspect", "zoo:mnist-1k-1pct-wide"),
         ("prune", "zoo:mnist-789-42-wide", "--data", "mnist-789-42", "--no-latency"),
-        ("diff", "zoo:mnist-1k-wide", "zoo:mnist-1k-narrow"),
+        ("diff", "zoo:mnist-1k-1pct-wide", "zoo:mnist-1k-1pct-narrow"),
         ("certify", "zoo:bipartite-4-plateau", "--data", "bipartite:n=4"),
         ("forces", "zoo:mnist-789-42-wide", "--data", "mnist-789-42"),
         ("zoo", "list"),

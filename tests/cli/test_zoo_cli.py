@@ -30,9 +30,9 @@ def test_list():
 
 
 def test_info(tmp_path):
-    assert run("info", "mnist-1k-narrow").output.startswith("<!-- Generated")
-    assert run("info", "mnist-1k-narrow", "--json", tmp_path / "row.json").exit_code == 0
-    assert json.loads((tmp_path / "row.json").read_text())["name"] == "mnist-1k-narrow"
+    assert run("info", "mnist-1k-1pct-narrow").output.startswith("<!-- Generated")
+    assert run("info", "mnist-1k-1pct-narrow", "--json", tmp_path / "row.json").exit_code == 0
+    assert json.loads((tmp_path / "row.json").read_text())["name"] == "mnist-1k-1pct-narrow"
     with pytest.raises(InputError, match="Did you mean"):
         run("info", "mnist-1k")
 

@@ -41,9 +41,9 @@ def test_a_row_that_cannot_be(field, value):
 
 
 def test_names_that_are_near_are_suggested():
-    with pytest.raises(InputError, match=r"Did you mean .*'mnist-1k-narrow'"):
+    with pytest.raises(InputError, match=r"Did you mean .*'mnist-1k-plateau'"):
         zoo.entry("mnist-1k-plato")
-    assert zoo.entry("zoo:mnist-1k-narrow") is zoo.entry("mnist-1k-narrow")
+    assert zoo.entry("zoo:mnist-1k-1pct-narrow") is zoo.entry("mnist-1k-1pct-narrow")
 
 
 def test_registering_ones_own(registered):
@@ -111,11 +111,14 @@ def test_listing_imports_no_heavy_module():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "mnist-1k-narrow" in done.stdout
+    assert "mnist-1k-1pct-narrow" in done.stdout
 
 
 def test_names_of_before_keep_loading():
     """What was called a plateau, and is not within 0.1 % of the least loss known, has another
-    name."""
+    name; and pairs of before stand for the smaller ones within their tolerance."""
     assert zoo.entry("zoo:mnist-60k-lam5e-4-plateau").name == "mnist-60k-lam5e-4-narrow"
+    for name in ("mnist-1k", "mnist-1k-lam1e-2", "mnist-1k-lam1e-4"):
+        for role in ("wide", "narrow"):
+            assert zoo.entry(f"{name}-{role}").name == f"{name}-5pct-{role}"
     assert zoo.entry("mnist-1k-lam1e-4-plateau").facts["plateau"]["above"] <= 1e-3

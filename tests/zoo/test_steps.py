@@ -47,14 +47,14 @@ def test_descent_grows_and_comes_back_wide(making):
 )
 def test_a_network_is_trained_on_moved_digits_and_shrunk(first, size):
     digits = data.load("mnist-1k")
-    making = Making(dataclasses.replace(recipe("mnist-1k"), lam=0.0, pair=False), digits)
+    making = Making(dataclasses.replace(recipe("mnist-1k-1pct"), lam=0.0, pair=False), digits)
     take(making, first)
     before = making.model.count_params()
     take(making, {"adamw": {"epochs": 8}})
     take(making, {"shrink": {size: 0.5, "epochs": 2, "rounds": 1}})
     assert making.model.count_params() < 0.8 * before
     assert metrics(making.model, making.problem)["test_accuracy"] > 0.5
-    assert making.recipe.models == {"shrunk": "mnist-1k-shrunk"}
+    assert making.recipe.models == {"shrunk": "mnist-1k-1pct-shrunk"}
 
 
 def test_names_say_whether_a_pair_stands_on_the_plateau():

@@ -34,7 +34,7 @@ def test_the_card_is_made_from_the_registry(name):
 
 
 def test_cards_say_what_they_must():
-    text = cards.card_text(zoo.entry("mnist-1k-narrow"))
+    text = cards.card_text(zoo.entry("mnist-1k-1pct-narrow"))
     for part in [
         "CC BY-SA 3.0",
         "Depth L",
@@ -51,7 +51,7 @@ def test_cards_say_what_they_must():
         "FLOPs",
         "Bytes",
         "Latency",
-        "recipes/mnist-1k.yaml",
+        "recipes/mnist-1k-1pct.yaml",
         "Seed",
         "Package version",
         "SHA-256",
@@ -81,15 +81,15 @@ def test_the_bipartite_family_has_the_least_norm():
 
 def test_architecture_alone_reads_no_file(monkeypatch):
     monkeypatch.setattr("keras_l2feat.zoo.models.fetch", None)
-    model = zoo.load("mnist-1k-narrow", weights=None)
-    trained = keras.saving.load_model(registry.FOLDER / "weights" / "mnist-1k-narrow.keras")
+    model = zoo.load("mnist-1k-1pct-narrow", weights=None)
+    trained = keras.saving.load_model(registry.FOLDER / "weights" / "mnist-1k-1pct-narrow.keras")
     assert [w.shape for w in model.weights] == [w.shape for w in trained.weights]
     assert not np.allclose(model.weights[0], trained.weights[0])
 
 
 def test_loading_errors():
     with pytest.raises(InputError, match="'zoo' or None"):
-        zoo.load("mnist-1k-narrow", weights="imagenet")
+        zoo.load("mnist-1k-1pct-narrow", weights="imagenet")
     with pytest.raises(InputError, match="No zoo model 'nothing'"):
         zoo.load("nothing")
 
@@ -151,7 +151,7 @@ def test_a_registered_architecture_is_no_more_trusted_than_a_file():
 
 def test_figures_against_keras_own():
     digits = data.load("mnist-1k")
-    model = files.load_model(registry.FOLDER / "weights" / "mnist-1k-narrow.keras")
+    model = files.load_model(registry.FOLDER / "weights" / "mnist-1k-1pct-narrow.keras")
     model.compile(
         "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
