@@ -124,17 +124,20 @@ class Values(Readings, Semantics[Forms]):
         return np.array(names, dtype=int)
 
     def passed(self, op: ops.Pass, x: Forms) -> Forms:
-        if op.tag is None:
-            return x
+        return x if op.tag is None else self._through(op.tag, x, op.constants)
+
+    def _through(self, tag, x, constants):
+        """Forms seen through a linear operation that is the same for all channels, and `constants`:
+        whether it leaves constants as they are."""
         joint = x.labels is None
-        rows = self.seen(op.tag, x.rows) if joint else [(op.tag, way) for way in x.rows]
-        if op.constants or not x.constant.any():
+        rows = self.seen(tag, x.rows) if joint else [(tag, way) for way in x.rows]
+        if constants or not x.constant.any():
             return replace(x, rows=rows)
-        one = self.seen(op.tag, [ONE])  # what a constant becomes is not one
+        one = self.seen(tag, [ONE])  # what a constant becomes is not one
         none = np.zeros(x.count)
         return replace(
             x,
-            rows=np.concatenate([rows, one]) if joint else [*rows, ("one", op.tag)],
+            rows=np.concatenate([rows, one]) if joint else [*rows, ("one", tag)],
             matrix=np.concatenate([x.matrix, x.constant[None]]),
             terms=np.concatenate([x.spread, x.shift[None]]),
             constant=none,
@@ -142,16 +145,22 @@ class Values(Readings, Semantics[Forms]):
         )
 
     def normalize(self, op: ops.Normalize, x: Forms) -> Forms:
-        x = self.joint(x)
+        # Each channel of an atom of its own, as behind a depthwise kernel, is still so: one row an
+        # atom would be a matrix of taps · channels².
+        apart = x.labels is not None and (op.group == op.group[0]).all()
+        x = x if apart else self.joint(x)
         if op.centered:  # less the mean, which nothing more is known about
-            mean = np.array([self.atom((op.tag, "mean"), 1.0)])
+            mean = op.tag, "mean"
+            rows = [*x.rows, mean] if apart else np.append(x.rows, self.atom(mean, 1.0))
             less, one = np.full((1, x.count), -1.0), np.ones((1, x.count))
             x = replace(
                 x,
-                rows=np.concatenate([x.rows, mean]),
+                rows=rows,
                 matrix=np.concatenate([x.matrix, less]),
                 terms=np.concatenate([x.spread, one]),
             )
+        if apart:
+            return self._through(op.tag, x, constants=False)
         return self.mixed(x, op.group, op.tag, constants=False)
 
     def attend(
