@@ -127,7 +127,7 @@ def test_a_trial_that_was_cut_short_is_never_taken_for_finished(tmp_path):
     [
         ("plateau", "mnist-1k", "--widths", "30", "-o", "out"),
         ("plateau", "mnist-1k", "--widths", "30", "--method", "growth", "-o", "out"),
-        ("zoo", "build", "mnist-1k", "-o", "out"),
+        ("zoo", "build", "mnist-1k-5pct", "-o", "out"),
     ],
     ids=["descent", "growth", "zoo build"],
 )
