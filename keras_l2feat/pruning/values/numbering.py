@@ -147,19 +147,20 @@ class Values(Readings, Semantics[Forms]):
     def normalize(self, op: ops.Normalize, x: Forms) -> Forms:
         # Each channel of an atom of its own, as behind a depthwise kernel, is still so: one row an
         # atom would be a matrix of taps · channels².
-        apart = x.labels is not None and (op.group == op.group[0]).all()
-        x = x if apart else self.joint(x)
+        alike = (op.group == op.group[0]).all()
+        if not alike:
+            x = self.joint(x)
         if op.centered:  # less the mean, which nothing more is known about
             mean = op.tag, "mean"
-            rows = [*x.rows, mean] if apart else np.append(x.rows, self.atom(mean, 1.0))
+            joint = x.labels is None
             less, one = np.full((1, x.count), -1.0), np.ones((1, x.count))
             x = replace(
                 x,
-                rows=rows,
+                rows=np.append(x.rows, self.atom(mean, 1.0)) if joint else [*x.rows, mean],
                 matrix=np.concatenate([x.matrix, less]),
                 terms=np.concatenate([x.spread, one]),
             )
-        if apart:
+        if alike:
             return self._through(op.tag, x, constants=False)
         return self.mixed(x, op.group, op.tag, constants=False)
 
