@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM end a command: what is under way stops, and the exit code says by what."""
 
 import signal
+import sys
 import threading
 
 __all__ = ["Signals"]
@@ -26,12 +27,30 @@ class Signals:
             for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._hook
         return self
 
     def __exit__(self, *error):
+        # The hook stays after a signal: what it interrupted is still to be torn down.
+        if not self.received:
+            sys.unraisablehook = self._unraisable
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _handle(self, number, frame):
         self.received = self.received or number
         raise KeyboardInterrupt
+
+    def _hook(self, unraisable):
+        """Python can only print what is raised in a destructor. After a signal that is noise of
+        objects half taken down, or the interrupt itself, which must not be lost: it comes again."""
+        if not self.received:
+            self._unraisable(unraisable)
+        elif (
+            issubclass(unraisable.exc_type, KeyboardInterrupt)
+            and signal.getsignal(self.received) == self._handle
+        ):
+            main = threading.main_thread().ident
+            again = threading.Timer(0.01, signal.pthread_kill, [main, self.received])
+            again.daemon = True
+            again.start()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from keras_l2feat.cli.signals import Signals
 from keras_l2feat.files import load_model
 
 L2FEAT = Path(sys.executable).with_name("l2feat")
@@ -88,6 +89,30 @@ def gone(processes, seconds=10):
             return False
         time.sleep(0.2)
     return True
+
+
+def test_an_interrupt_in_a_destructor_comes_again_and_its_noise_is_kept(capsys, monkeypatch):
+    class Closing:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    class HalfTakenDown:
+        def __del__(self):
+            raise KeyError("of a library")
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # and put back at the end
+    signals = Signals()
+
+    def command():
+        with signals:
+            Closing()
+            time.sleep(PATIENCE)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    HalfTakenDown()
+    assert signals.received == signal.SIGINT
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("form", ["weights", "representation", "covariance"])
