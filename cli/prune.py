@@ -207,6 +207,8 @@ def command(
     _check_level(guarantee, data, options, paths["curve"])
     if paths["certificate"] and guarantee not in ("exact", "domain"):
         raise InputError("Option '--certificate' belongs to the guarantees 'exact' and 'domain'.")
+    if apply_plan and paths["curve"]:
+        raise InputError("Option '--curve' looks for other sizes, which '--apply-plan' does not.")
     model = load_source(source)
     data = load_data(data)
     if test_data:
@@ -273,7 +275,7 @@ def _write(paths, result, model, pruned, certificate, data, seed):
     from keras_l2feat.report.page import write_pruning_page
 
     if paths["curve"]:
-        write_tradeoff(certificate.facts["curve"], paths["curve"])
+        write_tradeoff(certificate.account.curve, paths["curve"])
     if paths["certificate"]:
         save_certificate(certificate, paths["certificate"])
     if paths["plan"]:

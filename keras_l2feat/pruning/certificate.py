@@ -23,6 +23,7 @@ from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Affine, Linear
 from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
+from keras_l2feat.pruning.plan import Account
 
 __all__ = [
     "Certificate",
@@ -143,8 +144,10 @@ class Certificate:
         claim: what is claimed.
         verdict: of the check of the weights, where the claim is one that they can prove.
         maps: what that check was told, for others to repeat it.
-        facts: what planners and data have to say, for reports; nothing rests on them. Where a
-            size or an accuracy was asked for, which bound no output, `measured` says what stayed.
+        account: what the planners tell; nothing rests on it. Where a size or an accuracy was asked
+            for, which bound no output, `measured` says what stayed.
+        dataset: name and scale of the data.
+        read_as: how a model was read that is not Functional, in words.
         seed: of the random inputs.
         plans: what was carried out, in order.
     """
@@ -158,7 +161,9 @@ class Certificate:
     verdict: Verdict | None = None
     maps: Maps | None = field(default=None, repr=False)
     costs: dict = field(default_factory=dict)
-    facts: dict = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
+    dataset: dict = field(default_factory=dict)
+    read_as: str = ""
     seed: int = 0
     plans: list = field(default_factory=list, repr=False)
 
@@ -252,6 +257,16 @@ class Certificate:
         """What `max_abs_deviation` was allowed to be."""
         return self.worst("bound")
 
+    def _told(self):
+        """All that the certificate tells and that nothing rests on."""
+        box = self.claim.to_json()["input_range"]
+        return {
+            **self.account.to_json(),
+            **({} if box is None else dict(zip(("low", "high"), box))),
+            **({"read_as": self.read_as} if self.read_as else {}),
+            **self.dataset,
+        }
+
     def to_json(self) -> dict:
         """Plain data, the keys of `l2feat prune --json`."""
         return {
@@ -269,7 +284,7 @@ class Certificate:
             ],
             "barriers": self.barriers,
             "ill_conditioned": [list(unit) for unit in self.ill_conditioned],
-            "facts": self.facts,
+            "facts": self._told(),
             "removals": self.removals,
             "seed": self.seed,
         }

@@ -75,12 +75,13 @@ def kept(
         plan: the last one, `None` where there is none.
     """
     outputs = np.unique(np.concatenate([tensor.units for tensor in graph.outputs]))
+    ends = {op.layer for op in graph.ops if op.out in graph.outputs}
     plan = Plan() if plan is None else plan
     words = {}
     for layer, units in graph.writers.items():
         if layer not in chosen:
             words[layer] = "left out by the filters"
-        elif np.isin(units, outputs).all():
+        elif np.isin(units, outputs).all() or layer in ends:
             words[layer] = "an output of the model"
         elif np.isin(units, list(blamed)).any():
             words[layer] = "the check cannot follow what would become of it"

@@ -4,6 +4,8 @@ after level."""
 import dataclasses
 import importlib
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from keras_l2feat.pruning.filters import Filters, hold, kept, matching
 from keras_l2feat.pruning.guarantees.on_data import data_sha256, within_norm
 from keras_l2feat.pruning.measure import costs
 from keras_l2feat.pruning.options import options_of
-from keras_l2feat.pruning.plan import Plan
+from keras_l2feat.pruning.plan import Account, Plan
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.trace import trace
 from keras_l2feat.types import Model
@@ -147,7 +149,9 @@ def prune(
             layers=_layers(graph, current, steps, why),
             removals=_removals(done),
             costs=_costs(graph, current),
-            facts=_facts(graph, model, pruned, data, named, claim, done),
+            account=_account(done, named),
+            dataset=getattr(data, "facts", {}),
+            read_as=_read_as(graph, model, pruned),
             plans=done,
         )
         if not report.reason or plans is not None:
@@ -190,7 +194,7 @@ def _pruned(graph, planners, options, *, chosen, balance, data, test, named, see
             quiet=quiet,
             **options,
         )
-        if plan or plan.facts or plan.ill_conditioned:
+        if plan or plan.account != Account() or plan.ill_conditioned:
             steps.append((current, plan))
         if plan:
             current = hold(read(rewrite(current, plan)), chosen)
@@ -222,24 +226,20 @@ def _costs(graph, after):
     }
 
 
-def _facts(graph, model, pruned, data, named, claim, plans):
-    """What planners and data have to say, for the report."""
-    facts = {}
-    for plan in plans:
-        facts |= plan.facts
-    if claim.input_range is not None:
-        ends = (np.asarray(end, dtype=np.float64).tolist() for end in claim.input_range)
-        facts |= dict(zip(("low", "high"), ends))
-    if graph.model is not model:
-        which = (
-            "The model is subclassed: it was" if functional(model) is None else "Its layers were"
-        )
-        facts["read_as"] = f"{which} read by calling on symbolic tensors." + (
-            " The result is Functional." if pruned is not model else ""
-        )
-    if named is not None:
-        facts["data_sha256"] = data_sha256(named[1])
-    return facts | getattr(data, "facts", {})
+def _account(plans, named):
+    """What the planners tell, and which data there were."""
+    account = reduce(or_, (plan.account for plan in plans), Account())
+    return account if named is None else account | Account(data_sha256=data_sha256(named[1]))
+
+
+def _read_as(graph, model, pruned):
+    """How a model was read, in words, where that needs any."""
+    if graph.model is model:
+        return ""
+    which = "The model is subclassed: it was" if functional(model) is None else "Its layers were"
+    return f"{which} read by calling on symbolic tensors." + (
+        " The result is Functional." if pruned is not model else ""
+    )
 
 
 def _planners(plans, guarantee, options):

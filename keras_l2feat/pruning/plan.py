@@ -32,7 +32,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ import numpy as np
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
 
-__all__ = ["BIAS", "Plan", "Removal", "load_plans", "removed_units", "save_plans"]
+__all__ = ["BIAS", "Account", "Plan", "Removal", "load_plans", "removed_units", "save_plans"]
 
 BIAS = -1
 FORMAT = "keras-l2feat plan 1"
@@ -67,6 +67,45 @@ class Removal:
     constant: float = 0.0
 
 
+@dataclass(frozen=True)
+class Account:
+    """What those who made a plan tell about it, for reports alone. It stays with them: a plan in a
+    file carries none, since nobody could tell whether it is true.
+
+    Attributes:
+        points: number of inputs of the data that were looked at; data_sha256: their hash.
+        target: `{name: value}` that was asked for.
+        tolerance: what outputs may differ by, absolute.
+        measured: part of the data → what the change amounts to there.
+        curve: list of what could have been had at other sizes, where that was asked for.
+        bound: what outputs were allowed to differ by, absolute.
+        reduced: layer → how its units were found to depend on each other.
+        a_priori_bound: what outputs can differ by in the box; a_priori_domain: `[low, high]` of
+            each input there.
+        unit_bounds: how the units were bounded in the box, in words.
+    """
+
+    points: int | None = None
+    data_sha256: str | None = None
+    target: dict | None = None
+    tolerance: float | None = None
+    measured: dict | None = None
+    curve: list | None = None
+    bound: float | None = None
+    reduced: dict | None = None
+    a_priori_bound: float | None = None
+    a_priori_domain: list | None = None
+    unit_bounds: str | None = None
+
+    def to_json(self) -> dict:
+        """What there is to tell, as plain data."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def __or__(self, later: "Account") -> "Account":
+        """Both, where they disagree the later one."""
+        return replace(self, **later.to_json())
+
+
 @dataclass
 class Plan:
     """A set of removals that can be carried out together.
@@ -76,8 +115,7 @@ class Plan:
         removed: list of `Removal`.
         transfers: reader → list of `(source, target, factor)`.
         weights: layer → {index of a weight: its new values, same shape}.
-        facts: what the guarantee has to say in the certificate (bound, domain, hash of the data …),
-            JSON-able.
+        account: what the guarantee has to tell in the certificate.
         ill_conditioned: `(layer, unit)` of units that are multiples of each other up to rounding,
             and stay: with the weights that read them, taking them for one would move the outputs.
         reached: names of the layers that the guarantee looks at, `None` for all.
@@ -86,7 +124,7 @@ class Plan:
     guarantee: str = "exact"
     removed: list = field(default_factory=list)
     transfers: dict = field(default_factory=dict)
-    facts: dict = field(default_factory=dict)
+    account: Account = Account()
     ill_conditioned: list = field(default_factory=list)
     weights: dict = field(default_factory=dict)
     reached: set | None = None
@@ -152,7 +190,6 @@ class Plan:
                 layer: {str(index): _text(array) for index, array in arrays.items()}
                 for layer, arrays in self.weights.items()
             },
-            "facts": self.facts,
         }
 
     @classmethod
@@ -183,7 +220,6 @@ class Plan:
                     str(name): [(int(s), int(t), float(f)) for s, t, f in moves]
                     for name, moves in value["transfers"].items()
                 },
-                dict(value.get("facts", {})),
                 weights={
                     str(layer): {int(index): _array(text) for index, text in arrays.items()}
                     for layer, arrays in value.get("weights", {}).items()

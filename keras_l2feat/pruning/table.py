@@ -23,17 +23,18 @@ def table(certificate: Certificate) -> str:
     lost = [x for x in certificate.layers if x["units_before"] != x["units_after"]]
     kept = [x for x in certificate.layers if x not in lost]
     lines = [*_removed(lost), *_unchanged(kept), "", *_costs(certificate.costs), ""]
-    if "read_as" in certificate.facts:
-        lines += [certificate.facts["read_as"], ""]
+    if certificate.read_as:
+        lines += [certificate.read_as, ""]
     for name, reason in certificate.barriers.items():
         lines.append(printable(f"Left alone around {name}: {reason}."))
     if certificate.spared:
         lines += textwrap.wrap(printable(certificate.spared), WIDTH, break_on_hyphens=False)
     lines += [
         *_compared(certificate.evaluations),
-        *_measured(certificate.facts.get("measured", {})),
+        *_measured(certificate.account.measured or {}),
     ]
-    lines.append("")
+    if lines[-1]:
+        lines.append("")
     if not lost:
         lines.append(_nothing(certificate))
     return "\n".join([*lines, *_shown(certificate)])
@@ -68,14 +69,15 @@ def _compared(evaluations):
             (f"{e.inputs} ({e.count})", f"{e.max_abs:.2g}", f"{e.max_rel:.2g}", bound, verdict)
         )
     on_data = [e for e in evaluations if e.source == "data"]
-    return columns(rows) + [f"Predictions changed: {e.changed} of {e.count}." for e in on_data]
+    compared = columns(rows) if evaluations else []
+    return compared + [f"Predictions changed: {e.changed} of {e.count}." for e in on_data]
 
 
 def _shown(certificate):
     """What was proved, or only measured."""
-    if "target" in certificate.facts and "tolerance" not in certificate.facts:
-        ((name, value),) = certificate.facts["target"].items()
-        return [f"Asked for: {name} {value:g}. No output is bounded; measured as above."]
+    if not certificate.claim.bounds:
+        asked = (f"Asked for: {n} {v:g}. " for n, v in (certificate.account.target or {}).items())
+        return ["".join(asked) + "No output is bounded; measured as above."]
     lines = []
     if certificate.proved:
         claim = f"Proved: {certificate.claim.text}, {certificate.verdict}."

@@ -11,6 +11,7 @@ from keras_l2feat.models import mlp
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.certificate import load_certificate
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.plan import Account, Plan
 
 ROUNDOFF = 2.0**-24
 
@@ -245,11 +246,20 @@ def test_a_plan_does_not_decide_its_own_verification():
     x = np.random.default_rng(0).standard_normal((3, 4)).astype("float32")
     _, honest = prune(model, "data", x)
     assert len(honest.plans[-1].removed) > 0
-    for facts in ({}, {"tolerance": 1e30}, {"only": "data"}, {"low": 0, "high": 0}):
+    told = Account(tolerance=1e30, bound=1e30, measured={"fitted": {"points": 10**6, "agree": 1.0}})
+    for account in (Account(), told):
         for plan in honest.plans:
-            plan.facts = facts
+            plan.account = account
         with pytest.raises(CheckFailed, match="not shown to be equal"):
             prune(model, plans=honest.plans)
+
+
+def test_what_a_file_tells_of_its_plan_is_not_repeated():
+    _, honest = prune(filled(mlp(4, (16,), 2)), "bounded", np.ones((3, 4), "f4"), tolerance=1.0)
+    assert honest.account.measured
+    for facts in (honest.account.to_json(), {"measured": 7}, 3):
+        value = {**honest.plans[-1].to_json(), "facts": facts}
+        assert Plan.from_json(value).account == Account()
 
 
 def test_a_misspelt_option_is_named():

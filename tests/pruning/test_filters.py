@@ -111,6 +111,13 @@ def test_what_stands_beside_a_barrier_names_it():
     assert found["before"] == "next to odd, which is not understood"
 
 
+def test_a_layer_whose_activation_ends_the_model_is_an_output():
+    x = keras.Input((4,))
+    h = layers.Dense(5, "relu", name="before")(x)
+    out = layers.Dense(2, "softmax", name="out")(h)
+    assert reasons(keras.Model(x, out))["out"] == "an output of the model"
+
+
 BAD = [("x", "No layer is chosen"), ("(", "unterm"), (3, "int")]
 
 

@@ -82,7 +82,7 @@ def test_what_is_planted_in_a_backbone_goes(name):
     pruned, certificate = prune(model)
     assert certificate.verified
     assert certificate.verdict.accepted
-    assert certificate.facts["read_as"].startswith("Its layers were read")
+    assert certificate.read_as.startswith("Its layers were read")
     left = [f for f in pruned.layers if isinstance(f, keras.layers.MultiHeadAttention)]
     sizes = [(f.num_heads, f.key_dim, f.value_dim) for f in left]
     assert sizes == [(HEADS - 1, 3, 3)] * len(attention)

@@ -13,11 +13,10 @@ import numpy as np
 from keras_l2feat.errors import InputError, bad_argument
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.evaluate import outputs, precise
-from keras_l2feat.pruning.guarantees.on_data import data_sha256
 from keras_l2feat.pruning.guarantees.search import Search
 from keras_l2feat.pruning.guarantees.targets import Target, measured
 from keras_l2feat.pruning.guarantees.within_box import box_plan
-from keras_l2feat.pruning.plan import Plan
+from keras_l2feat.pruning.plan import Account, Plan
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.takeover.sizes import SIZES
 
@@ -54,7 +53,7 @@ def bounded_plan(
         quiet: no progress bar.
         **options: one of `targets.TARGETS`.
 
-    Returns: a `Plan` with guarantee "bounded". Its facts say what was asked for, and what was
+    Returns: a `Plan` with guarantee "bounded". Its account says what was asked for, and what was
         measured on which part of the data.
 
     Raises:
@@ -73,23 +72,18 @@ def bounded_plan(
     search = Search(graph, inputs, _labels(data, inputs), target, per, quiet)
     plan, parts = search.settle(search.most(), balanced)
     plan.reached = {layer for site in search.engine.sites for layer, _ in site.names}
-    plan.facts = {
-        "target": {target.name: target.value},
-        "measured": parts,
-        "only": "data",
-        "points": len(inputs[0]),
-        "data_sha256": data_sha256(inputs),
-    }
-    if target.bounds:
-        plan.facts["tolerance"] = target.value * (
-            1.0 if target.name == "tolerance" else float(np.abs(search.before).max())
-        )
     if test is not None:
         small = outputs(precise(rewrite(graph, plan)), test[0])
         before = outputs(precise(graph.model), test[0])
         parts["test"] = measured(before, small, test[1], **search.kind)
-    if curve:
-        plan.facts["curve"] = search.curve()
+    size = 1.0 if target.name == "tolerance" else float(np.abs(search.before).max())
+    plan.account = Account(
+        points=len(inputs[0]),
+        target={target.name: target.value},
+        tolerance=target.value * size if target.bounds else None,
+        measured=parts,
+        curve=search.curve() if curve else None,
+    )
     return plan
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.guarantees.exact import exact_plan
-from keras_l2feat.pruning.plan import Plan
+from keras_l2feat.pruning.plan import Account, Plan
 from keras_l2feat.pruning.values.intervals import box_of_inputs, slopes
 from keras_l2feat.pruning.values.numbering import Values
 from keras_l2feat.pruning.values.relaxation import boxes
@@ -43,11 +43,9 @@ def domain_plan(
     plan.removed = [
         replace(r, reason="inactive") if r.reason == "dead" else r for r in plan.removed
     ]
-    plan.facts = {
-        "low": np.asarray(low, dtype=np.float64).tolist(),
-        "high": np.asarray(high, dtype=np.float64).tolist(),
-        "unit_bounds": "intervals, and backward linear relaxation (CROWN) on dense layers",
-    }
+    plan.account = Account(
+        unit_bounds="intervals, and backward linear relaxation (CROWN) on dense layers"
+    )
     return plan
 
 

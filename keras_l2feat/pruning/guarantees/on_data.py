@@ -23,7 +23,7 @@ from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Depthwise, Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import outputs, precise
-from keras_l2feat.pruning.plan import Plan, Removal
+from keras_l2feat.pruning.plan import Account, Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.values.aligned import unit_roundoff
 from keras_l2feat.pruning.values.classes import ROUNDINGS
@@ -158,7 +158,7 @@ def within_norm(planner: Callable) -> Callable:
                 balance_units(smaller)
             if squared_norm(smaller) <= limit:
                 return found
-        return Plan(found.guarantee, facts=found.facts)
+        return Plan(found.guarantee, account=found.account)
 
     return plan
 
@@ -189,13 +189,7 @@ def data_plan(graph: Graph, *, inputs: Sequence | None, seed: int = 0, **_) -> P
     ]
     reach = float(np.abs(outputs(model, inputs)).max(initial=0.0))
     plan = Plan("data", reached={layer for site in found for layer, _ in site.names})
-    plan.facts = {
-        "only": "data",
-        "points": len(inputs[0]),
-        "data_sha256": data_sha256(inputs),
-        "bound": DEVIATION * reach,
-        "reduced": {},
-    }
+    reduced = {}
     scale, kept = np.ones(len(graph.pinned)), np.ones(len(graph.pinned), dtype=bool)
     values = values_on(graph, model, found, inputs) if found else []
     incoming = norms(graph)[0]
@@ -214,7 +208,7 @@ def data_plan(graph: Graph, *, inputs: Sequence | None, seed: int = 0, **_) -> P
             weights = np.zeros_like(outgoing)
             weights[reduction.keep] = reduction.mixing @ outgoing
             kept[np.delete(site.units, reduction.keep)] = False
-            plan.facts["reduced"][site.names[0][0]] = {
+            reduced[site.names[0][0]] = {
                 "by": reduction.kind,
                 "dimension": reduction.span,
             }
@@ -223,6 +217,7 @@ def data_plan(graph: Graph, *, inputs: Sequence | None, seed: int = 0, **_) -> P
             np.divide(sizes[1], sizes[0], out=np.ones_like(sizes[0]), where=sizes[0] > 0)
         )
         scale[site.units] = np.where(ratio > 0, ratio, 1.0)
+    plan.account = Account(points=len(inputs[0]), bound=DEVIATION * reach, reduced=reduced)
     return plan
 
 

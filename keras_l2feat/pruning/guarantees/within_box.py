@@ -21,7 +21,7 @@ from keras_l2feat.progress import bar
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.guarantees.box_errors import Bound, Local
 from keras_l2feat.pruning.guarantees.on_data import sites
-from keras_l2feat.pruning.plan import BIAS, Plan, Removal
+from keras_l2feat.pruning.plan import BIAS, Account, Plan, Removal
 from keras_l2feat.pruning.values.intervals import box_of_inputs
 from keras_l2feat.pruning.values.relaxation import boxes
 
@@ -73,14 +73,11 @@ def box_plan(graph: Graph, *, tolerance: float, input_range: tuple, quiet: bool 
     plan = _plan(found, steps[:fitting])
     plan.reached = {layer for site in found for layer, _ in site.names}
     bound = judge(plan) if plan else 0.0
-    low, high = input_range
-    plan.facts = {
-        "tolerance": float(tolerance),
-        "a_priori_bound": bound if np.isfinite(bound) else None,
-        "a_priori_domain": [[float(np.min(b.low)), float(np.max(b.high))] for b in given],
-        "low": np.asarray(low, float).tolist(),
-        "high": np.asarray(high, float).tolist(),
-    }
+    plan.account = Account(
+        tolerance=float(tolerance),
+        a_priori_bound=bound if np.isfinite(bound) else None,
+        a_priori_domain=[[float(np.min(b.low)), float(np.max(b.high))] for b in given],
+    )
     return plan
 
 

@@ -154,7 +154,7 @@ def test_own_layers_of_a_functional_model_are_opened():
         block.first.name = "first"
     pruned, certificate = prune(model)
     assert certificate.verified
-    assert certificate.facts["read_as"].endswith("The result is Functional.")
+    assert certificate.read_as.endswith("The result is Functional.")
     assert [f.units for f in pruned.layers if isinstance(f, layers.Dense)] == [5, 5, 5, 5, 2]
     assert [block.first.name for block in blocks] == ["first", "first"]
     assert [block.first.units for block in blocks] == [6, 6]

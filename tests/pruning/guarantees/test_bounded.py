@@ -145,8 +145,8 @@ def labelled(seed=0, count=400):
 def test_each_target_is_held_and_both_parts_are_reported(target):
     model, points = labelled()
     pruned, certificate = prune(model, "bounded", points, **target)
-    ((name, value),) = certificate.facts["target"].items()
-    parts = certificate.facts["measured"]
+    ((name, value),) = certificate.account.target.items()
+    parts = certificate.account.measured
     held = parts["held out"]
     assert list(parts) == ["fitted", "held out", "test"]
     assert [part["points"] for part in parts.values()] == [160, 40, 200]
@@ -191,7 +191,7 @@ def test_a_stream_of_batches_is_a_data_set():
     second = prune(model, "bounded", (x, y), keep_accuracy="3%")
     for a, b in zip(first[0].get_weights(), second[0].get_weights(), strict=True):
         assert np.array_equal(a, b)
-    assert first[1].facts["measured"] == second[1].facts["measured"]
+    assert first[1].account.measured == second[1].account.measured
 
 
 def test_the_same_call_gives_the_same_model():
@@ -226,7 +226,7 @@ def test_without_data_inputs_are_taken_to_be_gaussian():
 def test_the_curve_goes_from_all_to_one_unit_a_layer():
     model, points = labelled()
     _, certificate = prune(model, "bounded", points, units=0.9, curve=True)
-    curve = certificate.facts["curve"]
+    curve = certificate.account.curve
     assert curve[0]["max_abs"] == 0.0
     assert curve[0]["agree"] == 1.0
     assert curve[-1]["units"] == 1 + 1 + 3
