@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
-__all__ = ["CheckFailed", "InputError", "Interrupted", "bad_argument", "keeping"]
+__all__ = ["CheckFailed", "InputError", "Interrupted", "bad_argument", "keeping", "require_counts"]
 
 
 class InputError(ValueError):
@@ -48,6 +49,17 @@ def keeping(best: Any, message: str = "") -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         best.reason = "interrupted"
         raise Interrupted(message, best) from interrupt
+
+
+def require_counts(**given: object) -> None:
+    """Ask that each argument is a whole number of at least 1, or `None`.
+
+    Raises:
+        InputError: one is not; the message names it.
+    """
+    for name, value in given.items():
+        if value is not None and not (isinstance(value, Integral) and int(value) >= 1):
+            raise bad_argument(name, "a whole number of at least 1", value)
 
 
 def bad_argument(name: str, expected: str, received: object) -> InputError:

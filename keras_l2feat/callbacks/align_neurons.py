@@ -5,7 +5,7 @@ import hashlib
 import keras
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require_counts
 from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.targets import share
@@ -91,8 +91,7 @@ class AlignNeurons(keras.callbacks.Callback):
         data: object = None,
     ) -> None:
         super().__init__()
-        if every is not None and every < 1:
-            raise bad_argument("every", "at least 1", every)
+        require_counts(every=every)
         if not 0 < rise <= 1:
             raise bad_argument("rise", "a share above 0 and of at most 1", rise)
         shares = {"units": units, "flops": flops, "parameters": parameters}

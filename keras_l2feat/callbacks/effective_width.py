@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require_counts
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.training.rays import rays
@@ -41,8 +41,7 @@ class EffectiveWidth(keras.callbacks.Callback):
         starts: int = 50,
     ) -> None:
         super().__init__()
-        if every < 1:
-            raise bad_argument("every", "at least 1", every)
+        require_counts(every=every)
         self.angle, self.negligible, self.data, self.every, self.starts = (
             angle,
             negligible,

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require_counts
 from keras_l2feat.network import DenseNetwork
 
 __all__ = ["teacher", "teacher_network"]
@@ -39,15 +39,7 @@ def teacher(
 
     Returns: a `Dataset`, the same for the same arguments.
     """
-    for argument, value in {
-        "depth": depth,
-        "width": width,
-        "inputs": inputs,
-        "outputs": outputs,
-        "n": n,
-    }.items():
-        if int(value) != value or value < 1:
-            raise bad_argument(argument, "a whole number of at least 1", value)
+    require_counts(depth=depth, width=width, inputs=inputs, outputs=outputs, n=n)
     generator = np.random.default_rng(seed)
     network = _network(generator, depth, width, inputs, outputs)
     x_train, x_test = (

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require_counts
 
 __all__ = ["bipartite", "linear", "one_dim", "one_hot", "two_points"]
 
@@ -53,8 +53,7 @@ def one_dim(*, n: int = 10, seed: int = 0, name: str | None = None) -> Dataset:
 
     Two layers of ReLU need at most 4n neurons [Jacot et al. 2022, Prop. 15].
     """
-    if n < 1:
-        raise bad_argument("n", "at least 1", n)
+    require_counts(n=n)
     y = np.random.default_rng(seed).standard_normal((n, 1))
     return _toy(
         name or f"one-dim:n={n},seed={seed}",

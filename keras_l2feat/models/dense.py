@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require_counts
 from keras_l2feat.layers import HomogeneousDense, absolute
 from keras_l2feat.regularizers import layer_arguments
 from keras_l2feat.types import Model
@@ -49,6 +49,8 @@ def mlp(
     >>> mlp(784, (50, 50), 10, lam=1e-3).count_params()
     42310
     """
+    for size in (input_dim, *widths, outputs):
+        require_counts(size=size)
     activation = absolute if activation == "abs" else activation
     try:
         keras.activations.get(activation)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require_counts
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Concat, Spread
 from keras_l2feat.pruning.channels.read import read
@@ -126,8 +126,7 @@ def _wanted(graph, widths, factor):
     if (widths is None) == (factor is None):
         raise InputError("Give either widths or a factor.")
     if factor is not None:
-        if not (isinstance(factor, int) and factor >= 1):
-            raise bad_argument("factor", "a whole number, at least 1", factor)
+        require_counts(factor=factor)
         return {layer: factor * len(units) for layer, units in free.items()}
     if not isinstance(widths, dict):
         if len(widths) != len(free):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_l2feat.backend import require_keras
-from keras_l2feat.errors import CheckFailed, InputError
+from keras_l2feat.errors import CheckFailed, InputError, bad_argument
 from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.certificate import Claim, certify
 from keras_l2feat.pruning.channels.read import functional, read
@@ -305,6 +305,8 @@ def named_inputs(model: Model, data: Any, guarantee: str = "exact") -> Any:
             raise InputError(
                 f"Input {tensor.name!r} has the shape {(None, *expected)}. Received: {array.shape}."
             )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise bad_argument("data", "finite", f"{np.sum(~np.isfinite(array))} values are not")
     return "given", arrays
 
 

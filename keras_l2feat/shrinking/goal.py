@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require_counts
 from keras_l2feat.pruning.guarantees.targets import share
 from keras_l2feat.pruning.takeover.sizes import SIZES
 
@@ -54,9 +54,7 @@ class Goal:
             raise InputError(
                 f"One target is expected, of {', '.join(GOALS)}, as flops=0.5. Received: {found}."
             )
-        for name, value in (("epochs", epochs), ("rounds", rounds)):
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise bad_argument(name, "a whole number of at least 1", value)
+        require_counts(epochs=epochs, rounds=rounds)
         if rounds is not None and rounds > epochs:
             raise bad_argument("rounds", f"at most the number of epochs, {epochs}", rounds)
         ((name, value),) = given.items()

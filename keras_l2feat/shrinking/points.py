@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_l2feat.data import Dataset, load
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require_counts
 from keras_l2feat.types import Model
 
 __all__ = ["Points"]
@@ -53,8 +53,7 @@ class Points:
     ) -> None:
         import tensorflow as tf
 
-        if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
-            raise bad_argument("batch_size", "a whole number of at least 1", batch_size)
+        require_counts(batch_size=batch_size)
         fixed = model.inputs[0].shape[0]
         self.dataset = None
         self.epoch = tf.Variable(0, dtype=tf.int32, trainable=False)

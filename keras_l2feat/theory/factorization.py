@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require_counts
 
 __all__ = ["Factorization", "factorize", "symmetric"]
 
@@ -54,9 +54,7 @@ def factorize(
     """
     a = symmetric(matrix)
     n = len(a)
-    for name, value in {"columns": columns, "restarts": restarts}.items():
-        if value is not None and value < 1:
-            raise bad_argument(name, "at least 1", value)
+    require_counts(columns=columns, restarts=restarts)
     widths = (n, 2 * n, n * (n + 1) // 2) if columns is None else (columns,)
     generator = np.random.default_rng(seed)
     values, vectors = np.linalg.eigh(a)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from keras_l2feat import progress
 from keras_l2feat.activations import append_bias
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require_counts
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory.exact_fit import constrained, limit, misfit
 
@@ -303,8 +303,7 @@ def _checked(x, y, depth, hidden):
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
         raise bad_argument("y", f"of shape (N, k) with N = {len(x)} points", y.shape)
-    if depth < 1:
-        raise bad_argument("depth", "at least 1", depth)
+    require_counts(depth=depth)
     if hidden is None:
         hidden = len(x) * (len(x) + 1)
     hidden = (hidden,) * (depth - 1) if isinstance(hidden, (int, np.integer)) else tuple(hidden)

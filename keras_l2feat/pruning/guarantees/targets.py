@@ -54,10 +54,11 @@ class Target:
             InputError: there is none, or several, or its value makes no sense.
         """
         given = {k: options[k] for k in TARGETS if options.get(k) not in (None, False)}
-        if not given:
-            given = {"tolerance": None}
-        if len(given) > 1:
-            raise InputError(f"One target is expected. Received: {', '.join(given)}.")
+        if len(given) != 1:
+            raise InputError(
+                f"One target is expected, of {', '.join(TARGETS)}. "
+                f"Received: {', '.join(given) or 'none'}."
+            )
         ((name, value),) = given.items()
         if name == "tolerance":
             if not (isinstance(value, (int, float)) and 0 < value < np.inf):

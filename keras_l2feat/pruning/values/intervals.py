@@ -85,7 +85,7 @@ def _input_box(tensor, low, high):
         ) from None
     if not (np.isfinite(bounds).all() and (bounds[0] <= bounds[1]).all()):
         raise bad_argument(
-            "input_range", "finite, low <= high", (np.min(bounds[0]), np.max(bounds[1]))
+            "input_range", "finite, low <= high", (float(bounds[0].min()), float(bounds[1].max()))
         )
     flat = [np.moveaxis(b, tensor.axis - 1, -1).reshape(-1, shape[tensor.axis - 1]) for b in bounds]
     return Box(flat[0].min(axis=0), flat[1].max(axis=0), tuple(flat))

@@ -114,8 +114,10 @@ def test_what_it_needs_is_asked_for():
         prune(model, "bounded", tolerance=0.1)
     with pytest.raises(InputError, match="'tolerance' must be a positive number"):
         prune(model, "bounded", np.zeros((2, 5)), tolerance=-1)
-    with pytest.raises(InputError, match="'tolerance' must be a positive number"):
+    with pytest.raises(InputError, match=r"One target is expected, of tolerance,.* Received: none"):
         prune(model, "bounded", np.zeros((2, 5)))
+    with pytest.raises(InputError, match="'data' must be finite"):
+        prune(model, "bounded", np.full((2, 5), np.nan), tolerance=0.1)
 
 
 # ---- on data: taken over by all that stay
