@@ -10,11 +10,11 @@ from keras_l2feat import files
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plateau import certify
-from keras_l2feat.zoo import registry
+from keras_l2feat.zoo import best, registry
 from keras_l2feat.zoo.cards import card_text
+from keras_l2feat.zoo.checkpoints import Checkpoints
 from keras_l2feat.zoo.facts import certificate_facts, model_facts, plateau_facts
-from keras_l2feat.zoo.making import ALIGNED, Making
-from keras_l2feat.zoo.measure import metrics
+from keras_l2feat.zoo.making import ALIGNED, Making, bare
 from keras_l2feat.zoo.models import save
 from keras_l2feat.zoo.recipe import recipe
 from keras_l2feat.zoo.registry import Entry
@@ -24,7 +24,8 @@ __all__ = ["build", "check", "ship"]
 
 
 def build(name: str, folder: str | Path, *, quiet: bool = False) -> list:
-    """Follow a recipe and save both models with cards and rows into `folder`.
+    """Follow a recipe and save both models with cards and rows into `folder`. What was interrupted
+    goes on after the last step that was done.
 
     Args:
         name: of the recipe, or of one of its models.
@@ -40,12 +41,17 @@ def build(name: str, folder: str | Path, *, quiet: bool = False) -> list:
     """
     chosen = recipe(name)
     making = Making(chosen, datasets.load(chosen.data), quiet=quiet)
-    for step in chosen.steps:
-        take(making, step)
+    steps = Checkpoints(Path(folder) / f"{chosen.name}.steps", making)
+    for count in range(steps.restore(), len(chosen.steps)):
+        take(making, chosen.steps[count])
+        steps.keep(count + 1)
     model = stored(making)
-    if not chosen.pair:
-        return [_saved(making, "shrunk", model, folder, *_costs(model))]
-    return _pair(making, model, folder)
+    if chosen.pair:
+        built = _pair(making, model, folder)
+    else:
+        built = [_saved(making, "shrunk", model, folder, *_costs(model))]
+    steps.clear()
+    return built
 
 
 def _pair(making, wide, folder):
@@ -57,23 +63,33 @@ def _pair(making, wide, folder):
     narrow, certificate = prune(
         wide, chosen.guarantee, data=making.data, seed=chosen.seed, **chosen.prune
     )
-    loss = metrics(narrow, making.problem)["train_loss"]
-    if loss > chosen.limit:
-        raise CheckFailed(
-            f"Recipe {chosen.name!r}: the loss is {loss:.6g}. Expected: at most {chosen.limit:.6g}."
-        )
     about = {
         "parent": chosen.models["wide"],
         "equivalence": _equivalence(certificate, making.data),
     }
     costs = _costs(wide, narrow)
-    built = [
-        _saved(making, role, model, folder, facts)
-        for role, model, facts in zip(chosen.roles, (wide, narrow), (costs[0], costs[1] | about))
-    ]
+    with files.together():  # both, or none where a limit is missed
+        built = [
+            _saved(making, role, model, folder, facts)
+            for role, model, facts in zip(
+                chosen.roles, (wide, narrow), (costs[0], costs[1] | about)
+            )
+        ]
+        _check_limits(chosen, built[-1].facts)
     if certificate.proved:
         save_certificate(certificate, _certificate_of(built[-1], folder))
     return built
+
+
+def _check_limits(chosen, facts):
+    """Raise `CheckFailed` where the narrow model misses what the recipe asks of it."""
+    figures = [("loss", facts["metrics"]["train_loss"], chosen.limit)]
+    if chosen.gap is not None:
+        figures.append(("gap", max(facts["certificate"]["gaps"]), chosen.gap))
+    for figure, found, most in figures:
+        if found > most:
+            told = f"the {figure} is {found:.6g}. Expected: at most {most:.6g}"
+            raise CheckFailed(f"Recipe {chosen.name!r}: {told}.")
 
 
 def _saved(making, role, model, folder, about):
@@ -134,13 +150,15 @@ def ship(built: Sequence[Entry], folder: str | Path) -> None:
         shipped = registry.Entry(**one.as_row() | {"shipped": True})
         with files.atomic_path(registry.FOLDER / "weights" / one.file) as temporary:
             temporary.write_bytes(content)
-        files.write_text(registry.FOLDER / "cards" / f"{one.name}.md", card_text(shipped))
         proof = files.current(_certificate_of(one, folder))
         if proof.exists():
             files.write_text(
                 registry.FOLDER / "certificates" / f"{one.name}.json", proof.read_text()
             )
         rows[one.name] = shipped.as_row()
+    best.lower([row["facts"] for row in rows.values()])
+    for name, row in rows.items():  # what all are compared with may be lower now
+        files.write_text(registry.FOLDER / "cards" / f"{name}.md", card_text(registry.Entry(**row)))
     order = sorted(rows, key=lambda name: _place(rows[name]["facts"]))
     files.write_json(
         registry.FOLDER / "registry.json", {"format": 1, "models": [rows[name] for name in order]}
@@ -170,9 +188,7 @@ def stored(making):
         snap(making.model, ALIGNED, 0.0)
         network = DenseNetwork.from_model(making.model)
     except InputError:  # not a chain of dense layers: it was trained in its own dtype
-        model = making.model.__class__.from_config(making.model.get_config())
-        model.set_weights(making.model.get_weights())
-        return model
+        return bare(making.model)
     return network.to_model(
         dtype=making.recipe.dtype, lam=making.recipe.lam, name=making.model.name
     )
@@ -192,9 +208,7 @@ def _facts(making, role, model) -> dict:
         facts["optimum"] = chosen.optimum
     if making.curve:
         facts["plateau"] = plateau_facts(making.curve)
-    if chosen.within is not None:
-        loss = facts["metrics"]["train_loss"]
-        facts["plateau"] |= {"best": chosen.best, "above": loss / chosen.best - 1}
+    best.compare(facts, chosen.best)
     # of the parent it would say the same: it is one function, in more neurons
     if chosen.certificate and role != "wide":
         found = certify(DenseNetwork.from_model(model), problem, seed=chosen.seed)

@@ -140,7 +140,7 @@ def shrunk(*, network: str = "lenet5", weights: str | None = "zoo") -> Model:
     """Usual networks on the full MNIST that got smaller while they trained on (`shrink`).
 
     Args:
-        network: what it was before: "lenet5".
+        network: what it was before: "lenet5", or "lenet300", which is dense (784-300-100).
     """
     known = [one.name.removesuffix("-shrunk") for one in entries("shrunk")]
     if network not in known:

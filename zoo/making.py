@@ -6,9 +6,10 @@ from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives import Problem
+from keras_l2feat.types import Model
 from keras_l2feat.zoo.recipe import Recipe
 
-__all__ = ["ALIGNED", "Making"]
+__all__ = ["ALIGNED", "Making", "bare"]
 
 ALIGNED = 1e-6  # radians; what a snap leaves in float64 is far below, distinct rays are far above
 
@@ -49,3 +50,10 @@ class Making:
         except InputError:  # no chain of dense layers: there is no notion of its rays here
             return
         self.curve.append((list(widths), float(loss)))
+
+
+def bare(model: Model) -> Model:
+    """The model without what it was compiled with and an optimizer's state."""
+    copy = model.__class__.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy

@@ -20,19 +20,22 @@ from typing import Any
 
 from keras_l2feat.data import Dataset
 from keras_l2feat.errors import InputError
+from keras_l2feat.zoo.best import least
 from keras_l2feat.zoo.registry import FOLDER
 
-__all__ = ["PLATEAU", "Recipe", "recipe", "recipes"]
+__all__ = ["GAP", "PLATEAU", "Recipe", "recipe", "recipes"]
 
-PLATEAU = 1e-3  # part of the least loss known within which a network stands on the plateau
+PLATEAU = 1e-3  # part of the least loss known within which a network stands on the plateau …
+GAP = 0.02  # … if its insertion certificate leaves no more than this
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """One recipe; the fields are those of the YAML file.
 
-    `name` is the file's, the models are called `NAME-wide` and `NAME-plateau`, or `NAME-narrow`,
-    or as the recipe itself where it is called `X-plateau`; `sha256` is of the file's bytes.
+    `name` is the file's, the models are called `NAME-wide` and `NAME-narrow`; where the pair stands
+    on the plateau, `NAME-plateau`, or as the recipe itself if it is called `X-plateau`. `sha256` is
+    of the file's bytes.
     """
 
     name: str
@@ -52,8 +55,8 @@ class Recipe:
     prune: dict = dataclasses.field(default_factory=dict)  # further options of the pruner
     certificate: bool = True  # whether the insertion certificate is computed
     optimum: str | None = None  # what theory says of it
-    best: float | None = None  # the least loss known of the data at λ, whatever the width
     within: float | None = None  # by which part of `best` the narrow model may be above it
+    gap: float | None = None  # the greatest that its insertion certificate may leave
     pair: bool = True  # without, the steps end with the one model `NAME-shrunk`
 
     def problem(self, data: Dataset) -> Any:
@@ -72,10 +75,16 @@ class Recipe:
 
     @property
     def roles(self) -> tuple:
-        """What the two models are: the narrow one stands on the plateau only if it is within 0.1 %
-        of the least loss known."""
-        plateau = self.within is None or self.within <= PLATEAU
-        return ("wide", "plateau" if plateau else "narrow")
+        """What the two models are: the narrow one stands on the plateau only if theory says so, or
+        if it is within 0.1 % of the least loss known and its gap is closed up to 2 %."""
+        reached = (self.within, PLATEAU), (self.gap, GAP)
+        plateau = all(figure is not None and figure <= most for figure, most in reached)
+        return ("wide", "plateau" if plateau or self.optimum is not None else "narrow")
+
+    @property
+    def best(self) -> float | None:
+        """The least loss known of the data at λ, whatever the width."""
+        return least(self.data, self.lam)
 
     @property
     def limit(self) -> float:

@@ -101,9 +101,10 @@ def entry(name: str) -> Entry:
 def _names_of_today(name):
     """What a model may be called that had this name before."""
     base, _, role = name.rpartition("-")
-    if role == "plateau":  # so was called what is not within 0.1 % of it
-        yield f"{base}-narrow"
-    if role in ("wide", "narrow"):  # a pair within 3 %, before there were pairs by tolerance
+    if role == "plateau" or base.endswith("-plateau"):  # but is none by its figures
+        base, role = base.removesuffix("-plateau"), role.replace("plateau", "narrow")
+        yield from (f"{base}-0.1pct-{role}", f"{base}-{role}")
+    if role in ("wide", "narrow"):  # from before there were pairs by tolerance
         yield f"{base}-5pct-{role}"
 
 

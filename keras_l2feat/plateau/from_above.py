@@ -41,8 +41,9 @@ DISTINCT = 1e-4  # networks whose losses differ relatively by less count as one
 
 def descent(
     problem: Problem,
-    widths: Iterable[int],
+    widths: Iterable[int | Sequence[int]],
     *,
+    network: DenseNetwork | None = None,
     depth: int = 3,
     start: int | None = None,
     per_layer: bool = False,
@@ -65,9 +66,10 @@ def descent(
 
     Args:
         problem: what is minimized, λ > 0.
-        widths: widths to record, of every hidden layer alike. With `per_layer`, only the least and
-            the greatest count: layers then shrink one at a time, whichever costs less, and every
-            step is recorded.
+        widths: widths to record, of every hidden layer alike, or a width for each. With
+            `per_layer`, only the least and the greatest count: layers then shrink one at a time,
+            whichever costs less, and every step is recorded.
+        network: a trained one to go on from; what makes the wide network is then not used.
         depth: L, number of weight matrices, at least 2.
         start: width trained first, by default the greatest of `widths`; wide ones end in better
             minima.
@@ -88,13 +90,15 @@ def descent(
     Returns: a list of `Trial`s, widest first.
 
     Raises:
-        InputError: `widths` empty or below 1, `start` below them, `depth` below 2, `continuation`
-            not falling to λ.
+        InputError: `widths` empty, below 1 or not falling in every layer, `start` or `network`
+            below them, `depth` below 2, `continuation` not falling to λ.
     """
-    widths = sorted({int(width) for width in widths}, reverse=True)
-    start = start or max(widths, default=0)
+    depth = depth if network is None else network.depth
+    widths = sorted({_each(width, depth) for width in widths}, reverse=True)
+    wide = (start,) * (depth - 1) if start else max(widths, default=())
+    wide = wide if network is None else network.hidden
     lams = (*continuation, problem.lam)
-    _check(widths, start, depth, lams)
+    _check(widths, wide, "start" if network is None else "network", depth, lams)
     began = time.monotonic()
     plain = Objective(problem.at(lams[0]), dtype=dtype, batch_size=batch_size)
     eased = plain.at(EASE * lams[0])
@@ -115,34 +119,43 @@ def descent(
         if on_trial is not None:
             on_trial(trial)
 
-    with progress.bar(
-        description="descent", total=(start - widths[-1]) * (depth - 1), quiet=quiet
-    ) as bar:
-        network = problem.random((start,) * (depth - 1), seed)
-        first = replace(budget, iterations=start_iterations or START * budget.iterations)
-        nets = _wide(plain, eased, network, first, epochs, seed)
-        objective, recorded = plain, per_layer or start == widths[0]
+    with progress.bar(description="descent", total=sum(wide) - sum(widths[-1]), quiet=quiet) as bar:
+        if network is None:
+            first = replace(budget, iterations=start_iterations or START * budget.iterations)
+            nets = _wide(plain, eased, problem.random(wide, seed), first, epochs, seed)
+        else:
+            nets = [plain.encode(network)]
+        objective, recorded = plain, per_layer or wide == widths[0]
         while True:
             if recorded:
                 nets = _polished(objective, nets, budget)[:beam]
                 record(nets, objective.problem.lam)
                 objective = plain if max(_hidden_widths(nets[0])) > EASED_WIDTH else eased
             before = _hidden_widths(nets[0])
-            if max(before) == widths[-1]:
+            if before == widths[-1]:
                 return trials
             nets = _shrunk(objective, nets, steps(before, widths[-1]), beam)
             after = _hidden_widths(nets[0])
-            recorded = per_layer or after[0] in widths
+            recorded = per_layer or after in widths
             bar.update(sum(before) - sum(after))
 
 
-def _check(widths, start, depth, lams):
-    if not widths or widths[-1] < 1:
-        raise bad_argument("widths", "whole numbers of at least 1", widths)
-    if start < widths[0]:
-        raise bad_argument("start", f"at least the greatest width, {widths[0]}", start)
+def _each(width, depth):
+    """A width for each hidden layer."""
+    return (int(width),) * (depth - 1) if np.ndim(width) == 0 else tuple(map(int, width))
+
+
+def _check(widths, wide, first, depth, lams):
     if depth < 2:
         raise bad_argument("depth", "at least 2", depth)
+    if not widths or min(map(min, widths)) < 1:
+        raise bad_argument("widths", "whole numbers of at least 1", widths)
+    if any(len(each) != depth - 1 for each in widths):
+        raise bad_argument("widths", f"one number, or {depth - 1} of them", widths)
+    if any(width < most for width, most in zip(wide, widths[0])):
+        raise bad_argument(first, f"at least the greatest width, {max(widths[0])}", max(wide))
+    if any(more > width for pair in itertools.pairwise(widths) for width, more in zip(*pair)):
+        raise bad_argument("widths", "falling in every layer", widths)
     *continuation, lam = lams
     if any(after >= before for before, after in itertools.pairwise(lams)):
         raise bad_argument("continuation", f"λs that fall and end above {lam}", continuation)
@@ -206,20 +219,19 @@ def _candidates(objective, net, target):
 
 
 def _steps_together(hidden, least, *, recorded):
-    """The next widths when all layers shrink alike: at most by a stage, and not past a width to
+    """The next widths when all layers shrink together: at most by a stage, and not past widths to
     record."""
-    width = hidden[0]
-    goal = max(width for width in recorded if width < hidden[0])
-    smaller = width - 1 if width <= NARROW + 1 else max(int(STAGE * width), NARROW)
-    return [(max(goal, smaller, least),) * len(hidden)]
+    goal = max(widths for widths in recorded if widths < hidden)
+    smaller = [w - 1 if w <= NARROW + 1 else max(int(STAGE * w), NARROW) for w in hidden]
+    return [tuple(map(max, goal, smaller, least))]
 
 
 def _steps_per_layer(hidden, least):
     """The next widths when layers shrink one at a time: one choice for each layer that may."""
     return [
-        (*hidden[:layer], max(least, min(width - 1, int(0.95 * width))), *hidden[layer + 1 :])
-        for layer, width in enumerate(hidden)
-        if width > least
+        (*hidden[:layer], max(end, min(width - 1, int(0.95 * width))), *hidden[layer + 1 :])
+        for layer, (width, end) in enumerate(zip(hidden, least))
+        if width > end
     ]
 
 

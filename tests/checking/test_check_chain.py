@@ -14,6 +14,7 @@ from keras_l2feat import files
 from keras_l2feat.checking import check
 from keras_l2feat.pruning.certificate import load_certificate
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.zoo.recipe import recipe
 from keras_l2feat.zoo.registry import FOLDER
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "check_chain.py"
@@ -23,8 +24,9 @@ PAIRS = ["teacher-5", "deep-linear", "one-dim", "bipartite-4", "mnist-60k"]
 def pair(name):
     """Original, pruned model and certificate of a pair that is shipped."""
     folder = Path(FOLDER)
-    weights = [folder / "weights" / f"{name}-{kind}.keras" for kind in ("wide", "plateau")]
-    return [*weights, folder / "certificates" / f"{name}-plateau.json"]
+    wide, small = recipe(name).models.values()
+    weights = [folder / "weights" / f"{model}.keras" for model in (wide, small)]
+    return [*weights, folder / "certificates" / f"{small}.json"]
 
 
 def said(*paths):

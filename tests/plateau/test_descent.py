@@ -12,6 +12,7 @@ from keras_l2feat.plateau import (
     independent_trials,
     plateau_starts,
 )
+from keras_l2feat.plateau.trial import measure
 from keras_l2feat.theory import constructions
 from keras_l2feat.training import Budget
 
@@ -82,6 +83,13 @@ def test_both_layers_may_grow_at_once():
     assert not grown.weights[1][2:4, 3].any()  # new neurons below, read by the new one above
 
 
+def test_descent_goes_on_from_a_network_to_widths_of_each_layer():
+    network = DIGITS.random((8, 5), seed=1)
+    trials = descent(DIGITS, [(6, 4), 3], network=network, budget=Budget(60, 1e-5), quiet=True)
+    assert [trial.widths for trial in trials] == [(6, 4), (3, 3)]
+    assert trials[0].loss < measure(network, DIGITS, method="descent").loss
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(InputError, match="'widths' must be whole numbers of at least 1"):
         descent(DIGITS, [])
@@ -89,6 +97,13 @@ def test_bad_arguments_are_named():
         descent(DIGITS, [5], start=3)
     with pytest.raises(InputError, match="'depth' must be at least 2"):
         descent(DIGITS, [5], depth=1)
+    with pytest.raises(InputError, match="'network' must be at least the greatest width, 5"):
+        descent(DIGITS, [5], network=DIGITS.random((6, 4)))
+    with pytest.raises(InputError, match="'widths' must be falling in every layer"):
+        descent(DIGITS, [(5, 3), (4, 4)])
+    with pytest.raises(InputError, match="'widths' must be one number, or 2 of them"):
+        descent(DIGITS, [(5, 3, 2)])
+
     with pytest.raises(InputError, match="'start' must be between"):
         growth(DIGITS, start=5, width_limit=4)
 

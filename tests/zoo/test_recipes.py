@@ -1,5 +1,6 @@
 """Recipes, what they make and what is shipped belong together."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -7,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from keras_l2feat import zoo
+from keras_l2feat import files, zoo
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.pruning.certificate import load_certificate
-from keras_l2feat.zoo import build, recipe, registry
+from keras_l2feat.zoo import best, build, recipe, registry
 from keras_l2feat.zoo.making import Making
 from keras_l2feat.zoo.steps import take
 from keras_l2feat.zoo.verify import verify
@@ -29,6 +30,8 @@ def test_shipped_models_were_built_from_the_recipe_as_it_is(name):
     facts = zoo.entry(last).facts
     assert [facts["parent"]] == wide if chosen.pair else not wide
     assert facts["metrics"]["train_loss"] <= chosen.limit
+    if chosen.gap is not None:
+        assert max(facts["certificate"]["gaps"]) <= chosen.gap
 
 
 def test_every_shipped_model_has_a_recipe():
@@ -92,7 +95,65 @@ def test_a_small_family_is_rebuilt_and_matches_its_card(name, tmp_path):
     built = build.build(name, tmp_path, quiet=True)
     assert build.check(built) == []
     assert {path.suffix for path in tmp_path.iterdir()} == {".keras", ".md", ".json"}
-    assert [one.name for one in built] == [f"{name}-wide", f"{name}-plateau"]
+    assert [one.name for one in built] == list(recipe.recipe(name).models.values())
+
+
+def test_a_build_that_was_interrupted_goes_on_after_the_last_step(tmp_path, monkeypatch):
+    """What comes of it is what an uninterrupted one makes, to the last bit."""
+    steps = [
+        {"mlp": {"widths": [4, 3], "dtype": "float32"}},
+        {"minibatch": {"epochs": 2, "batch_size": 10}},
+        {"fit": {"max_iterations": 20}},
+        {"copy": {"widths": [6, 5]}},
+    ]
+    chosen = dataclasses.replace(
+        recipe.recipe("mnist-789-42"), steps=steps, within=None, gap=None, certificate=False
+    )
+    monkeypatch.setattr(build, "recipe", lambda name: chosen)
+    for folder in ("whole", "pieces"):
+        (tmp_path / folder).mkdir()
+    whole = build.build("any", tmp_path / "whole", quiet=True)
+    taken, stop = [], 3
+
+    def watched(making, step):
+        if len(taken) == stop:
+            raise KeyboardInterrupt
+        taken.append(next(iter(step)))
+        take(making, step)
+
+    monkeypatch.setattr(build, "take", watched)
+    with pytest.raises(KeyboardInterrupt):
+        build.build("any", tmp_path / "pieces", quiet=True)
+    assert not list((tmp_path / "pieces").glob("*.keras"))
+    stop = 10
+    pieces = build.build("any", tmp_path / "pieces", quiet=True)
+    assert taken == ["mlp", "minibatch", "fit", "copy"]
+    assert [one.facts["probe"] for one in pieces] == [one.facts["probe"] for one in whole]
+    assert [one.facts["plateau"] for one in pieces] == [one.facts["plateau"] for one in whole]
+    assert not list((tmp_path / "pieces").glob("*.steps"))
+
+
+def test_what_misses_its_limits_is_not_built(tmp_path, monkeypatch):
+    chosen = dataclasses.replace(recipe.recipe("one-dim"), gap=1e-9)
+    monkeypatch.setattr(build, "recipe", lambda name: chosen)
+    with pytest.raises(CheckFailed, match=r"the gap is .* Expected: at most 1e-09"):
+        build.build("one-dim", tmp_path, quiet=True)
+    assert not list(tmp_path.glob("*.keras"))
+
+
+def test_the_least_loss_is_lowered_and_all_are_compared_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    files.write_json(tmp_path / "best.json", {"d": {"0.1": 2.0}})
+    losses = {"first": ("d", 0.1, 1.5), "second": ("d", 0.1, 3.0), "other": ("e", 0.1, 1.0)}
+    found = {
+        name: {"data": data, "lam": lam, "metrics": {"train_loss": loss}}
+        for name, (data, lam, loss) in losses.items()
+    }
+    best.lower(list(found.values()))
+    assert best.least("d", 0.1) == 1.5
+    assert best.least("e", 0.1) is None
+    assert [found[name]["plateau"]["above"] for name in ("first", "second")] == [0.0, 1.0]
+    assert "plateau" not in found["other"]
 
 
 def test_what_differs_from_the_shipped_figures_is_told(tmp_path):
@@ -111,7 +172,8 @@ def test_shipping_writes_weights_card_and_row_and_nothing_that_changed(tmp_path,
     package = tmp_path / "package"
     for folder in ("weights", "cards", "certificates"):
         (package / folder).mkdir(parents=True)
-    shutil.copy(registry.FOLDER / "registry.json", package)
+    for table in ("registry.json", "best.json"):
+        shutil.copy(registry.FOLDER / table, package)
     monkeypatch.setattr(registry, "FOLDER", package)
     build.ship(built, tmp_path / "built")
     rows = {one.name: one for one in registry.read(package / "registry.json")}

@@ -64,7 +64,8 @@ def test_names_say_whether_a_pair_stands_on_the_plateau():
         "wide": "mnist-1k-plateau-wide",
         "plateau": "mnist-1k-plateau",
     }
-    assert dataclasses.replace(chosen, best=1.0, within=0.01).models == {
-        "wide": "mnist-789-42-wide",
-        "narrow": "mnist-789-42-narrow",
-    }
+    for worse in ({"within": 0.01}, {"gap": 0.03}, {"gap": None}):
+        assert dataclasses.replace(chosen, **worse).models == {
+            "wide": "mnist-789-42-wide",
+            "narrow": "mnist-789-42-narrow",
+        }

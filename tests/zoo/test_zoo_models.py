@@ -180,7 +180,7 @@ def test_a_family_by_its_arguments():
     )
     assert zoo.teacher(outputs=5).layers[-1].units == 5
     assert zoo.shrunk().output_shape == (None, 10)
-    with pytest.raises(InputError, match="Argument 'network' must be one of lenet5"):
+    with pytest.raises(InputError, match="Argument 'network' must be one of lenet300, lenet5"):
         zoo.shrunk(network="alexnet")
     with pytest.raises(InputError, match="Argument 'width' must be 10 or 5"):
         zoo.teacher(width=7)

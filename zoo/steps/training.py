@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_l2feat.zoo.making import Making
+from keras_l2feat.zoo.making import Making, bare
 from keras_l2feat.zoo.measure import metrics
 
 __all__ = ["adamw", "align", "fit", "minibatch", "shrink", "silence"]
@@ -19,7 +19,7 @@ def fit(making: Making, *, max_iterations: int = 3000, **options: Any) -> None:
         making.model,
         making.data,
         lam=making.recipe.lam,
-        cost=making.problem.cost,  # whatever `minibatch` compiled it with
+        cost=making.problem.cost,
         iterations=max_iterations,
         quiet=making.quiet,
         **options,
@@ -53,6 +53,7 @@ def minibatch(
         seed=making.recipe.seed,
         quiet=making.quiet,
     )
+    making.model = bare(making.model)  # a loss that is a function of ours cannot be saved
     making.record(metrics(making.model, making.problem)["train_loss"])
 
 

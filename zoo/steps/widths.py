@@ -15,20 +15,24 @@ def descend(
     *,
     start: int | None = None,
     least: int | None = None,
-    widths: Sequence[int] | None = None,
+    widths: Sequence[int | Sequence[int]] | None = None,
     within: float | None = None,
     iterations: int | None = None,
     **options: Any,
 ) -> None:
     """The narrowest network, by the sum of its widths, whose loss the recipe allows, of those that
-    `plateau.descent` finds from a wide one: layer by layer from `start` down to `least`, or in all
-    layers alike at each of `widths`; with options of it. `within` is by which part of the least
-    loss known it may be above it, where more steps follow that lower it."""
+    `plateau.descent` finds from a wide one, that of the steps before if there are any: layer by
+    layer from `start` down to `least`, or at each of `widths`; with options of it. `within` is by
+    which part of the least loss known it may be above it, where more steps follow that lower
+    it."""
     from keras_l2feat.plateau import descent
     from keras_l2feat.plateau.trial import POLISH
 
     budget = POLISH if iterations is None else dataclasses.replace(POLISH, iterations=iterations)
     options = {"seed": making.recipe.seed, "quiet": making.quiet, "budget": budget, **options}
+    if making.model is not None:
+        options["network"] = DenseNetwork.from_model(making.model)
+        start = start or least
     given: Any = (least, start) if widths is None else widths
     trials = descent(making.problem, given, per_layer=widths is None, **options)
     making.curve += [(list(trial.widths), trial.loss) for trial in trials]
