@@ -7,7 +7,7 @@ SOURCES := keras_l2feat zoo cli tests benchmarks docs .ci tools
 # As many test workers as cores; each takes one thread (tests/conftest.py).
 WORKERS ?= auto
 
-.PHONY: help demo test test-quick test-other-kernel test-oldest attack lint format wheel-check docs bench clean
+.PHONY: help demo test test-quick test-other-kernel test-oldest recipes attack lint format wheel-check docs bench clean
 
 help:
 	@echo "make demo         prune a shipped network and certify it, in about a minute after installation"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-quick   the tests that take at most two seconds each"
 	@echo "make test-other-kernel  the quick tests on another BLAS kernel, which rounds differently"
 	@echo "make test-oldest  the quick tests with the oldest version of everything that setup.cfg allows"
+	@echo "make recipes      build every model of the zoo whose recipe takes under two minutes, and compare"
 	@echo "make attack       hostile files, servers, kills and networks, many; PART=networks COUNT=50 SEED=7 for some"
 	@echo "make lint         ruff check and format check, types"
 	@echo "make wheel-check  build the wheel, install it apart and use it from an empty folder"
@@ -52,6 +53,9 @@ test-other-kernel: $(VENV)/.installed-test
 	  if [ -z "$$kernel" ]; then echo "No other BLAS kernel is known to run here: nothing is tested twice."; \
 	  else echo "The quick tests with OPENBLAS_CORETYPE=$$kernel"; \
 	    OPENBLAS_CORETYPE=$$kernel $(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow" -q; fi
+
+recipes: $(VENV)/.installed-test
+	L2FEAT_RECIPES=1 $(PYTEST) -n $(WORKERS) --dist worksteal -k followed_again tests/zoo/test_recipes.py
 
 attack: $(VENV)/.installed-test
 	L2FEAT_ATTACK=1 L2FEAT_ATTACK_SEED=$(SEED) L2FEAT_ATTACK_COUNT=$(COUNT) \

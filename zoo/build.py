@@ -2,6 +2,7 @@
 plateau → figures."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def build(name: str, folder: str | Path, *, quiet: bool = False) -> list:
     making = Making(chosen, datasets.load(chosen.data), quiet=quiet)
     steps = Checkpoints(Path(folder) / f"{chosen.name}.steps", making)
     for count in range(steps.restore(), len(chosen.steps)):
+        began = time.process_time()
         take(making, chosen.steps[count])
+        making.seconds += time.process_time() - began
         steps.keep(count + 1)
     model = stored(making)
     if chosen.pair:
@@ -203,6 +206,7 @@ def _facts(making, role, model) -> dict:
         **model_facts(model, chosen.data, problem, chosen.seed),
         "recipe": f"recipes/{chosen.name}.yaml",
         "recipe_sha256": chosen.sha256,
+        "seconds": round(making.seconds, 1),
     }
     if chosen.optimum:
         facts["optimum"] = chosen.optimum

@@ -43,11 +43,11 @@ FIELDS = {
         "metrics.test_accuracy": "Test accuracy",
         "metrics.squared_norm": "Σ‖W‖²",
     },
-    "Plateau": {
-        "plateau.start": "Start of the plateau, narrowest widths within ε of the least loss found",
+    "Loss against width": {
+        "plateau.start": "Narrowest widths within ε of the least loss on the way",
         "plateau.best": "Least loss known of this data at λ, at any width",
         "plateau.above": "Part by which the training loss is above it",
-        "plateau.curve": "Loss at each width",
+        "plateau.curve": "Loss at each width on the way",
         "certificate.gaps": "Insertion certificate: gap of each hidden layer",
         "certificate.how": "How the gap was found",
         "optimum": "Known optimum",
@@ -64,6 +64,7 @@ FIELDS = {
     "Making": {
         "recipe": "Recipe",
         "recipe_sha256": "SHA-256 of the recipe",
+        "seconds": "CPU seconds that it took",
         "seed": "Seed",
         "package_version": "Package version",
         "built": "Date",

@@ -29,21 +29,24 @@ class Checkpoints:
     def restore(self) -> int:
         """Put the model after the last step that was done into the making; how many steps are
         done."""
-        for count in range(len(self.making.recipe.steps), 0, -1):
+        making = self.making
+        for count in range(len(making.recipe.steps), 0, -1):
             path = self._path(count)
             if path.exists():
                 about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-                self.making.model, self.making.curve = files.load_model(path), about["curve"]
+                making.model = files.load_model(path)
+                making.curve, making.seconds = about["curve"], about["seconds"]
                 return count
         return 0
 
     def keep(self, count: int) -> None:
         """Keep the model after the first `count` steps, whatever comes."""
-        path = self._path(count)
+        making, path = self.making, self._path(count)
         with files.separately():
             files.output_folder(self.folder)
-            files.write_json(path.with_suffix(".json"), {"curve": self.making.curve})
-            files.save_model(self.making.model, path)
+            about = {"curve": making.curve, "seconds": making.seconds}
+            files.write_json(path.with_suffix(".json"), about)
+            files.save_model(making.model, path)
 
     def clear(self) -> None:
         """Remove them all."""

@@ -23,6 +23,7 @@ class Making:
         data: the data set of the recipe.
         model: the Keras model so far, `None` before the first step.
         curve: `(widths, loss)` after each training step: neurons on distinct rays count once.
+        seconds: CPU time of the steps so far, of all cores together.
         quiet: no progress bars.
     """
 
@@ -30,6 +31,7 @@ class Making:
     data: Dataset
     model: object = None
     curve: list = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
     quiet: bool = True
 
     @property

@@ -43,7 +43,7 @@ def test_cards_say_what_they_must():
         "β",
         "Training loss",
         "Test accuracy",
-        "Start of the plateau",
+        "Narrowest widths within ε",
         "certificate",
         "Largest deviation",
         "Guarantee | exact",
