@@ -2,37 +2,23 @@
 
 import click
 
-from keras_l2feat.cli.options import (
-    choice,
-    data_option,
-    lam_option,
-    load_data,
-    load_trained,
-    quiet_option,
-    seed_option,
-    source_argument,
-    whole,
-)
-from keras_l2feat.cli.outputs import json_option, write_json_result
+from keras_l2feat.cli import inputs, options, outputs
 
 
-@click.command(
-    epilog="Example: l2feat certify zoo:mnist-1k-1pct-narrow --data mnist-1k --lam 1e-3",
-    short_help="Ask whether one more neuron could lower the loss of a trained network.",
-)
-@source_argument
-@data_option(required=True)
-@lam_option
-@whole("--starts", "Number of random starts of the search.", default=200)
-@choice(
+@click.command(epilog="Example: l2feat certify zoo:mnist-1k-1pct-narrow --data mnist-1k --lam 1e-3")
+@inputs.source_argument
+@inputs.data_option(required=True)
+@inputs.lam_option
+@options.whole("--starts", "Number of random starts of the search.", default=200)
+@options.choice(
     "--method",
     ["auto", "enumerate", "search"],
     "Enumerate all sign patterns (few points or few inputs), or search.",
 )
-@json_option
-@seed_option
-@quiet_option
-def command(source, data, lam, starts, method, json_path, seed, quiet):
+@outputs.json_option
+@options.seed_option
+@options.quiet_option
+def command(source, data, lam, starts, method, seed, quiet):
     """Print, for every hidden layer of SOURCE, by how much the pull of the best new neuron exceeds
     the price of its norm.
 
@@ -41,25 +27,21 @@ def command(source, data, lam, starts, method, json_path, seed, quiet):
     then a global minimum over all widths, and the command prints a lower bound on what any width
     can reach.
     """
-    data = load_data(data)
-    network, problem = load_trained(source, data, lam)
+    data = inputs.load_data(data)
+    network, problem = inputs.load_trained(source, data, lam)
     from keras_l2feat.plateau.insertion import certify
 
     certificate = certify(network, problem, starts=starts, method=method, seed=seed)
-    write_json_result({"source": source, **data.facts, **certificate.as_dict()}, json_path)
-    if not quiet and json_path != "-":
-        click.echo(_table(certificate))
+    outputs.tell({"source": source, **data.facts, **certificate.as_dict()}, *_table(certificate))
 
 
-def _table(certificate) -> str:
+def _table(certificate) -> list[str]:
     lines = [
         f"loss {certificate.loss:.8g} = {certificate.cost:.8g} + {certificate.lam:g} * "
         "squared norm",
         "",
+        f"{'layer':>5} {'width':>6} {'gap':>10}  {'maximum':<10} live neurons (1 at a minimum)",
     ]
-    lines.append(
-        f"{'layer':>5} {'width':>6} {'gap':>10}  {'maximum':<10} live neurons (1 at a minimum)"
-    )
     for layer in certificate.layers:
         how = "enumerated" if layer.enumerated else "searched"
         live = f"{layer.live[0]:.4f} to {layer.live[1]:.4f}"
@@ -77,4 +59,4 @@ def _table(certificate) -> str:
             f"{kind} {certificate.lower_bound:.8g}; above it by "
             f"{100 * certificate.relative_gap:.3g} %",
         ]
-    return "\n".join(lines)
+    return lines

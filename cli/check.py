@@ -3,28 +3,24 @@
 import click
 
 from keras_l2feat import files
-from keras_l2feat.cli.options import load_source, quiet_option, weights_option
-from keras_l2feat.cli.outputs import json_option, write_json_result
+from keras_l2feat.cli import inputs, options, outputs
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed
 
 
-@click.command(
-    epilog="Example: l2feat check wide.keras small.keras small.json --exact",
-    short_help="Check a pruned model's certificate from the weights.",
-)
+@click.command(epilog="Example: l2feat check wide.keras small.keras small.json --exact")
 @click.argument("original", metavar="ORIGINAL", type=InputFile())
 @click.argument("pruned", metavar="PRUNED", type=InputFile())
 @click.argument("certificate", metavar="CERTIFICATE", type=InputFile())
-@weights_option
+@inputs.weights_option
 @click.option(
     "--exact",
     is_flag=True,
     help="Count in integers instead of float64: nothing is rounded, and it takes much longer.",
 )
-@json_option
-@quiet_option
-def command(original, pruned, certificate, exact, json_path, quiet):
+@outputs.json_option
+@options.quiet_option
+def command(original, pruned, certificate, exact, quiet):
     """Read the weights of both models, and say by how much they would have to change for the two to
     be one function, for every input that the certificate is about.
 
@@ -39,13 +35,13 @@ def command(original, pruned, certificate, exact, json_path, quiet):
     from keras_l2feat.text import printable
 
     claim, maps = load_certificate(certificate)
-    graphs = read(load_source(original)), read(load_source(pruned))
+    graphs = read(inputs.load_source(original)), read(inputs.load_source(pruned))
     verdict = check(*graphs, maps, exact=exact, input_range=claim.input_range)
+    how = "in integers" if exact else "in float64"
+    shown = [printable(f"Shown {how}: {claim.text}, {verdict}.")] if verdict.accepted else []
     with files.separately():  # the answer, whatever it is
-        result = {"sources": [original, pruned], "claim": claim.to_json(), **verdict.to_json()}
-        write_json_result(result, json_path)
+        outputs.tell(
+            {"sources": [original, pruned], "claim": claim.to_json(), **verdict.to_json()}, *shown
+        )
     if not verdict.accepted:
         raise CheckFailed(f"the pruned model is {verdict}.")
-    if not quiet and json_path != "-":
-        how = "in integers" if exact else "in float64"
-        click.echo(printable(f"Shown {how}: {claim.text}, {verdict}."))

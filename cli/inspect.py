@@ -2,20 +2,16 @@
 
 import click
 
-from keras_l2feat.cli.options import given_weights, load_source, quiet_option, source_argument
-from keras_l2feat.cli.outputs import json_option, write_json_result
+from keras_l2feat.cli import inputs, options, outputs
 
 SHOWN = {"0.001": "rays .001", "0.1": "rays .1"}  # of the angles in JSON, those in the table
 
 
-@click.command(
-    epilog="Example: l2feat inspect zoo:mnist-1k-1pct-wide",
-    short_help="Show rays, angles and balance of a model's layers.",
-)
-@source_argument
-@json_option
-@quiet_option
-def command(source, json_path, quiet):
+@click.command(epilog="Example: l2feat inspect zoo:mnist-1k-1pct-wide")
+@inputs.source_argument
+@outputs.json_option
+@options.quiet_option
+def command(source, quiet):
     """Show, for each layer of SOURCE, how many rays its neurons lie on and which of them are
     redundant.
 
@@ -30,7 +26,7 @@ def command(source, json_path, quiet):
                and outgoing weights; 1 after training with L2
     would go   neurons that are redundant for every input, and why
     """
-    model = load_source(source)
+    model = inputs.load_source(source)
 
     from keras_l2feat.pruning.advice import advice
     from keras_l2feat.pruning.inspect import inspect
@@ -40,11 +36,8 @@ def command(source, json_path, quiet):
     result = {
         "source": source,
         **seen,
-        "advice": advice(model, source, seen=seen, weights=given_weights()),
+        "advice": advice(model, source, seen=seen, weights=inputs.given_weights()),
     }
-    write_json_result(result, json_path)
-    if quiet or json_path == "-":
-        return
     rows = [("layer", "units", "alive", *SHOWN.values(), "angle", "imbalance", "would go")]
     for layer in result["layers"]:
         angle, apart = layer["smallest_angle"], layer["imbalance"]
@@ -60,8 +53,9 @@ def command(source, json_path, quiet):
                 or "–",
             )
         )
-    click.echo("\n".join(columns(rows, left=(0, len(rows[0]) - 1))))
+    lines = columns(rows, left=(0, len(rows[0]) - 1))
     for name, reason in result["barriers"].items():
-        click.echo(printable(f"Left alone around {name}: {reason}."))
+        lines.append(printable(f"Left alone around {name}: {reason}."))
     if result["advice"]:
-        click.echo("\n" + "\n".join(result["advice"]))
+        lines += ["", *result["advice"]]
+    outputs.tell(result, *lines)

@@ -6,24 +6,27 @@ from collections.abc import Callable
 
 import click
 
-from keras_l2feat.cli.paths import OutputFile, OutputFolder
+from keras_l2feat.cli.paths import OutputFile, OutputFolder, kept_in_context
 
 __all__ = [
     "curve_option",
     "file_option",
     "folder_option",
+    "json_on_stdout",
     "json_option",
     "output_option",
     "report_option",
-    "write_json_result",
+    "tell",
 ]
+
+JSON = f"{__name__}.json"  # where `json_option` leaves its value for `tell`
 
 json_option = click.option(
     "--json",
-    "json_path",
     type=OutputFile(stdout=True),
     metavar="FILE|-",
     help="Write the result as JSON to a file, or to stdout with '-'.",
+    **kept_in_context(JSON),
 )
 
 
@@ -38,13 +41,12 @@ def output_option(help: str, *, required: bool = False) -> Callable:
     )
 
 
-def folder_option(help: str, *, required: bool = False, default: str | None = None) -> Callable:
+def folder_option(help: str, *, default: str | None = None) -> Callable:
     """`-o, --output DIR`: where files go."""
     return click.option(
         *("-o", "--output"),
         type=OutputFolder(),
         metavar="DIR",
-        required=required,
         default=default,
         show_default=default is not None,
         help=help,
@@ -67,14 +69,23 @@ def curve_option(help: str) -> Callable:
     return file_option("--curve", "FILE.csv|png", help, ".csv", ".png", ".svg", ".pdf")
 
 
-def write_json_result(value: object, path: str | None) -> None:
-    """Write `value` where `--json` says: a file, `-` for stdout, nowhere for `None`."""
-    if path is None:
-        return
+def json_on_stdout() -> bool:
+    """Whether stdout is for JSON alone."""
+    return click.get_current_context().meta.get(JSON) == "-"
+
+
+def tell(result: object, *lines: str) -> None:
+    """End a command: `result` goes where `--json` says, a file or stdout; `lines` are printed,
+    unless JSON goes to stdout, or with `--quiet`."""
+    context = click.get_current_context()
+    path = context.meta.get(JSON)
     if path == "-":
-        json.dump(value, sys.stdout, indent=2, allow_nan=False)
+        json.dump(result, sys.stdout, indent=2, allow_nan=False)
         sys.stdout.write("\n")
         return
-    from keras_l2feat.files import write_json
+    if path is not None:
+        from keras_l2feat.files import write_json
 
-    write_json(path, value)
+        write_json(path, result)
+    if lines and not context.params.get("quiet"):
+        click.echo("\n".join(lines))

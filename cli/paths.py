@@ -13,7 +13,7 @@ import click
 from keras_l2feat import files
 from keras_l2feat.errors import InputError
 
-__all__ = ["InputFile", "OutputFile", "OutputFolder", "inputs", "shown"]
+__all__ = ["InputFile", "OutputFile", "OutputFolder", "inputs", "kept_in_context", "shown"]
 
 GIVEN = f"{__name__}.given"  # {True: inputs, False: outputs}, each {name of the parameter: path}
 INPUTS = f"{__name__}.inputs"
@@ -22,6 +22,15 @@ INPUTS = f"{__name__}.inputs"
 def inputs(context: click.Context) -> list:
     """The paths that the call reads; the list grows while its arguments are read."""
     return context.meta.setdefault(INPUTS, [])
+
+
+def kept_in_context(key: str) -> dict:
+    """Arguments of an option whose value goes into `context.meta[key]`, not to the command."""
+
+    def keep(context, option, value):
+        context.meta[key] = value
+
+    return {"expose_value": False, "callback": keep}
 
 
 class _Named(click.ParamType):

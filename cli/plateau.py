@@ -4,19 +4,7 @@ import math
 
 import click
 
-from keras_l2feat.cli.options import (
-    WIDEST,
-    Listed,
-    batch_size_option,
-    choice,
-    load_data,
-    number,
-    quiet_option,
-    scale_option,
-    seed_option,
-    whole,
-)
-from keras_l2feat.cli.outputs import folder_option, json_option, write_json_result
+from keras_l2feat.cli import inputs, options, outputs
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 
@@ -24,12 +12,12 @@ COUNT = 12  # widths between the two ends of a range
 MOST_WIDTHS = 1000  # that a range may have
 
 
-class WidthRange(Listed):
+class WidthRange(options.Listed):
     """`2:100`, `2:100:20` or `2,5,10`: widths to record, ascending; a range is spaced evenly on a
     log scale."""
 
     name = "widths"
-    expected = f"a range as in 2:100, or numbers with commas between, up to {WIDEST}"
+    expected = f"a range as in 2:100, or numbers with commas between, up to {options.WIDEST}"
 
     def parsed(self, text):
         if ":" in text:
@@ -41,12 +29,12 @@ class WidthRange(Listed):
             widths = {round(low * ratio**step) for step in range(count)} | {low, high}
         else:
             widths = {int(part) for part in text.split(",")}
-        if not 1 <= min(widths) <= max(widths) <= WIDEST:
+        if not 1 <= min(widths) <= max(widths) <= options.WIDEST:
             raise ValueError
         return tuple(sorted(widths))
 
 
-class Numbers(Listed):
+class Numbers(options.Listed):
     """`1e-3,1e-4`: positive numbers with commas between."""
 
     name = "numbers"
@@ -64,11 +52,10 @@ class Numbers(Listed):
 
 @click.command(
     epilog="Example: l2feat plateau mnist-1k --lam 1e-3,1e-4 --widths 2:100 --certify -o "
-    "results/mine",
-    short_help="Find the width from which the regularized loss no longer falls.",
+    "results/mine"
 )
 @click.argument("data", metavar="DATA", type=InputFile())
-@scale_option
+@inputs.scale_option
 @click.option(
     "--lam",
     type=Numbers(float),
@@ -83,30 +70,30 @@ class Numbers(Listed):
     show_default=True,
     help="Widths to train, as LOW:HIGH[:COUNT] or a list with commas.",
 )
-@choice(
+@options.choice(
     "--method",
     ["descent", "growth", "sweep"],
     "Remove neurons from a wide network, add them to a narrow one, or train each width anew.",
 )
-@whole("--depth", "Number of weight matrices.", default=3, least=2)
+@options.whole("--depth", "Number of weight matrices.", default=3, least=2)
 @click.option("--per-layer", is_flag=True, help="Let each layer find its own width (descent).")
-@whole("--trials", "Number of seeds.  [default: 3 for a sweep, 1 otherwise]")
+@options.whole("--trials", "Number of seeds.  [default: 3 for a sweep, 1 otherwise]")
 @click.option("--certify", is_flag=True, help="Add the insertion certificate of every network.")
-@number(
+@options.number(
     "--epsilon",
     "Relative excess over the least loss that still counts as the plateau.",
     default=0.01,
     max=1,
 )
-@whole("--iterations", "Maximum number of L-BFGS iterations at each width.")
-@whole("--start", "Width of the first network (descent).  [default: the greatest]")
+@options.whole("--iterations", "Maximum number of L-BFGS iterations at each width.")
+@options.whole("--start", "Width of the first network (descent).  [default: the greatest]")
 @click.option(
     "--continuation",
     type=Numbers(float),
     help="Greater λs, in falling order, that lead to a small λ (descent).",
 )
-@batch_size_option
-@whole("--jobs", "Number of processes on this machine.", default=1)
+@options.batch_size_option
+@options.whole("--jobs", "Number of processes on this machine.", default=1)
 @click.option(
     "--scheduler", metavar="tcp://…", help="Run the tasks on the Dask cluster at this address."
 )
@@ -119,33 +106,27 @@ class Numbers(Listed):
     type=Numbers(int),
     help="Numbers of points for --sweep-lam.  [default: a quarter, half and all of the data]",
 )
-@folder_option("Folder for the tables, the pictures and the best model with its card.")
-@json_option
-@seed_option
-@quiet_option
+@outputs.folder_option("Folder for the tables, the pictures and the best model with its card.")
+@outputs.json_option
+@options.seed_option
+@options.quiet_option
 def command(
     data,
     lam,
     widths,
     method,
-    depth,
-    per_layer,
     trials,
     certify,
     epsilon,
-    iterations,
-    start,
-    continuation,
-    batch_size,
     jobs,
     scheduler,
     dry_run,
     sweep_lam,
     points,
     output,
-    json_path,
     seed,
     quiet,
+    **options,
 ):
     """Train networks on DATA at many widths, print where the plateau of the loss starts, and keep
     the best.
@@ -155,27 +136,16 @@ def command(
     """
     if output is None and not dry_run:
         raise InputError("Option '-o DIR' is needed: the folder for the results.")
-    for option, value in {
-        "--per-layer": per_layer,
-        "--start": start,
-        "--continuation": continuation,
-    }.items():
-        if value and method != "descent":
+    options = {name: value for name, value in options.items() if value}
+    for name in ("per_layer", "start", "continuation"):
+        if name in options and method != "descent":
             raise InputError(
-                f"Option '{option}' needs --method descent. Received: --method {method}."
+                f"Option '--{name.replace('_', '-')}' needs --method descent. "
+                f"Received: --method {method}."
             )
-    dataset = load_data(data)
+    dataset = inputs.load_data(data)
     from keras_l2feat.plateau import study
 
-    options = {
-        "depth": depth,
-        "per_layer": per_layer,
-        "iterations": iterations,
-        "start": start,
-        "continuation": continuation,
-        "batch_size": batch_size,
-    }
-    options = {name: value for name, value in options.items() if value}
     counts = (None,)
     if sweep_lam:
         total = len(dataset.x_train)
@@ -212,12 +182,7 @@ def command(
     )
     _draw(found, output, dataset.name, epsilon)
     _keep(found, output, dataset)
-    result = found.result
-    write_json_result(result, json_path)
-    if not quiet and json_path != "-":
-        for line in study.summary(result):
-            click.echo(line)
-        click.echo(f"Written to {output}/")
+    outputs.tell(found.result, *study.summary(found.result), f"Written to {output}/")
 
 
 def _draw(found, out, name, epsilon):

@@ -5,25 +5,7 @@ from pathlib import Path
 import click
 
 from keras_l2feat import files
-from keras_l2feat.cli.options import (
-    choice,
-    data_option,
-    given_weights,
-    load_data,
-    load_source,
-    number,
-    quiet_option,
-    seed_option,
-    source_argument,
-)
-from keras_l2feat.cli.outputs import (
-    curve_option,
-    file_option,
-    json_option,
-    output_option,
-    report_option,
-    write_json_result,
-)
+from keras_l2feat.cli import inputs, options, outputs
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import InputError
 
@@ -74,16 +56,13 @@ def _gone(context, option, value):
         raise click.NoSuchOption("--polish", f"No such option: --polish.{hint}", ctx=context)
 
 
-@click.command(
-    epilog="Example: l2feat prune zoo:mnist-1k-1pct-wide --data mnist-1k -o small.keras",
-    short_help="Write an equivalent smaller model, with a certificate.",
-)
-@source_argument
-@output_option("Where to write the pruned model.")
-@data_option(
+@click.command(epilog="Example: l2feat prune zoo:mnist-1k-1pct-wide --data mnist-1k -o small.keras")
+@inputs.source_argument
+@outputs.output_option("Where to write the pruned model.")
+@inputs.data_option(
     text="Compare the models on this data set too: a name such as mnist-1k, or an .npz file."
 )
-@choice(
+@options.choice(
     "--guarantee",
     ["exact", "domain", "data", "bounded"],
     "What has to stay: outputs for every input, for inputs in --input-range, on --data, "
@@ -95,7 +74,9 @@ def _gone(context, option, value):
     metavar="LOW,HIGH|FILE.npz",
     help="Least and largest value of the inputs, for the guarantee domain.",
 )
-@number("--tolerance", "Largest change of any output, for bounded.", min_open=True, metavar="T")
+@options.number(
+    "--tolerance", "Largest change of any output, for bounded.", min_open=True, metavar="T"
+)
 @click.option(
     "--relative-tolerance",
     metavar="0.1%",
@@ -121,7 +102,7 @@ def _gone(context, option, value):
 @click.option(
     "--gaussian", is_flag=True, help="Without data: take inputs to be standard normal, for bounded."
 )
-@curve_option("Write the accuracy at every size, for bounded.")
+@outputs.curve_option("Write the accuracy at every size, for bounded.")
 @click.option("--keep-loss", metavar="0.1%", help="Largest relative rise of the loss, for bounded.")
 @click.option(
     "--keep-accuracy",
@@ -132,12 +113,12 @@ def _gone(context, option, value):
 )
 @click.option("--polish", is_flag=True, hidden=True, expose_value=False, callback=_gone)
 @click.option("--dry-run", is_flag=True, help="Show what would go, write no model.")
-@file_option(
+@outputs.file_option(
     "--certificate",
     "FILE.json",
     "Write what l2feat check needs to show the same again, for exact and domain.",
 )
-@file_option("--plan", "FILE.json", "Write what was removed as a plan.")
+@outputs.file_option("--plan", "FILE.json", "Write what was removed as a plan.")
 @click.option(
     "--apply-plan",
     type=InputFile(),
@@ -153,8 +134,8 @@ def _gone(context, option, value):
     help="Take units only from layers whose name matches; may be given several times.",
 )
 @click.option("--no-balance", is_flag=True, help="Leave the scale of the remaining units as it is.")
-@report_option("Write an HTML page about what was removed.")
-@file_option(
+@outputs.report_option("Write an HTML page about what was removed.")
+@outputs.file_option(
     "--rays",
     "FILE.png",
     "Write a picture of the neurons' rays before and after.",
@@ -174,9 +155,9 @@ def _gone(context, option, value):
     "goes into the bias, and λ/β² is its penalty. |x| as an activation stays.",
 )
 @click.option("--no-latency", is_flag=True, help="Do not time the models.")
-@json_option
-@seed_option
-@quiet_option
+@outputs.json_option
+@options.seed_option
+@options.quiet_option
 def command(
     source,
     output,
@@ -189,7 +170,6 @@ def command(
     export_format,
     plainly,
     no_latency,
-    json_path,
     seed,
     quiet,
     test_data,
@@ -209,10 +189,10 @@ def command(
         raise InputError("Option '--certificate' belongs to the guarantees 'exact' and 'domain'.")
     if apply_plan and paths["curve"]:
         raise InputError("Option '--curve' looks for other sizes, which '--apply-plan' does not.")
-    model = load_source(source)
-    data = load_data(data)
+    model = inputs.load_source(source)
+    data = inputs.load_data(data)
     if test_data:
-        options["test_data"] = load_data(test_data)
+        options["test_data"] = inputs.load_data(test_data)
     on_data = guarantee == "bounded" and (data is not None or "gaussian" in options)
     if paths["curve"] or (paths["report"] and on_data):
         options["curve"] = True
@@ -239,7 +219,7 @@ def command(
 
         save_model(plain(pruned) if plainly else pruned, written)
     gone = sum(len(plan.removed) for plan in certificate.plans)
-    told = {"data": data, "guarantee": guarantee, "weights": given_weights()}
+    told = {"data": data, "guarantee": guarantee, "weights": inputs.given_weights()}
     hints = advice(model, source, removed=gone, **told)
     result = {**certificate.to_json(), "source": source, "output": written, "advice": hints}
     if export_format and written:
@@ -247,10 +227,7 @@ def command(
 
         result["export"] = export(pruned, exported, export_format, seed=seed)
     _write(paths, result, model, pruned, certificate, data, seed)
-    write_json_result(result, json_path)
-    if not quiet and json_path != "-":
-        click.echo(table(certificate))
-        _tell(result)
+    outputs.tell(result, table(certificate), *_written(result))
 
 
 def _beside(output, export_format, dry_run):
@@ -287,17 +264,16 @@ def _write(paths, result, model, pruned, certificate, data, seed):
         rays_before_after(model, pruned, paths["rays"], data=data, gone=gone, seed=seed)
 
 
-def _tell(result):
+def _written(result):
     """What was written, and what would help where little can go."""
-    click.echo(f"Written: {result['output']}." if result["output"] else "Nothing written.")
+    lines = [f"Written: {result['output']}." if result["output"] else "Nothing written."]
     if "export" in result:
         made = result["export"]
-        click.echo(
+        lines.append(
             f"Exported: {made['path']} ({made['format']}), run there: deviates by "
             f"{made['max_rel_deviation']:.2g} of the largest output."
         )
-    if result["advice"]:
-        click.echo("\n" + "\n".join(result["advice"]))
+    return [*lines, "", *result["advice"]] if result["advice"] else lines
 
 
 def _check_level(guarantee, data, options, curve_path):

@@ -2,34 +2,35 @@
 
 import click
 
-from keras_l2feat.cli.options import (
-    data_option,
-    load_data,
-    load_source,
-    number,
-    quiet_option,
-    source_argument,
-)
-from keras_l2feat.cli.outputs import json_option, write_json_result
+from keras_l2feat.cli import inputs, options, outputs
 from keras_l2feat.errors import InputError
 
+COLUMNS = {  # title → key in the result
+    "layer": "layer",
+    "units": "units",
+    "alive": "alive",
+    "rank K": "rank_k",
+    "rank K^σ": "rank_k_sigma",
+    "fooling": "fooling",
+    "rays": "rays",
+    "Carathéodory": "caratheodory",
+    "N(N+1)": "theoretical",
+}
 
-@click.command(
-    epilog="Example: l2feat rank zoo:bipartite-4-wide --data bipartite:n=4",
-    short_help="Bound the number of neurons that a trained layer needs.",
-)
-@source_argument
-@data_option(required=True)
-@number(
+
+@click.command(epilog="Example: l2feat rank zoo:bipartite-4-wide --data bipartite:n=4")
+@inputs.source_argument
+@inputs.data_option(required=True)
+@options.number(
     "--tolerance",
     "Angle in radians up to which neurons are one ray; also the threshold of linear dependence.",
     default=1e-6,
     max=0.5,
     min_open=True,
 )
-@json_option
-@quiet_option
-def command(source, data, tolerance, json_path, quiet):
+@outputs.json_option
+@options.quiet_option
+def command(source, data, tolerance, quiet):
     """Bound, for every hidden layer of SOURCE, the least number of neurons with the same two
     covariances on the data.
 
@@ -37,8 +38,8 @@ def command(source, data, tolerance, json_path, quiet):
     one neuron covers at most one. The upper bounds are the number of rays, what Carathéodory's
     reduction leaves, and N(N + 1). SOURCE is a .keras file of Dense layers, or zoo:NAME.
     """
-    data = load_data(data)
-    model = load_source(source)
+    data = inputs.load_data(data)
+    model = inputs.load_source(source)
     from keras_l2feat.network import DenseNetwork
     from keras_l2feat.text import columns
     from keras_l2feat.theory.ranks import rank_report
@@ -49,9 +50,15 @@ def command(source, data, tolerance, json_path, quiet):
             f"Data set {data.name!r} has {data.x_train.shape[1]} inputs; {source!r} takes "
             f"{network.widths[0]}."
         )
-    report = rank_report(network, data.x_train, tolerance=tolerance)
-    layers = [bounds.as_dict() for bounds in report]
-    write_json_result(
+    layers = [
+        bounds.as_dict() for bounds in rank_report(network, data.x_train, tolerance=tolerance)
+    ]
+    rows = [(*COLUMNS, "needed")]
+    for bounds in layers:
+        low, high = bounds["lower"], bounds["upper"]
+        needed = str(low) if low == high else f"{low} to {high}"
+        rows.append((*(_cell(bounds[key]) for key in COLUMNS.values()), needed))
+    outputs.tell(
         {
             "source": source,
             **data.facts,
@@ -59,41 +66,9 @@ def command(source, data, tolerance, json_path, quiet):
             "tolerance": tolerance,
             "layers": layers,
         },
-        json_path,
+        *columns(rows, left=(0, len(COLUMNS))),
     )
-    if quiet or json_path == "-":
-        return
-    header = (
-        "layer",
-        "units",
-        "alive",
-        "rank K",
-        "rank K^σ",
-        "fooling",
-        "rays",
-        "Carathéodory",
-        "N(N+1)",
-        "needed",
-    )
-    keys = (
-        "units",
-        "alive",
-        "rank_k",
-        "rank_k_sigma",
-        "fooling",
-        "rays",
-        "caratheodory",
-        "theoretical",
-    )
-    rows = [header]
-    for bounds in layers:
-        low, high = bounds["lower"], bounds["upper"]
-        needed = str(low) if low == high else f"{low} to {high}"
-        rows.append(
-            (
-                bounds["layer"],
-                *("–" if bounds[key] is None else str(bounds[key]) for key in keys),
-                needed,
-            )
-        )
-    click.echo("\n".join(columns(rows, left=(0, len(header) - 1))))
+
+
+def _cell(value) -> str:
+    return "–" if value is None else str(value)

@@ -2,9 +2,8 @@
 
 import click
 
+from keras_l2feat.cli import options, outputs
 from keras_l2feat.cli.main import LazyGroup
-from keras_l2feat.cli.options import quiet_option, seed_option
-from keras_l2feat.cli.outputs import folder_option, json_option, write_json_result
 
 # name: (module of keras_l2feat.experiments, help line). The module holds `command`, a
 # `record.Figure`.
@@ -31,21 +30,16 @@ class Figures(LazyGroup):
             return None
 
         @click.command(
-            name,
-            help=figure.summary,
-            epilog=f"Example: l2feat reproduce {name} -o results/{name}",
+            name, help=figure.summary, epilog=f"Example: l2feat reproduce {name} -o results/{name}"
         )
-        @folder_option("Folder for the results.", default=f"results/{name}")
-        @json_option
-        @seed_option
-        @quiet_option
-        def command(output, json_path, seed, quiet, **options):
+        @outputs.folder_option("Folder for the results.", default=f"results/{name}")
+        @outputs.json_option
+        @options.seed_option
+        @options.quiet_option
+        def command(output, seed, quiet, **options):
             text = figure.make(output, seed=seed, quiet=quiet, **options)
             found = {"figure": name, "seed": seed, "output": str(output), "found": text}
-            write_json_result(found, json_path)
-            if not quiet and json_path != "-":
-                click.echo(text)
-                click.echo(f"Written to {output}/")
+            outputs.tell(found, text, f"Written to {output}/")
 
         for option in reversed(figure.options):
             command = option(command)

@@ -3,36 +3,20 @@
 import click
 
 from keras_l2feat import files
-from keras_l2feat.cli.options import (
-    choice,
-    data_option,
-    load_data,
-    load_source,
-    number,
-    quiet_option,
-    seed_option,
-    source_argument,
-    whole,
-)
-from keras_l2feat.cli.outputs import (
-    curve_option,
-    json_option,
-    output_option,
-    report_option,
-    write_json_result,
-)
+from keras_l2feat.cli import inputs, options, outputs
 from keras_l2feat.cli.paths import InputFile, OutputFile, OutputFolder
 from keras_l2feat.errors import Interrupted
 
 
 @click.command(
     epilog="Example: l2feat shrink model.keras --data data.npz --flops 0.5 --epochs 20 "
-    "-o small.keras",
-    short_help="Make a trained model smaller while it trains on.",
+    "-o small.keras"
 )
-@source_argument
-@output_option("Where to write the smaller model.", required=True)
-@data_option(required=True, text="Train on this data set: a name such as mnist-1k, or an .npz.")
+@inputs.source_argument
+@outputs.output_option("Where to write the smaller model.", required=True)
+@inputs.data_option(
+    required=True, text="Train on this data set: a name such as mnist-1k, or an .npz."
+)
 @click.option("--units", metavar="50%", help="Share of the units that may stay.")
 @click.option("--flops", metavar="50%", help="Share of the operations that may stay.")
 @click.option("--parameters", metavar="50%", help="Share of the parameters that may stay.")
@@ -46,23 +30,23 @@ from keras_l2feat.errors import Interrupted
     help="Points held out: a share of the training points, or the training points of another data "
     "set.  [default: 10%]",
 )
-@whole("--epochs", "Number of epochs of training, all rounds together.", default=20)
-@whole("--rounds", "Number of rounds; by default each keeps about 70% of what there is.")
+@options.whole("--epochs", "Number of epochs of training, all rounds together.", default=20)
+@options.whole("--rounds", "Number of rounds; by default each keeps about 70% of what there is.")
 @click.option("--distill", is_flag=True, help="Learn from the outputs of SOURCE too.")
-@choice(
+@options.choice(
     "--method",
     ["compiled", "lbfgs"],
     "Train with the model's own optimizer, or with L-BFGS on full batches (small networks).",
 )
-@number(
+@options.number(
     "--rate",
     "Learning rate at the start of each round; by default the optimizer's.",
     min_open=True,
     metavar="X",
 )
-@whole("--batch-size", "Number of points in a batch.  [default: 128]")
-@curve_option("Write what each round led to, as a table or a picture.")
-@report_option("Write an HTML page about all rounds.")
+@options.whole("--batch-size", "Number of points in a batch.  [default: 128]")
+@outputs.curve_option("Write what each round led to, as a table or a picture.")
+@outputs.report_option("Write an HTML page about all rounds.")
 @click.option(
     "--keep-rounds",
     type=OutputFolder(),
@@ -76,20 +60,10 @@ from keras_l2feat.errors import Interrupted
     help="Keep the state after each epoch in FILE.npz.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint.")
-@json_option
-@seed_option
-@quiet_option
-def command(
-    source,
-    output,
-    data,
-    validation,
-    curve_path,
-    report_path,
-    json_path,
-    quiet,
-    **options,
-):
+@outputs.json_option
+@options.seed_option
+@options.quiet_option
+def command(source, output, data, validation, curve_path, report_path, quiet, **options):
     """Make SOURCE smaller in rounds: what costs least goes, what stays takes over, and is trained
     on with the loss and the optimizer that SOURCE is compiled with.
 
@@ -97,8 +71,8 @@ def command(
     --loss and --accuracy. Ctrl-C ends it; the last round that was done is written, and the exit
     code is 130. If no smaller network keeps the target, nothing is written and the exit code is 1.
     """
-    model = load_source(source)
-    data = load_data(data)
+    model = inputs.load_source(source)
+    data = inputs.load_data(data)
     from keras_l2feat.shrinking import shrink
     from keras_l2feat.shrinking.table import rows, table
 
@@ -123,10 +97,7 @@ def command(
             from keras_l2feat.report.shrinking import write_shrinking_page
 
             write_shrinking_page(report_path, result)
-        write_json_result(result, json_path)
-    if not quiet and json_path != "-":
-        click.echo(table(done))
-        click.echo(f"Written: {output}.")
+        outputs.tell(result, table(done), f"Written: {output}.")
     if stopped:
         raise Interrupted(f"{stopped} The smallest is in {output}.") from stopped
 
@@ -141,4 +112,4 @@ def _validation(text):
     try:
         return share("validation", text)
     except InputError:
-        return load_data(text)
+        return inputs.load_data(text)

@@ -1,20 +1,10 @@
 """`l2feat symmetries`: count, follow and connect equivalent networks."""
 
+import math
+
 import click
 
-from keras_l2feat.cli.options import (
-    Number,
-    Widths,
-    choice,
-    data_option,
-    load_data,
-    load_source,
-    quiet_option,
-    seed_option,
-    source_argument,
-    whole,
-)
-from keras_l2feat.cli.outputs import folder_option, json_option, output_option, write_json_result
+from keras_l2feat.cli import inputs, options, outputs
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import CheckFailed, InputError
 
@@ -30,13 +20,13 @@ def command():
 )
 @click.option(
     "--least",
-    type=Widths(),
+    type=options.Widths(),
     required=True,
     help="Neurons of the smallest network, one number per hidden layer.",
 )
 @click.option(
     "--width",
-    type=Widths(),
+    type=options.Widths(),
     required=True,
     help="Neurons of the wider one, one number per hidden layer.",
 )
@@ -46,9 +36,9 @@ def command():
     is_flag=True,
     help="List every subspace (one hidden layer): the owner of each place.",
 )
-@json_option
-@quiet_option
-def count(least, width, listed, json_path, quiet):
+@outputs.json_option
+@options.quiet_option
+def count(least, width, listed, quiet):
     """Count the affine subspaces of wider networks that equal a smaller one, and the critical ones.
 
     T is the number of subspaces whose networks equal one irreducible network; G is the number of
@@ -58,11 +48,9 @@ def count(least, width, listed, json_path, quiet):
     from keras_l2feat.theory import symmetries
 
     ratio = symmetries.critical_to_minima(least, width)
-    minima, critical = (
-        symmetries.count_minima(least, width),
-        symmetries.count_critical(least, width),
-    )
-    logarithm = _log10(ratio.numerator) - _log10(ratio.denominator) if ratio else None
+    minima = symmetries.count_minima(least, width)
+    critical = symmetries.count_critical(least, width)
+    logarithm = math.log10(ratio.numerator) - math.log10(ratio.denominator) if ratio else None
     result = {
         "least": list(least),
         "width": list(width),
@@ -76,20 +64,14 @@ def count(least, width, listed, json_path, quiet):
         if minima > 100_000:
             raise InputError(f"Option '--list' lists 100000 subspaces at most. There are {minima}.")
         result["owners"] = [owners.tolist() for owners in symmetries.expansions(least[0], width[0])]
-    write_json_result(result, json_path)
-    if quiet or json_path == "-":
-        return
-    click.echo(f"minima    T = {minima}")
-    click.echo(f"critical  G = {critical}")
+    lines = [f"minima    T = {minima}", f"critical  G = {critical}"]
     if logarithm is not None:
-        more = (
-            "critical subspaces outnumber minima"
-            if logarithm > 0
-            else "minima outnumber critical subspaces"
-        )
-        click.echo(f"all smaller widths: critical / minima = 10^{logarithm:.3g}, {more}")
+        kinds = "critical subspaces", "minima"
+        more = " outnumber ".join(kinds if logarithm > 0 else kinds[::-1])
+        lines.append(f"all smaller widths: critical / minima = 10^{logarithm:.3g}, {more}")
     for owners in result.get("owners", ()):
-        click.echo(" ".join(f"{owner}" if owner >= 0 else f"zero{-owner}" for owner in owners))
+        lines.append(" ".join(f"{owner}" if owner >= 0 else f"zero{-owner}" for owner in owners))
+    outputs.tell(result, *lines)
 
 
 @command.command(
@@ -97,25 +79,25 @@ def count(least, width, listed, json_path, quiet):
     "--zero-types 2 -o wide.keras",
     short_help="Draw an equivalent wider network.",
 )
-@source_argument
-@output_option("Where to write the wider model.", required=True)
-@click.option("--widths", type=Widths(), required=True, help="New hidden widths.")
-@choice(
+@inputs.source_argument
+@outputs.output_option("Where to write the wider model.", required=True)
+@click.option("--widths", type=options.Widths(), required=True, help="New hidden widths.")
+@options.choice(
     "--sharing",
     ["balanced", "fractions", "free"],
     "How copies share outgoing weights: so that the norm is kept; in fractions; or each entry in "
     "its own way.",
 )
-@whole(
+@options.whole(
     "--zero-types",
     "Number of new neurons per layer whose outgoing weights cancel.",
     default=0,
     least=0,
 )
-@json_option
-@seed_option
-@quiet_option
-def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
+@outputs.json_option
+@options.seed_option
+@options.quiet_option
+def expand(source, output, widths, sharing, zero_types, seed, quiet):
     """Draw an equivalent wider network of SOURCE from any part of the expansion manifold.
 
     `l2feat expand` widens any Keras graph by balanced copies; this one knows dense networks and all
@@ -123,7 +105,7 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
     """
     import numpy as np
 
-    model = load_source(source)
+    model = inputs.load_source(source)
     from keras_l2feat import regularizers
     from keras_l2feat.files import save_model
     from keras_l2feat.network import DenseNetwork
@@ -150,15 +132,12 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
         "max_rel_deviation": deviation,
         "squared_norm": [narrow.squared_norm, wide.squared_norm],
     }
-    write_json_result(result, json_path)
-    if not quiet and json_path != "-":
-        click.echo(
-            f"hidden widths {narrow.hidden} → {wide.hidden}, largest relative deviation "
-            f"{deviation:.2g} (float64)"
-        )
-        click.echo(
-            f"squared norm {narrow.squared_norm:.6g} → {wide.squared_norm:.6g}. Written: {output}."
-        )
+    outputs.tell(
+        result,
+        f"hidden widths {narrow.hidden} → {wide.hidden}, largest relative deviation "
+        f"{deviation:.2g} (float64)",
+        f"squared norm {narrow.squared_norm:.6g} → {wide.squared_norm:.6g}. Written: {output}.",
+    )
 
 
 @command.command(
@@ -167,18 +146,18 @@ def expand(source, output, widths, sharing, zero_types, json_path, seed, quiet):
 )
 @click.argument("first", metavar="A", type=InputFile())
 @click.argument("second", metavar="B", type=InputFile())
-@data_option(required=True)
+@inputs.data_option(required=True)
 @click.option(
     "--lam",
-    type=Number(0),
+    type=options.Number(0),
     metavar="X",
     help="Amount λ of the L2 penalty; by default what A carries.",
 )
-@folder_option("Write the plot, a CSV of the loss and the waypoints of the best path.")
-@json_option
-@seed_option
-@quiet_option
-def connect(first, second, data, lam, output, json_path, seed, quiet):
+@outputs.folder_option("Write the plot, a CSV of the loss and the waypoints of the best path.")
+@outputs.json_option
+@options.seed_option
+@options.quiet_option
+def connect(first, second, data, lam, output, seed, quiet):
     """Connect two trained networks A and B (dense, of equal widths) by paths of low loss.
 
     If B is a permutation of A, the path moves one neuron after the other through one free place in
@@ -186,8 +165,8 @@ def connect(first, second, data, lam, output, json_path, seed, quiet):
     after neurons are matched, a bent path, and one through the union of both networks, at the sum
     of their widths.
     """
-    data = load_data(data)
-    models = [load_source(name) for name in (first, second)]
+    data = inputs.load_data(data)
+    models = [inputs.load_source(name) for name in (first, second)]
     if lam is None:
         from keras_l2feat import regularizers
 
@@ -223,22 +202,20 @@ def connect(first, second, data, lam, output, json_path, seed, quiet):
         "losses": [float(connection.profiles["straight"][1][end]) for end in (0, -1)],
         "max_deviation": float(connection.profiles[connection.best][3].max()),
     }
-    write_json_result(result, json_path)
     if output is not None:
         from keras_l2feat.files import output_folder
 
         _write(output_folder(output), connection, rows)
-    if quiet or json_path == "-":
-        return
-    click.echo(
-        "B is a permutation of A." if connection.permutation else "B is no permutation of A."
-    )
-    click.echo(f"loss of A {result['losses'][0]:.8g}, of B {result['losses'][1]:.8g}")
+    lines = [
+        "B is a permutation of A." if connection.permutation else "B is no permutation of A.",
+        f"loss of A {result['losses'][0]:.8g}, of B {result['losses'][1]:.8g}",
+    ]
     for name, height in sorted(connection.barriers.items(), key=lambda item: item[1]):
         pieces = len(connection.paths[name].pieces)
-        click.echo(f"{name:>9}: barrier {height:.3g}, {pieces} piece{'s' * (pieces > 1)}")
+        lines.append(f"{name:>9}: barrier {height:.3g}, {pieces} piece{'s' * (pieces > 1)}")
     if connection.permutation:
-        click.echo(f"outputs along the moves change by {result['max_deviation']:.2g} at most")
+        lines.append(f"outputs along the moves change by {result['max_deviation']:.2g} at most")
+    outputs.tell(result, *lines)
 
 
 def _write(out, connection, rows):
@@ -263,10 +240,3 @@ def _write(out, connection, rows):
         axis.set(xlabel="along the path", ylabel="loss with the λ term", yscale="log")
         axis.legend(fontsize=8)
         save(drawing, out / "paths.png")
-
-
-def _log10(number) -> float:
-    """log₁₀ of a whole number of any size."""
-    import math
-
-    return math.log10(number)

@@ -4,19 +4,7 @@ import math
 
 import click
 
-from keras_l2feat.cli.options import (
-    Number,
-    Widths,
-    batch_size_option,
-    choice,
-    load_data,
-    number,
-    quiet_option,
-    scale_option,
-    seed_option,
-    whole,
-)
-from keras_l2feat.cli.outputs import json_option, output_option, write_json_result
+from keras_l2feat.cli import inputs, options, outputs
 from keras_l2feat.cli.paths import InputFile
 from keras_l2feat.errors import Interrupted
 
@@ -25,55 +13,56 @@ from keras_l2feat.errors import Interrupted
 FORMS = {"representation": "representation", "covariance": "covariance"}
 
 
-@click.command(
-    epilog="Example: l2feat train mnist-1k --widths 50,50 --lam 1e-3 -o wide.keras",
-    short_help="Train an L2-regularized network on full batches.",
-)
+@click.command(epilog="Example: l2feat train mnist-1k --widths 50,50 --lam 1e-3 -o wide.keras")
 @click.argument("data", metavar="DATA", type=InputFile())
-@scale_option
+@inputs.scale_option
 @click.option(
     "--widths",
-    type=Widths(),
+    type=options.Widths(),
     default="50,50",
     show_default=True,
     help="Hidden widths, as in 50,50.",
 )
-@number("--lam", "Amount λ of the L2 penalty.", default=1e-3)
+@options.number("--lam", "Amount λ of the L2 penalty.", default=1e-3)
 @click.option(
-    "--beta", type=Number(0), default=1.0, show_default=True, help="Amount β of bias; 0 for none."
+    "--beta",
+    type=options.Number(0),
+    default=1.0,
+    show_default=True,
+    help="Amount β of bias; 0 for none.",
 )
 @click.option(
     "--activation", default="relu", show_default=True, help="Activation of the hidden layers."
 )
-@choice(
+@options.choice(
     "--method",
     ["lbfgs", "adam"],
     "Train by L-BFGS, or by the paper's Adam and then gradient descent.",
 )
-@choice(
+@options.choice(
     "--form",
     ["weights", *FORMS],
     "Optimize the weights, the hidden representations, or their covariances.",
 )
 @click.option(
     "--align",
-    type=Number(0, math.pi / 2, max_open=True),
+    type=options.Number(0, math.pi / 2, max_open=True),
     metavar="ANGLE",
     help="Snap neurons within ANGLE radians onto common rays.",
 )
-@whole("--iterations", "Maximum number of iterations.", default=3000)
-@number(
+@options.whole("--iterations", "Maximum number of iterations.", default=3000)
+@options.number(
     "--tolerance",
     "Stop when the loss fell by less than this share of itself over 20 iterations.",
     default=1e-6,
 )
-@click.option("--seconds", type=Number(0), help="Maximum training time in seconds.")
-@batch_size_option
-@choice("--dtype", ["float32", "float64"], "Precision of the saved model.")
-@output_option("Where to write the model.", required=True)
-@json_option
-@seed_option
-@quiet_option
+@click.option("--seconds", type=options.Number(0), help="Maximum training time in seconds.")
+@options.batch_size_option
+@options.choice("--dtype", ["float32", "float64"], "Precision of the saved model.")
+@outputs.output_option("Where to write the model.", required=True)
+@outputs.json_option
+@options.seed_option
+@options.quiet_option
 def command(
     data,
     widths,
@@ -83,15 +72,12 @@ def command(
     method,
     form,
     align,
-    iterations,
     tolerance,
-    seconds,
     batch_size,
     dtype,
     output,
-    json_path,
     seed,
-    quiet,
+    **limits,
 ):
     """Train a fully connected network on DATA and write it to OUT.keras.
 
@@ -99,7 +85,7 @@ def command(
     x_test, y_test]. Ctrl-C ends training; the best network so far is written, and the
     exit code is 130.
     """
-    data = load_data(data)
+    data = inputs.load_data(data)
     from keras_l2feat.files import save_model, separately
     from keras_l2feat.models import mlp
     from keras_l2feat.network import DenseNetwork
@@ -123,15 +109,13 @@ def command(
                 model,
                 data,
                 method=method,
-                iterations=iterations,
                 tolerance=tolerance,
-                seconds=seconds,
                 batch_size=batch_size,
                 callbacks=_callbacks(align),
-                quiet=quiet,
+                **limits,
             )
         else:
-            fitted = _fit_form(form, model, data, lam, iterations, seconds, seed, quiet)
+            fitted = _fit_form(form, model, data, lam, seed, limits)
     except Interrupted as stop:
         fitted = stop.best
         if not fitted.iterations:  # there is nothing yet
@@ -158,15 +142,12 @@ def command(
     }
     with separately():  # also where training was interrupted
         save_model(model, output)
-        write_json_result(result, json_path)
-    if not quiet and json_path != "-":
-        click.echo(
+        outputs.tell(
+            result,
             f"loss {trial.loss:.6g} (λ term included), test loss {trial.test_loss:.4g}, "
-            f"test accuracy {trial.test_accuracy:.4g}"
-        )
-        click.echo(
+            f"test accuracy {trial.test_accuracy:.4g}",
             f"{fitted.iterations} iterations in {fitted.seconds:.1f} s ({fitted.reason}), "
-            f"written to {output}"
+            f"written to {output}",
         )
     if fitted.reason == "interrupted":
         raise Interrupted(f"The best of {fitted.iterations} iterations is in {output}.")
@@ -180,7 +161,7 @@ def _callbacks(align):
     return (AlignNeurons(angle=align),)
 
 
-def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
+def _fit_form(form, model, data, lam, seed, limits):
     """Train in another form of the loss, from the model's weights."""
     import importlib
 
@@ -188,15 +169,7 @@ def _fit_form(form, model, data, lam, iterations, seconds, seed, quiet):
 
     module = importlib.import_module(f"keras_l2feat.training.{FORMS[form]}")
     draws = {"seed": seed} if form == "covariance" else {}
-    return module.fit(
-        DenseNetwork.from_model(model),
-        data,
-        lam=lam,
-        iterations=iterations,
-        seconds=seconds,
-        quiet=quiet,
-        **draws,
-    )
+    return module.fit(DenseNetwork.from_model(model), data, lam=lam, **limits, **draws)
 
 
 def _holding(network, model, dtype, lam):

@@ -4,18 +4,14 @@ from pathlib import Path
 
 import click
 
-from keras_l2feat.cli.options import quiet_option
-from keras_l2feat.cli.outputs import folder_option, json_option, write_json_result
+from keras_l2feat.cli import options, outputs
 from keras_l2feat.cli.paths import OutputFile, OutputFolder
 from keras_l2feat.errors import CheckFailed, InputError
 
 LONGEST = 12  # characters of a figure in a table
 
 
-@click.group(
-    short_help="List, download, check and rebuild pretrained models.",
-    epilog="Example: l2feat zoo info mnist-1k-1pct-narrow",
-)
+@click.group(epilog="Example: l2feat zoo info mnist-1k-1pct-narrow")
 def command():
     """Pretrained networks, each as a wide parent and its plateau-width equivalent.
 
@@ -26,8 +22,8 @@ def command():
 
 @command.command("list", epilog="Example: l2feat zoo list --family mnist-1k")
 @click.option("--family", metavar="NAME", help="Show only the models of this family.")
-@json_option
-def list_models(family, json_path):
+@outputs.json_option
+def list_models(family):
     """Show all models: widths, λ, number of parameters, loss on the training data, accuracy on the
     test data, and size."""
     from keras_l2feat.text import columns
@@ -37,9 +33,6 @@ def list_models(family, json_path):
     found = entries(family)
     if not found:
         raise InputError(f"No zoo model is of the family {family!r}.")
-    write_json_result([one.as_row() for one in found], json_path)
-    if json_path == "-":
-        return
     keys = ("widths", "lam", "parameters", "metrics.train_loss", "metrics.test_accuracy")
     rows = [("name", "widths", "λ", "params", "loss", "test%", "kB")]
     for one in found:
@@ -47,7 +40,7 @@ def list_models(family, json_path):
         values[-1] = values[-1] and 100 * values[-1]
         cells = ["–" if value is None else _brief(value) for value in values]
         rows.append((one.name, *cells, f"{one.size / 1000:.0f}"))
-    click.echo("\n".join(columns(rows, left=(0, 1))))
+    outputs.tell([one.as_row() for one in found], *columns(rows, left=(0, 1)))
 
 
 def _brief(value) -> str:
@@ -63,24 +56,22 @@ def _brief(value) -> str:
 
 @command.command(epilog="Example: l2feat zoo info mnist-1k-1pct-narrow")
 @click.argument("name")
-@json_option
-def info(name, json_path):
+@outputs.json_option
+def info(name):
     """Show the card of the model NAME."""
     from keras_l2feat.zoo.cards import card_text
     from keras_l2feat.zoo.registry import entry
 
     one = entry(name)
-    write_json_result(one.as_row(), json_path)
-    if json_path != "-":
-        click.echo(card_text(one), nl=False)
+    outputs.tell(one.as_row(), card_text(one).removesuffix("\n"))
 
 
 @command.command(epilog="Example: l2feat zoo download mnist-1k-1pct-narrow -o models")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@folder_option("Folder to copy the files to; without, they stay in the cache.")
-@json_option
-@quiet_option
-def download(names, output, json_path, quiet):
+@outputs.folder_option("Folder to copy the files to; without, they stay in the cache.")
+@outputs.json_option
+@options.quiet_option
+def download(names, output, quiet):
     """Get the files of models, checked by size and SHA-256, and print where they are."""
     from keras_l2feat import files
     from keras_l2feat.zoo.fetch import fetch, fetch_into
@@ -93,22 +84,21 @@ def download(names, output, json_path, quiet):
         else:
             paths.append(files.output_folder(output) / one.file)
             fetch_into(one, paths[-1], quiet=quiet)
-    _tell(paths, json_path, quiet)
+    _tell(paths)
 
 
-def _tell(paths, json_path, quiet, said=None):
+def _tell(paths, said=None):
     """Say which files there are now: as a list in JSON, or a line each, or in the words `said`."""
-    write_json_result([str(path) for path in paths], json_path)
-    if not quiet and json_path != "-":
-        click.echo(said or "\n".join(map(str, paths)))
+    names = list(map(str, paths))
+    outputs.tell(names, *([said] if said else names))
 
 
 @command.command(epilog="Example: l2feat zoo verify mnist-1k-1pct-narrow")
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Check every model of the zoo.")
-@json_option
-@quiet_option
-def verify(name, everything, json_path, quiet):
+@outputs.json_option
+@options.quiet_option
+def verify(name, everything, quiet):
     """Recompute what the card of NAME says: hash, loss, accuracy, certificate, equivalence to the
     parent."""
     from dataclasses import asdict
@@ -127,12 +117,12 @@ def verify(name, everything, json_path, quiet):
         failed += [
             f"{one.name}: {row['what']}" for row in results[one.name] if row["passed"] is False
         ]
-        if quiet or json_path == "-":
+        if quiet or outputs.json_on_stdout():
             continue
         rows = [("", "found", "stated", "checked"), *map(_checked, results[one.name])]
         click.echo("\n".join([one.name, *columns(rows, left=(0, 3)), ""]))
     with files.separately():  # the answer, whatever it is
-        write_json_result(results, json_path)
+        outputs.tell(results)
     if failed:
         raise CheckFailed(f"{len(failed)} checks failed: {'; '.join(failed)}.")
 
@@ -156,14 +146,14 @@ def _checked(row):
 
 @command.command(epilog="Example: l2feat zoo build bipartite-4 --check")
 @click.argument("name")
-@folder_option("Folder for models, cards and rows.  [default: zoo-NAME]")
+@outputs.folder_option("Folder for models, cards and rows.  [default: zoo-NAME]")
 @click.option("--check", "compare", is_flag=True, help="Compare the figures with the shipped ones.")
 @click.option(
     "--ship", is_flag=True, help="For maintainers: put the result into the package itself."
 )
-@json_option
-@quiet_option
-def build(name, output, compare, ship, json_path, quiet):
+@outputs.json_option
+@options.quiet_option
+def build(name, output, compare, ship, quiet):
     """Follow the recipe that makes NAME, from data to card."""
     from keras_l2feat import files
     from keras_l2feat.zoo import build as builder
@@ -171,10 +161,10 @@ def build(name, output, compare, ship, json_path, quiet):
 
     output = files.output_folder(output or Path(f"zoo-{recipe(name).name}"))
     built = builder.build(name, output, quiet=quiet)
-    _tell([output / one.file for one in built], json_path, quiet)
+    _tell([output / one.file for one in built])
     if compare and (differences := builder.check(built)):
         raise CheckFailed("; ".join(differences) + ".")
-    if compare and not quiet and json_path != "-":
+    if compare and not quiet and not outputs.json_on_stdout():
         click.echo("As shipped, within the tolerances of the recipe.")
     if ship:
         builder.ship(built, output)
@@ -188,9 +178,9 @@ def build(name, output, compare, ship, json_path, quiet):
     metavar="FOLDER",
     help="Write the model NAME to FOLDER in KerasHub's preset layout, to upload as it is.",
 )
-@json_option
-@quiet_option
-def publish(target, preset, json_path, quiet):
+@outputs.json_option
+@options.quiet_option
+def publish(target, preset, quiet):
     """Write a complete mirror to DIR: models, cards, registry and the gallery, for any web
     server; or the one model NAME as a preset, which zoo.load and KerasHub take from a folder or
     from hf://OWNER/REPO."""
@@ -198,13 +188,13 @@ def publish(target, preset, json_path, quiet):
         from keras_l2feat.zoo.presets import write_preset
         from keras_l2feat.zoo.registry import entry
 
-        _tell(write_preset(entry(str(target)), preset, quiet=quiet), json_path, quiet)
+        _tell(write_preset(entry(str(target)), preset, quiet=quiet))
         return
     from keras_l2feat.zoo.publish import publish as write
 
     written = write(target, quiet=quiet)
     said = f"{len(written)} models in {target}/; its address goes into KERAS_L2FEAT_ZOO_URL."
-    _tell([target / one.file for one in written], json_path, quiet, said)
+    _tell([target / one.file for one in written], said)
 
 
 @command.command(epilog="Example: l2feat zoo gallery -o zoo.html")
@@ -217,12 +207,12 @@ def publish(target, preset, json_path, quiet):
     show_default=True,
     help="Where to write the page.",
 )
-@json_option
-@quiet_option
-def gallery(output, json_path, quiet):
+@outputs.json_option
+@options.quiet_option
+def gallery(output, quiet):
     """Write the gallery, one page with a table to sort, pictures and cards."""
     from keras_l2feat.zoo.gallery import write_gallery
     from keras_l2feat.zoo.registry import entries
 
     write_gallery(output, entries())
-    _tell([output], json_path, quiet)
+    _tell([output])
