@@ -111,42 +111,16 @@ def append_bias(a: ArrayLike, beta: float) -> np.ndarray:
     return np.concatenate([a, np.full((len(a), 1), beta)], axis=1) if beta > 0 else a
 
 
-_BY_NAME = {
-    "linear": Scaling.LINEAR,
-    "relu": Scaling.POSITIVE,
-    "leaky_relu": Scaling.POSITIVE,
-    "absolute": Scaling.POSITIVE,
-    "abs": Scaling.POSITIVE,
-    "tanh": Scaling.ODD,
-    "softsign": Scaling.ODD,
-    "tanh_shrink": Scaling.ODD,
-    "hard_tanh": Scaling.ODD,
-    "hard_shrink": Scaling.ODD,
-    "soft_shrink": Scaling.ODD,
-    "relu6": Scaling.IDENTITY,
-    "threshold": Scaling.IDENTITY,
-    "sigmoid": Scaling.IDENTITY,
-    "hard_sigmoid": Scaling.IDENTITY,
-    "log_sigmoid": Scaling.IDENTITY,
-    "sparse_sigmoid": Scaling.IDENTITY,
-    "softplus": Scaling.IDENTITY,
-    "sparse_plus": Scaling.IDENTITY,
-    "squareplus": Scaling.IDENTITY,
-    "exponential": Scaling.IDENTITY,
-    "elu": Scaling.IDENTITY,
-    "celu": Scaling.IDENTITY,
-    "selu": Scaling.IDENTITY,
-    "gelu": Scaling.IDENTITY,
-    "silu": Scaling.IDENTITY,
-    "swish": Scaling.IDENTITY,
-    "hard_silu": Scaling.IDENTITY,
-    "hard_swish": Scaling.IDENTITY,
-    "mish": Scaling.IDENTITY,
-    "softmax": Scaling.COUPLED,
-    "log_softmax": Scaling.COUPLED,
-    "sparsemax": Scaling.COUPLED,
-    "glu": Scaling.COUPLED,
+_NAMES = {
+    Scaling.LINEAR: "linear",
+    Scaling.POSITIVE: "relu leaky_relu absolute abs",
+    Scaling.ODD: "tanh softsign tanh_shrink hard_tanh hard_shrink soft_shrink",
+    Scaling.IDENTITY: """
+        relu6 threshold sigmoid hard_sigmoid log_sigmoid sparse_sigmoid softplus sparse_plus
+        squareplus exponential elu celu selu gelu silu swish hard_silu hard_swish mish""",
+    Scaling.COUPLED: "softmax log_softmax sparsemax glu",
 }
+_BY_NAME = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 
 
 def scaling(activation: Any) -> Scaling:
@@ -206,9 +180,8 @@ def _elementwise(function) -> bool:
         before, after = (
             ops.convert_to_numpy(function(ops.convert_to_tensor(p))) for p in (points, changed)
         )
-    except (
-        Exception
-    ):  # whatever a foreign function does on a plain matrix, it is not a plain activation
+    # whatever a foreign function does on a plain matrix, it is not a plain activation
+    except Exception:
         return False
     if before.shape != points.shape:
         return False

@@ -10,8 +10,7 @@ from keras import layers
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import CheckFailed
 from keras_l2feat.pruning import prune, rewrite
-from keras_l2feat.pruning.channels import builder
-from keras_l2feat.pruning.channels.rules import linear as rules_linear
+from keras_l2feat.pruning.channels import builder, rules
 from keras_l2feat.pruning.expand import expand
 from keras_l2feat.pruning.guarantees import exact
 from keras_l2feat.pruning.plan import BIAS
@@ -122,11 +121,11 @@ MUTATIONS = {
     ),
     "every activation is odd": (
         lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.ODD)),
-        rules_linear,
+        rules,
     ),
     "every activation is homogeneous": (
         lambda m, p: p(m, "scaling", lambda a: scaled(a, Scaling.POSITIVE)),
-        rules_linear,
+        rules,
     ),
     "a tolerance that is far too large": (lambda m, p: p(m, "tolerance", lambda *a: 2.0), groups),
     "no tolerance at all": (lambda m, p: p(m, "ROUNDINGS", 0), groups),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_l2feat.activations import Scaling
+from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.backend import stored
 from keras_l2feat.pruning.channels.builder import Builder
 from keras_l2feat.pruning.channels.operations import Affine, Map, Op, Tensor
@@ -21,7 +21,7 @@ __all__ = [
     "ANY_ARGUMENTS",
     "RULES",
     "Call",
-    "activation",
+    "activated",
     "affine",
     "elementwise",
     "key",
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 RULES: dict[str, Callable] = {}
-ANY_ARGUMENTS: set[str] = (
-    set()
-)  # the rules that look at the arguments themselves, and at several outputs
+# the rules that look at the arguments themselves, and at several outputs
+ANY_ARGUMENTS: set[str] = set()
+COUPLED = "couples channels"  # why a call is a barrier
 
 
 @dataclass
@@ -150,23 +150,30 @@ def _by_channel(value, x):
     return value[0] if (value[0] != value[0, 0]).any() else value[0, :1]
 
 
-def elementwise(call: Call, kind: Scaling, tag: tuple, function: Callable | None = None) -> Tensor:
-    """A function of each channel by itself, of the call's input."""
+def elementwise(
+    call: Call, x: Tensor, kind: Scaling, tag: tuple, function: Callable | None = None
+) -> Tensor:
+    """A function of each channel of a tensor by itself."""
     if kind is not Scaling.POSITIVE:
-        call.graph.stiffen(call.input.units)
-    return call.emit(Map, [call.input], call.same(call.input), kind, tag, function=function)
+        call.graph.stiffen(x.units)
+    out = type(x)(x.shape, x.axis, x.units)
+    return call.emit(Map, [x], out, kind, tag, function=function)
 
 
-def activation(call: Call, function: Callable, kind: Scaling) -> Tensor:
-    """An activation function of Keras, or of the user's."""
-    return elementwise(call, kind, ("activation", key(function)), of_constants(function))
+def activated(call: Call, x: Tensor, function: Callable, kind: Scaling | None = None) -> Tensor:
+    """An activation function of Keras, or of the user's, on a tensor; `kind`: its class, where it
+    is known."""
+    kind = scaling(function) if kind is None else kind
+    if kind is Scaling.LINEAR:
+        return x
+    if kind is Scaling.COUPLED:
+        return softmax(call, x) if "softmax" in key(function)[0] else call.barrier(COUPLED)
+    return elementwise(call, x, kind, ("activation", key(function)), of_constants(function))
 
 
 def softmax(call: Call, tensor: Tensor) -> Tensor:
     """Couples channels, but does not make changes larger."""
-    return call.graph.barrier(call.name, "couples channels", [tensor], [call.shape], lipschitz=2.0)[
-        0
-    ]
+    return call.graph.barrier(call.name, COUPLED, [tensor], [call.shape], lipschitz=2.0)[0]
 
 
 def key(activation: Callable) -> tuple[str, int]:

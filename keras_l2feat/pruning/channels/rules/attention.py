@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.graph import Heads
-from keras_l2feat.pruning.channels.operations import Attend, Linear, Map, Product, Tensor
-from keras_l2feat.pruning.channels.rules import key, of_constants, rule
+from keras_l2feat.pruning.channels.operations import Attend, Linear, Product, Tensor
+from keras_l2feat.pruning.channels.rules import elementwise, key, of_constants, rule
 from keras_l2feat.pruning.channels.rules.linear import read_only
 
 ROLES = ("query", "value", "key")
@@ -157,13 +157,17 @@ class _Parts:
     def _linear(self, x, part, units):
         index, bias, writes = self._kernel(part, units)
         out = Tensor((*x.shape[:-1], units.size), len(x.shape) - 1, units.ravel())
+        return self._computed(x, part, index, bias, writes, out)
+
+    def _computed(self, x, part, index, bias, writes, out):
+        """What a kernel, (inputs, outputs) as it is seen, makes of a tensor."""
         reader, place = f"{self.name}/{part}", None if bias is None else (bias, (), 1.0)
         self.graph.reads(reader, self.name, index, 0, x, bias=place, writes=writes)
         return self.call.emit(
             Linear,
             [x],
             out,
-            lambda: self.call.array(index, wide=False).reshape(1, -1, units.size),
+            lambda: self.call.array(index, wide=False).reshape(1, -1, len(out.units)),
             None if bias is None else lambda: self.call.array(bias).ravel(),
             reader=reader,
             weights=math.prod(self.call.layer.weights[index].shape),
@@ -239,15 +243,8 @@ class _Parts:
         """The mixed values times gates, which are tied to them."""
         gates = self._linear(x, "gate", self.value[self.shared])
         function = self.call.layer._gate_dense.activation
-        self.graph.stiffen(gates.units)
-        opened = self.call.emit(
-            Map,
-            [gates],
-            Tensor(gates.shape, gates.axis, gates.units),
-            Scaling.IDENTITY,
-            ("activation", key(function)),
-            function=of_constants(function),
-        )
+        tag = ("activation", key(function))
+        opened = elementwise(self.call, gates, Scaling.IDENTITY, tag, of_constants(function))
         out = Tensor(mixed.shape, mixed.axis, mixed.units)
         return self.call.emit(Product, [mixed, opened], out)
 
@@ -265,15 +262,4 @@ class _Parts:
             self.graph.tie(query.units, out.units)
         else:
             self.call.size(("output_shape",), out.units)
-        place = None if bias is None else (bias, (), 1.0)
-        reader = f"{self.name}/output"
-        self.graph.reads(reader, self.name, index, 0, x, bias=place, writes=writes)
-        return self.call.emit(
-            Linear,
-            [x],
-            out,
-            lambda: self.call.array(index, wide=False).reshape(1, -1, count),
-            None if bias is None else lambda: self.call.array(bias),
-            reader=reader,
-            weights=math.prod(dense._kernel.shape),
-        )
+        return self._computed(x, "output", index, bias, writes, out)

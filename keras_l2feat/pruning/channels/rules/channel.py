@@ -5,7 +5,7 @@ import numpy as np
 from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.pruning.channels.operations import Affine, Map, Pass, Spread
 from keras_l2feat.pruning.channels.rules import (
-    activation,
+    activated,
     affine,
     elementwise,
     of_constants,
@@ -13,9 +13,8 @@ from keras_l2feat.pruning.channels.rules import (
     softmax,
 )
 
-PLACES_LIMIT = (
-    1 << 24
-)  # entries of the largest tensor whose reshaping is followed position by position
+# entries of the largest tensor whose reshaping is followed position by position
+PLACES_LIMIT = 1 << 24
 
 
 @rule("BatchNormalization")
@@ -54,16 +53,11 @@ def _activation(call):
     kind = scaling(layer)
     if kind is Scaling.LINEAR:
         return _identity(call)
-    if kind is Scaling.COUPLED:
-        name = getattr(getattr(layer, "activation", None), "__name__", "")
-        return (
-            softmax(call, x)
-            if "softmax" in name or type(layer).__name__ == "Softmax"
-            else call.barrier("couples channels")
-        )
     if type(layer).__name__ == "Activation":
-        return activation(call, layer.activation, kind)
-    return elementwise(call, kind, _settings(layer), of_constants(_on_anything(layer)))
+        return activated(call, x, layer.activation, kind)
+    if type(layer).__name__ == "Softmax":
+        return softmax(call, x)
+    return elementwise(call, x, kind, _settings(layer), of_constants(_on_anything(layer)))
 
 
 def _on_anything(layer):
@@ -88,19 +82,10 @@ def _prelu(call):
         call.graph.slot(call.name, index, axis, x.units, "param")
         slopes = np.moveaxis(call.array(index), axis, 0).reshape(len(x.units), -1)
     else:
-        slopes = np.broadcast_to(
-            call.array(index).reshape(1, -1), (len(x.units), int(np.prod(shape)))
-        )
+        slopes = np.tile(call.array(index).reshape(1, -1), (len(x.units), 1))
     labels = np.unique(slopes, axis=0, return_inverse=True)[1].reshape(-1)
-    return call.emit(
-        Map,
-        [x],
-        call.same(x),
-        Scaling.POSITIVE,
-        ("prelu", call.name),
-        labels,
-        slope=max(1.0, np.abs(slopes).max()),
-    )
+    tag, steepest = ("prelu", call.name), max(1.0, np.abs(slopes).max())
+    return call.emit(Map, [x], call.same(x), Scaling.POSITIVE, tag, labels, slope=steepest)
 
 
 @rule(
@@ -119,14 +104,8 @@ def _identity(call):
 
 
 def _settings(layer):
-    return (
-        type(layer).__name__,
-        *sorted(
-            (k, repr(v))
-            for k, v in layer.get_config().items()
-            if k not in {"name", "dtype", "trainable"}
-        ),
-    )
+    own = {k: v for k, v in layer.get_config().items() if k not in {"name", "dtype", "trainable"}}
+    return type(layer).__name__, *sorted((k, repr(v)) for k, v in own.items())
 
 
 @rule(
@@ -140,8 +119,6 @@ def _settings(layer):
 def _pass(call):
     x, kind = call.turned(), type(call.layer).__name__
     keeps = not kind.startswith("ZeroPadding") and getattr(call.layer, "padding", "valid") != "same"
-    if not keeps:
-        call.graph.stiffen([])
     return call.emit(Pass, [x], _moved(call, x), _settings(call.layer), constants=keeps)
 
 
@@ -157,15 +134,8 @@ def _moved(call, x):
     *(f"AdaptiveMaxPooling{d}D" for d in (1, 2, 3)),
 )
 def _max_pool(call):
-    x = call.turned()
-    return call.emit(
-        Map,
-        [x],
-        _moved(call, x),
-        Scaling.POSITIVE,
-        _settings(call.layer),
-        function=lambda values: values,
-    )
+    x, tag = call.turned(), _settings(call.layer)
+    return call.emit(Map, [x], _moved(call, x), Scaling.POSITIVE, tag, function=lambda v: v)
 
 
 # ---- rearranging

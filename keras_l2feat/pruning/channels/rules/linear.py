@@ -5,126 +5,77 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_l2feat.activations import Scaling, scaling
-from keras_l2feat.pruning.channels.operations import Concat, Depthwise, Linear, Map, Spread
-from keras_l2feat.pruning.channels.rules import RULES, key, of_constants, rule, softmax
-
-
-def _activated(call, tensor, activation):
-    """The layer's own activation on what it computes linearly."""
-    kind = scaling(activation)
-    if kind is Scaling.LINEAR:
-        return tensor
-    if kind is Scaling.COUPLED:
-        return (
-            softmax(call, tensor)
-            if "softmax" in key(activation)[0]
-            else call.barrier("couples channels")
-        )
-    if kind is not Scaling.POSITIVE:
-        call.graph.stiffen(tensor.units)
-    out = type(tensor)(tensor.shape, tensor.axis, tensor.units)
-    return call.emit(
-        Map, [tensor], out, kind, ("activation", key(activation)), function=of_constants(activation)
-    )
+from keras_l2feat.pruning.channels.operations import Concat, Depthwise, Linear, Spread
+from keras_l2feat.pruning.channels.rules import RULES, activated, rule
 
 
 @rule("Dense", "HomogeneousDense")
 def _dense(call):
-    x, layer = call.turned(-1), call.layer
-    kernel, bias = call.index(layer._kernel), call.index(layer.bias)
-    return _linear(
-        call,
-        x,
-        call.name,
-        kernel,
-        -2,
-        -1,
-        bias,
-        beta=float(getattr(layer, "beta", 1.0)),
-        path="units",
-    )
+    layer = call.layer
+    beta = float(getattr(layer, "beta", 1.0))
+    return _linear(call, call.turned(-1), layer._kernel, layer.bias, ("units",), beta=beta)
 
 
-def _linear(
-    call,
-    x,
-    reader,
-    kernel,
-    inward,
-    outward,
-    bias,
-    *,
-    beta=1.0,
-    path,
-    geometry=None,
-    folds=True,
-    activation=True,
-):
-    """A kernel with an input and an output axis, all others taps."""
+def _linear(call, x, kernel, bias, path, axes=(-2, -1), *, beta=1.0, geometry=None, folds=True):
+    """A kernel with an input and an output axis, all others taps, and the layer's activation.
+
+    Args:
+        kernel, bias: the layer's variables; axes: of the kernel, for inputs and outputs.
+        path: of the entry of the layer's config that counts units.
+    """
     graph, name = call.graph, call.name
+    kernel, bias = call.index(kernel), call.index(bias)
     shape = tuple(call.layer.weights[kernel].shape)
-    inward, outward = inward % len(shape), outward % len(shape)
+    inward, outward = (axis % len(shape) for axis in axes)
     taps = tuple(axis for axis in range(len(shape)) if axis not in (inward, outward))
     out = graph.written(name, shape[outward], call.shape, call.channel_axis)
     writes = graph.slot(name, kernel, outward, out.units, "write")
     if bias is not None:
         graph.slot(name, bias, 0, out.units, "write")
-    call.size((path,), out.units)
-    graph.reads(
-        reader,
-        name,
-        kernel,
-        inward,
-        x,
-        bias=(bias, (), beta) if bias is not None and folds else None,
-        taps=taps,
-        writes=writes,
-    )
+    call.size(path, out.units)
+    place = (bias, (), beta) if bias is not None and folds else None
+    graph.reads(name, name, kernel, inward, x, bias=place, taps=taps, writes=writes)
+
+    def stored():
+        turned = np.transpose(call.array(kernel, wide=False), (*taps, inward, outward))
+        return turned.reshape(-1, shape[inward], shape[outward])
+
     call.emit(
         Linear,
         [x],
         out,
-        lambda: np.transpose(call.array(kernel, wide=False), (*taps, inward, outward)).reshape(
-            -1, shape[inward], shape[outward]
-        ),
+        stored,
         None if bias is None else lambda: beta * call.array(bias),
         geometry=geometry,
         folds=folds,
-        reader=reader,
+        reader=name,
         weights=math.prod(shape),
     )
-    return _activated(call, out, call.layer.activation) if activation else out
+    return activated(call, out, call.layer.activation)
+
+
+def _key(layer):
+    """What says how taps see the input."""
+    sizes = (layer.kernel_size, layer.strides, layer.dilation_rate)
+    return (*map(tuple, sizes), layer.padding, layer.data_format)
 
 
 def _geometry(layer):
-    """What says how taps see the input; `None` for a kernel of one tap."""
-    size = tuple(layer.kernel_size)
-    key = (size, tuple(layer.strides), tuple(layer.dilation_rate), layer.padding, layer.data_format)
-    one = all(k == 1 for k in size)
-    return (
-        None if one and all(s == 1 for s in layer.strides) else key
-    ), one or layer.padding == "valid"
+    """The `_key`, `None` for a kernel of one tap; and whether a constant stays one."""
+    key = _key(layer)
+    one = all(k == 1 for k in key[0])
+    plain = one and all(s == 1 for s in key[1])
+    return None if plain else key, one or layer.padding == "valid"
 
 
 @rule("Conv1D", "Conv2D", "Conv3D")
 def _conv(call):
-    if call.layer.groups != 1:
-        return _grouped(call)
-    geometry, folds = _geometry(call.layer)
     layer = call.layer
-    return _linear(
-        call,
-        call.turned(),
-        call.name,
-        call.index(layer._kernel),
-        -2,
-        -1,
-        call.index(layer.bias),
-        path="filters",
-        geometry=geometry,
-        folds=folds,
-    )
+    if layer.groups != 1:
+        return _grouped(call)
+    geometry, folds = _geometry(layer)
+    how = {"geometry": geometry, "folds": folds}
+    return _linear(call, call.turned(), layer._kernel, layer.bias, ("filters",), **how)
 
 
 def _grouped(call):
@@ -136,7 +87,7 @@ def _grouped(call):
         out = _filtered(call, x, kernel, bias, each=True)
         call.size(("groups",), x.units)
         call.size(("filters",), out.units)
-        return _activated(call, out, layer.activation)
+        return activated(call, out, layer.activation)
     parts = np.arange(len(x.units)).reshape(groups, -1)
     for part in parts[1:]:
         graph.tie(x.units[parts[0]], x.units[part])
@@ -174,7 +125,7 @@ def _grouped(call):
                 weights=math.prod(layer._kernel.shape) // groups,
             )
         )
-    return _activated(call, call.emit(Concat, results, out), layer.activation)
+    return activated(call, call.emit(Concat, results, out), layer.activation)
 
 
 def _resized(tensor, count):
@@ -185,30 +136,8 @@ def _resized(tensor, count):
 @rule("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 def _conv_transpose(call):
     layer = call.layer
-    geometry = ("transpose", *_geometry_key(layer), layer.output_padding)
-    kernel, bias = call.index(layer.kernel), call.index(layer.bias)
-    return _linear(
-        call,
-        call.turned(),
-        call.name,
-        kernel,
-        -1,
-        -2,
-        bias,
-        path="filters",
-        geometry=geometry,
-        folds=False,
-    )
-
-
-def _geometry_key(layer):
-    return (
-        tuple(layer.kernel_size),
-        tuple(layer.strides),
-        tuple(layer.dilation_rate),
-        layer.padding,
-        layer.data_format,
-    )
+    how = {"geometry": ("transpose", *_key(layer), layer.output_padding), "folds": False}
+    return _linear(call, call.turned(), layer.kernel, layer.bias, ("filters",), (-1, -2), **how)
 
 
 def _filtered(call, x, kernel, bias, *, each=False):
@@ -248,15 +177,14 @@ def _filtered(call, x, kernel, bias, *, each=False):
 def _depthwise(call):
     layer = call.layer
     out = _filtered(call, call.turned(), call.index(layer.kernel), call.index(layer.bias))
-    return _activated(call, out, layer.activation)
+    return activated(call, out, layer.activation)
 
 
 @rule("SeparableConv1D", "SeparableConv2D")
 def _separable(call):
     layer = call.layer
-    kernel, bias = call.index(layer.pointwise_kernel), call.index(layer.bias)
     between = _filtered(call, call.turned(), call.index(layer.depthwise_kernel), None)
-    return _linear(call, between, call.name, kernel, -2, -1, bias, path="filters")
+    return _linear(call, between, layer.pointwise_kernel, layer.bias, ("filters",))
 
 
 @rule("Embedding")
@@ -280,7 +208,7 @@ def _embedding(call):
 
 @rule("EinsumDense")
 def _einsum(call):
-    layer, graph = call.layer, call.graph
+    layer = call.layer
     left, target = layer.equation.replace(" ", "").split("->")
     source, letters = (part.replace("...", "") for part in left.split(","))
     target = target.replace("...", "")
@@ -293,48 +221,16 @@ def _einsum(call):
         or len(source) != len(set(source))
     ):
         return call.barrier(f"equation {layer.equation!r} mixes more than one axis")
-    kernel, bias = call.index(layer._kernel), call.index(layer.bias)
-    x = call.turned(-1)
-    inward = letters.index(contracted[0])
+    x, inward = call.turned(-1), letters.index(contracted[0])
     bias_letters = layer.bias_axes or ""
     if len(written) == 1 and target[-1] == written[0] and set(bias_letters) <= set(written):
-        outward = letters.index(written[0])
-        index = next(i for i in range(len(layer.partial_output_shape) - 1, -1, -1))
-        path = ("output_shape", index)
-        shape = tuple(layer.weights[kernel].shape)
-        out = graph.written(call.name, shape[outward], call.shape, -1)
-        writes = graph.slot(call.name, kernel, outward, out.units, "write")
-        if bias is not None:
-            graph.slot(call.name, bias, 0, out.units, "write")
-        call.size(path, out.units)
-        graph.reads(
-            call.name,
-            call.name,
-            kernel,
-            inward,
-            x,
-            bias=None if bias is None else (bias, (), 1.0),
-            writes=writes,
-        )
-        call.emit(
-            Linear,
-            [x],
-            out,
-            lambda: np.transpose(call.array(kernel, wide=False), (inward, outward))[None],
-            None if bias is None else lambda: call.array(bias),
-            reader=call.name,
-            weights=math.prod(shape),
-        )
-        return _activated(call, out, layer.activation)
-    read_only(
-        call,
-        x,
-        call.name,
-        kernel,
-        inward,
-        (bias, (), 1.0) if bias_letters == "".join(written) else None,
-    )
-    return graph.barrier(call.name, None, [], [call.shape])[0]
+        path = ("output_shape", len(layer.partial_output_shape) - 1)
+        axes = inward, letters.index(written[0])
+        return _linear(call, x, layer._kernel, layer.bias, path, axes)
+    kernel, bias = call.index(layer._kernel), call.index(layer.bias)
+    place = (bias, (), 1.0) if bias_letters == "".join(written) else None
+    read_only(call, x, call.name, kernel, inward, place)
+    return call.graph.barrier(call.name, None, [], [call.shape])[0]
 
 
 def read_only(call, x, reader, kernel, inward, bias):

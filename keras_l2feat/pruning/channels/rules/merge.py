@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.operations import Concat, Map, Product, Spread, Sum
-from keras_l2feat.pruning.channels.rules import activation, affine, elementwise, rule
+from keras_l2feat.pruning.channels.rules import activated, affine, elementwise, rule
 
 
 def _aligned_inputs(call):
@@ -17,20 +17,11 @@ def _aligned_inputs(call):
     tied = []
     for tensor in inputs:
         tensor = graph.turned(call.name, tensor, axis)
-        if (
-            len(tensor.units) == 1 < width
-        ):  # one channel for all: it stays, and scales or shifts each
+        # one channel for all: it stays, and scales or shifts each
+        if len(tensor.units) == 1 < width:
             graph.pin(tensor.units)
             spread = type(tensor)(tensor.shape, tensor.axis, np.repeat(tensor.units, width))
-            graph.ops.append(
-                Spread(
-                    [tensor],
-                    spread,
-                    ("broadcast",),
-                    np.zeros(width, dtype=int),
-                    np.zeros(width, dtype=int),
-                )
-            )
+            graph.ops.append(Spread([tensor], spread, ("broadcast",), *np.zeros((2, width), int)))
             tied.append(spread)
         elif len(tensor.units) != width:
             return None, "merges tensors of different width"
@@ -103,10 +94,11 @@ def _extremum(call):
     if constant is None or constant.ndim:
         return _unclear(call)
     if name == "Maximum" and constant == 0:
-        return activation(call, keras.activations.relu, Scaling.POSITIVE)
+        return activated(call, call.input, keras.activations.relu)
     extreme = getattr(np, name.lower())
     kind = Scaling.IDENTITY if constant else Scaling.POSITIVE
-    return elementwise(call, kind, (f"{name} of", float(constant)), lambda v: extreme(v, constant))
+    tag = (f"{name} of", float(constant))
+    return elementwise(call, call.input, kind, tag, lambda v: extreme(v, constant))
 
 
 def _with_constant(call, right, left):

@@ -4,8 +4,8 @@ by, so all stay; but of two that are equal, or a combination, those behind know 
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.pruning.channels.operations import Affine, Map, Normalize
-from keras_l2feat.pruning.channels.rules import rule
+from keras_l2feat.pruning.channels.operations import Affine, Normalize
+from keras_l2feat.pruning.channels.rules import elementwise, rule
 
 COUPLES = "it couples channels: each counts in what all are divided by"
 
@@ -34,16 +34,8 @@ def _group_norm(call):
     if layer.groups < count:
         return _normalized(call, True, layer.gamma, layer.beta, groups=layer.groups)
     # Each channel by itself: what is the same at every place becomes 0.
-    call.graph.stiffen(x.units)
     call.size(("groups",), x.units)
-    out = call.emit(
-        Map,
-        [x],
-        call.same(x),
-        Scaling.IDENTITY,
-        ("instance", layer.epsilon),
-        function=np.zeros_like,
-    )
+    out = elementwise(call, x, Scaling.IDENTITY, ("instance", layer.epsilon), np.zeros_like)
     return _scaled(call, out, layer.gamma, layer.beta)
 
 

@@ -5,13 +5,7 @@ import re
 
 from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.pruning.channels.operations import Pass
-from keras_l2feat.pruning.channels.rules import (
-    activation,
-    elementwise,
-    of_constants,
-    rule,
-    softmax,
-)
+from keras_l2feat.pruning.channels.rules import activated, elementwise, of_constants, rule, softmax
 
 ACTIVATIONS = (
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Silu", "HardSilu"),
@@ -35,8 +29,8 @@ def _activation(call):
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
     known = getattr(keras.activations, name, None)
     if known is not None and not settings:
-        return activation(call, known, scaling(name))
-    return elementwise(call, scaling(name), (kind, *settings), of_constants(call.layer))
+        return activated(call, call.input, known, scaling(name))
+    return elementwise(call, call.input, scaling(name), (kind, *settings), of_constants(call.layer))
 
 
 @rule(*(f"ops.{name}" for name in (*FINITE, *PARTIAL)))
@@ -46,7 +40,7 @@ def _function(call):
         return call.barrier("a parameter that is no number")
     kind = type(call.layer).__name__
     known = of_constants(call.layer) if kind in FINITE else None
-    return elementwise(call, Scaling.IDENTITY, (kind, *settings), known)
+    return elementwise(call, call.input, Scaling.IDENTITY, (kind, *settings), known)
 
 
 @rule("ops.Softmax")

@@ -40,17 +40,10 @@ def _bidirectional(call):
             _reads(call, side, x, names[key])
         return graph.barrier(call.name, reason, call.inputs[1:], call.shapes)
     fresh = names["layer"] not in graph.writers
-    parts = [
-        _states(
-            call,
-            side,
-            x,
-            names[key],
-            (*call.shape[:-1], side.units),
-            (key, "config", "units"),
-        )
-        for key, side in sides.items()
-    ]
+    parts = []
+    for key, side in sides.items():
+        shape, path = (*call.shape[:-1], side.units), (key, "config", "units")
+        parts.append(_states(call, side, x, names[key], shape, path))
     if fresh:  # Keras infers the output's shape from one side
         graph.heads.append(Heads([np.stack([part.units for part in parts])]))
     if layer.merge_mode is None:
@@ -151,15 +144,9 @@ def _kernel(call, layer, indices, taps):
     if indices[2] is not None:
         bias = call.array(indices[2])
         double[: bias.size // (gates * units)] = bias.reshape(-1, gates, units)
-    return np.stack(
-        [
-            np.concatenate(
-                [
-                    kernel[:, gate] * inward,
-                    again[:, gate] * back,
-                    double[:1, gate] * inward + double[1:, gate] * back,
-                ]
-            )
-            for gate, inward, back in taps
-        ]
-    )
+
+    def tap(gate, inward, back):
+        bias = double[:1, gate] * inward + double[1:, gate] * back
+        return np.concatenate([kernel[:, gate] * inward, again[:, gate] * back, bias])
+
+    return np.stack([tap(*each) for each in taps])
