@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
-__all__ = ["CheckFailed", "InputError", "Interrupted", "bad_argument", "keeping", "require_counts"]
+__all__ = [
+    "CheckFailed",
+    "InputError",
+    "Interrupted",
+    "bad_argument",
+    "keeping",
+    "require",
+    "require_counts",
+]
 
 
 class InputError(ValueError):
@@ -65,3 +73,9 @@ def require_counts(**given: object) -> None:
 def bad_argument(name: str, expected: str, received: object) -> InputError:
     """The error for a bad argument: `Argument 'ridge' must be positive. Received: ridge=-1.0`."""
     return InputError(f"Argument {name!r} must be {expected}. Received: {name}={received!r}")
+
+
+def require(holds: object, name: str, expected: str, received: object) -> None:
+    """Raise `bad_argument(name, expected, received)` unless the argument is as expected."""
+    if not holds:
+        raise bad_argument(name, expected, received)

@@ -1,11 +1,17 @@
 """One loss in three forms: of the weights, of the hidden representations, of their covariances."""
 
-from keras_l2feat.objectives.covariances import Covariances, covariance, covariances_of
 from keras_l2feat.objectives.force_field import Forces, forces
+from keras_l2feat.objectives.forms import (
+    Covariances,
+    covariance,
+    covariances_of,
+    forward,
+    representation,
+    representations_of,
+    weight_space,
+)
 from keras_l2feat.objectives.loss import Loss
 from keras_l2feat.objectives.problem import Problem
-from keras_l2feat.objectives.representations import representation, representations_of
-from keras_l2feat.objectives.weights import forward, weight_space
 
 __all__ = [
     "Covariances",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 
 __all__ = ["conjugate", "dual_bound"]
 
@@ -41,8 +41,7 @@ def conjugate(cost: str, g: ArrayLike, y: ArrayLike) -> float:
     Raises:
         InputError: the conjugate of that cost is not known.
     """
-    if cost not in CONJUGATES:
-        raise bad_argument("cost", f"one of {sorted(CONJUGATES)}", cost)
+    require(cost in CONJUGATES, "cost", f"one of {sorted(CONJUGATES)}", cost)
     return CONJUGATES[cost](np.asarray(g, dtype=np.float64), y)
 
 

@@ -24,9 +24,9 @@ import tensorflow as tf
 from scipy import optimize
 
 from keras_l2feat.activations import ACTIVATIONS
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
+from keras_l2feat.objectives.forms import representation
 from keras_l2feat.objectives.loss import read_data, read_network
-from keras_l2feat.objectives.representations import representation
 from keras_l2feat.types import Cost, Data, Sigma
 
 __all__ = ["Forces", "forces"]
@@ -74,11 +74,8 @@ class Forces:
             alive = (np.minimum(incoming, outgoing) > 0) & (
                 incoming * outgoing > 1e-12 * np.max(incoming * outgoing)
             )
-            ratios.append(
-                np.sqrt(
-                    np.divide(incoming, outgoing, out=np.full_like(incoming, np.nan), where=alive)
-                )
-            )
+            nobody = np.full_like(incoming, np.nan)
+            ratios.append(np.sqrt(np.divide(incoming, outgoing, out=nobody, where=alive)))
         return tuple(ratios)
 
 
@@ -112,13 +109,11 @@ def forces(
     Raises:
         InputError: as for `objectives.representation`, or λ or a network's ridge is not positive.
     """
-    if not lam > 0:
-        raise bad_argument("lam", "positive", lam)
+    require(lam > 0, "lam", "positive", lam)
     network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     if network is None:
         return _free_forces(subject, data, lam, ridge, activation, beta, cost)
-    if not ridge > 0:
-        raise bad_argument("ridge", "positive for a network", ridge)
+    require(ridge > 0, "ridge", "positive for a network", ridge)
     x, y, term = read_data(data, cost, tf.float64)
     z, a = network.forward(x.numpy())
     output = tf.constant(z[-1])
@@ -172,16 +167,10 @@ def _slopes(network, z, raw, a, w, kink):
 def _free_forces(subject, data, lam, ridge, activation, beta, cost):
     """The gradients of the Tikhonov form at free representations."""
     representations = [tf.cast(z, tf.float64) for z in subject]
-    options = {
-        "ridge": ridge,
-        "relative": True,
-        "activation": activation,
-        "beta": beta,
-        "cost": cost,
-    }
+    options = {"activation": activation, "beta": beta, "cost": cost}
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(representations)
-        loss = representation(representations, data, lam=lam, **options)
+        loss = representation(representations, data, lam=lam, ridge=ridge, relative=True, **options)
     attraction = [tape.gradient(norm, z) for norm, z in zip(loss.norms, representations)]
     repulsion = [tape.gradient(norm, z) for norm, z in zip(loss.norms[1:], representations)]
     return Forces(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_l2feat import costs
 from keras_l2feat.activations import ACTIVATIONS, scaling
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.types import Cost, Data, Sigma, Tensor
@@ -45,10 +45,12 @@ def activation_function(name: Sigma) -> Callable:
     """
     if callable(name):
         return name
-    if name not in ACTIVATIONS:
-        raise bad_argument(
-            "activation", f"one of {sorted(ACTIVATIONS)} or a function of a tensor", name
-        )
+    require(
+        name in ACTIVATIONS,
+        "activation",
+        f"one of {sorted(ACTIVATIONS)} or a function of a tensor",
+        name,
+    )
     return ACTIVATIONS[name].tensor
 
 
@@ -84,8 +86,7 @@ def read_network(
         return None, *own, cost
     if activation not in (None, subject.activation):
         raise bad_argument("activation", f"that of the network, {subject.activation!r}", activation)
-    if beta not in (None, subject.beta):
-        raise bad_argument("beta", f"that of the network, {subject.beta}", beta)
+    require(beta in (None, subject.beta), "beta", f"that of the network, {subject.beta}", beta)
     return subject, subject.activation, subject.beta, cost
 
 

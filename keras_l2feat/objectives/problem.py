@@ -11,7 +11,7 @@ from keras_l2feat import regularizers
 from keras_l2feat.activations import ACTIVATIONS, append_bias
 from keras_l2feat.costs import cost_function
 from keras_l2feat.data import Dataset, load
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
 from keras_l2feat.types import Cost, Data, Model
@@ -52,8 +52,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name in ("lam", "beta"):
-            if not getattr(self, name) >= 0:
-                raise bad_argument(name, "at least 0", getattr(self, name))
+            require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.activation not in ACTIVATIONS:
             raise bad_argument("activation", f"one of {sorted(ACTIVATIONS)}", self.activation)
@@ -133,8 +132,7 @@ class Problem:
         """
         for name in ("activation", "beta"):
             own, other = getattr(self, name), getattr(network, name)
-            if own != other:
-                raise bad_argument(name, f"that of the network, {other!r}", own)
+            require(own == other, name, f"that of the network, {other!r}", own)
         if isinstance(self.data, Dataset) and isinstance(self.cost, str):
             self.data.check_widths(network.widths, what)
 
