@@ -8,7 +8,7 @@ import pandas as pd
 
 from keras_l2feat.files import atomic_path
 
-__all__ = ["Claims", "write_csv"]
+__all__ = ["Claims", "column", "write_csv"]
 
 _AGREES = {
     "=": lambda computed, claimed, slack: abs(computed - claimed) <= slack,
@@ -30,23 +30,16 @@ class Claims:
         what: str,
         claimed: float,
         computed: float,
-        *,
         relation: str = "=",
+        *,
         tolerance: float = 1e-4,
     ) -> bool:
         """Add a row: `computed relation claimed`, up to `tolerance` relative to `claimed` (absolute
         if that is 0)."""
         slack = tolerance * (abs(claimed) or 1.0)
         agrees = bool(_AGREES[relation](computed, claimed, slack))
-        self.rows.append(
-            {
-                "what": what,
-                "relation": relation,
-                "claimed": claimed,
-                "computed": computed,
-                "agrees": agrees,
-            }
-        )
+        row = {"what": what, "relation": relation, "claimed": claimed, "computed": computed}
+        self.rows.append({**row, "agrees": agrees})
         return agrees
 
     @property
@@ -57,6 +50,11 @@ class Claims:
             return f"All {len(self.rows)} claims agree."
         count = f"{len(self.rows) - len(failed)} of {len(self.rows)}"
         return f"{count} claims agree; not: {'; '.join(failed)}."
+
+    def report(self, out: Path, text: str) -> str:
+        """Write `claims.csv` into `out`; and how many agree, the text, and the table."""
+        write_csv(self.rows, out / "claims.csv")
+        return f"{self.agreed} {text}\n\n{self.table()}"
 
     def table(self) -> str:
         """A Markdown table."""
@@ -69,6 +67,11 @@ class Claims:
                 f"{_number(row['computed'])} | {agrees} |"
             )
         return "\n".join(lines)
+
+
+def column(rows: Sequence[dict], name: str) -> list:
+    """What rows have under a name."""
+    return [row[name] for row in rows]
 
 
 def write_csv(rows: Sequence[dict], path: str | Path) -> None:

@@ -11,13 +11,7 @@ LAMS = (5e-4, 1e-4)
 TITLE = "60 000 MNIST digits, cross-entropy"
 # A full batch takes a fifth of a second and more: Adam on minibatches makes the start, and L-BFGS
 # takes fewer steps at a width than on 1000 digits.
-OPTIONS = {
-    "epochs": 15,
-    "start_iterations": 120,
-    "iterations": 60,
-    "beam": 1,
-    "batch_size": 10_000,
-}
+OPTIONS = {"epochs": 15, "start_iterations": 120, "iterations": 60, "beam": 1, "batch_size": 10_000}
 
 
 @figure(

@@ -4,15 +4,16 @@ one."""
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from keras_l2feat import progress
 from keras_l2feat.costs import cost_with_gradient
 from keras_l2feat.experiments.record import figure
-from keras_l2feat.files import write_text
 from keras_l2feat.kernels.insertion import Enumeration
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives import Problem
 from keras_l2feat.objectives.dual import dual_bound
+from keras_l2feat.plateau import write_csv
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.theory.oracle import global_optimum
 from keras_l2feat.theory.regions import random_region, region_minimum, region_of
@@ -38,12 +39,11 @@ def run(out: Path, *, seed: int = 0, quiet: bool = False) -> str:
     large weights."""
     regions = _regions(seed, quiet)
     training = _training(seed, quiet)
-    _write_csv(out / "regions.csv", ("data", "n", "d", "m", "global", "spurious"), regions)
-    _write_csv(
-        out / "training.csv",
-        ("scale", "m", "seed", "loss", "region_minimum", "optimum", "gap"),
-        training,
-    )
+    for name, columns, rows in (
+        ("regions", ["data", "n", "d", "m", "global", "spurious"], regions),
+        ("training", ["scale", "m", "seed", "loss", "region_minimum", "optimum", "gap"], training),
+    ):
+        write_csv(pd.DataFrame(rows, columns=columns), out / f"{name}.csv")
     _draw(out, regions, training)
     return _text(regions, training)
 
@@ -66,16 +66,8 @@ def _regions(seed, quiet):
                     region_minimum(problem, random_region(x, m, generator), optimum).kind
                     for _ in range(SAMPLES)
                 ]
-                rows.append(
-                    (
-                        data,
-                        n,
-                        d,
-                        m,
-                        kinds.count("global") / SAMPLES,
-                        kinds.count("spurious") / SAMPLES,
-                    )
-                )
+                shares = (kinds.count(kind) / SAMPLES for kind in ("global", "spurious"))
+                rows.append((data, n, d, m, *shares))
                 bar.update()
     return rows
 
@@ -95,11 +87,8 @@ def _training(seed, quiet):
     rows = []
     for m in progress.bar(WIDTHS, description="training", quiet=quiet):
         scales = np.repeat(SCALES, SEEDS)
-        w = (
-            scales[:, None, None]
-            * generator.standard_normal((len(scales), INPUTS, m))
-            / np.sqrt(INPUTS * m)
-        )
+        w = generator.standard_normal((len(scales), INPUTS, m))
+        w = scales[:, None, None] * w / np.sqrt(INPUTS * m)
         v = scales[:, None] * generator.standard_normal((len(scales), m)) / np.sqrt(m)
         w, v, losses = _descend(x, y, w, v)
         for run_, (scale, loss) in enumerate(zip(scales, losses)):
@@ -150,14 +139,6 @@ def _descend(x, y, w, v):
         )
         loss = np.where(lower, new_loss, loss)
     return w, v, loss
-
-
-def _write_csv(path, names, rows):
-    lines = [
-        ",".join(f"{value:.10g}" if isinstance(value, float) else str(value) for value in row)
-        for row in rows
-    ]
-    write_text(path, "\n".join([",".join(names), *lines]) + "\n")
 
 
 def _draw(out, regions, training):

@@ -3,7 +3,7 @@ geometrically."""
 
 import numpy as np
 
-from keras_l2feat.experiments.claims import Claims, write_csv
+from keras_l2feat.experiments.claims import Claims, column, write_csv
 from keras_l2feat.experiments.record import figure
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.progress import bar
@@ -12,6 +12,7 @@ from keras_l2feat.theory.norm import representation_cost
 
 DEPTHS = (2, 3, 4, 5)
 N, RANK, SHOWN = 6, 3, 4  # points, rank of Y, depth whose covariances are drawn
+METHODS = ("constrained", "limit")
 TRIALS = 3
 
 
@@ -20,20 +21,14 @@ def command(out, *, seed, quiet):
     """R by the constrained method and by λ → 0 for L = 2 … 5, against width, and the spectra of the
     layers."""
     claims, rows, found = Claims(), [], {}
+    options = {"activation": "linear", "trials": TRIALS, "seed": seed}
     tasks = [(depth, width) for depth in DEPTHS for width in range(RANK, N + 1)]
     with bar(tasks, description="depths and widths", quiet=quiet) as progress:
         for depth, width in progress:
             known = constructions.linear(N, RANK, seed, depth)
-            for method in ("constrained", "limit"):
+            for method in METHODS:
                 answer = representation_cost(
-                    known.x,
-                    known.y,
-                    depth,
-                    width,
-                    activation="linear",
-                    trials=TRIALS,
-                    method=method,
-                    seed=seed,
+                    known.x, known.y, depth, width, method=method, **options
                 )
                 rows.append(
                     {
@@ -48,34 +43,17 @@ def command(out, *, seed, quiet):
                 found[depth, width, method] = answer
     for depth in DEPTHS:
         known = constructions.linear(N, RANK, seed, depth)
-        claims.check(
-            f"L = {depth}: norm of the construction",
-            known.cost,
-            known.facts()["squared_norm"],
-            tolerance=1e-9,
-        )
-        for method in ("constrained", "limit"):
-            claims.check(
-                f"L = {depth}: R, {method}",
-                known.cost,
-                found[depth, N, method].cost,
-                tolerance=1e-6,
-            )
-        narrow = representation_cost(
-            known.x,
-            known.y,
-            depth,
-            RANK - 1,
-            activation="linear",
-            trials=TRIALS,
-            seed=seed,
-            bound=False,
-        )
+        norm = known.facts()["squared_norm"]
+        claims.check(f"L = {depth}: norm of the construction", known.cost, norm, tolerance=1e-9)
+        for method in METHODS:
+            cost = found[depth, N, method].cost
+            claims.check(f"L = {depth}: R, {method}", known.cost, cost, tolerance=1e-6)
+        narrow = representation_cost(known.x, known.y, depth, RANK - 1, bound=False, **options)
         claims.check(
             f"L = {depth}: R with {RANK - 1} neurons, fewer than the rank",
             known.cost,
             narrow.cost,
-            relation=">",
+            ">",
         )
     network = found[SHOWN, N, "constrained"].network
     spectra = [np.linalg.eigvalsh(z @ z.T)[::-1][:RANK] for z in network.forward(np.eye(N))[0]]
@@ -86,12 +64,11 @@ def command(out, *, seed, quiet):
             f"L = {SHOWN}, K_{layer}: largest relative error of s^(2l/L)", 0, worst, tolerance=1e-4
         )
     write_csv(rows, out / "linear.csv")
-    write_csv(claims.rows, out / "claims.csv")
     with canvas(1, 2, width=4.6) as (drawing, (left, right)):
         for method, marker in (("constrained", "o"), ("limit", "s")):
             own = [row for row in rows if row["method"] == method and row["width"] == N]
             left.semilogy(
-                [r["depth"] for r in own],
+                column(own, "depth"),
                 [max(r["error"], 1e-16) for r in own],
                 marker + "-",
                 label=method,
@@ -125,10 +102,11 @@ def command(out, *, seed, quiet):
         for axis in (left, right):
             axis.legend(fontsize=8)
         save(drawing, out / "linear.png")
-    return (
-        f"{claims.agreed} With σ = id, X = I and Y of singular values 3, 2, 1 the least Σ‖W_l‖² is "
+    return claims.report(
+        out,
+        "With σ = id, X = I and Y of singular values 3, 2, 1 the least Σ‖W_l‖² is "
         "L Σ s_i^(2/L): the more layers, the closer to L times the rank. Both ways to compute it, "
         "exact fit by multipliers and the limit of small λ, reach it to 1e-6 from random starts at "
         "every width from the rank on; fewer neurons than the rank cannot fit (R = ∞). The "
-        f"covariances of hidden layers go geometrically from X to Y.\n\n{claims.table()}"
+        "covariances of hidden layers go geometrically from X to Y.",
     )

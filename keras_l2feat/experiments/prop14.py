@@ -3,7 +3,7 @@
 import networkx as nx
 import numpy as np
 
-from keras_l2feat.experiments.claims import Claims, write_csv
+from keras_l2feat.experiments.claims import Claims, column, write_csv
 from keras_l2feat.experiments.record import figure
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.theory import completely_positive, constructions
@@ -22,14 +22,8 @@ def bipartite(n, claims, *, seed, quiet):
     """The curve of R against width for Y_N, and the claims about it."""
     construction = constructions.bipartite(n)
     facts, k = construction.facts(), construction.plateau
-    curve = cost_curve(
-        construction.x,
-        construction.y,
-        range(n - 1, k + BEYOND + 1),
-        trials=TRIALS,
-        seed=seed,
-        quiet=quiet,
-    )
+    data, options = (construction.x, construction.y), {"trials": TRIALS, "seed": seed}
+    curve = cost_curve(*data, range(n - 1, k + BEYOND + 1), quiet=quiet, **options)
     costs = {width: found.cost for width, found in curve.items()}
     start = min(width for width, cost in costs.items() if cost <= (1 + CORNER) * n**2)
     claims.check(f"N = {n}: ‖Eᵀ‖² + ‖E‖², which fit", n**2, facts["squared_norm"])
@@ -40,10 +34,8 @@ def bipartite(n, claims, *, seed, quiet):
     )
     claims.check(f"N = {n}: plateau starts at width", n**2 // 4, start)
     near = np.sqrt(1 + 2 / n) * n**2
-    claims.check(f"N = {n}: R found with N neurons", near, costs[n], relation="≤")
-    wide = representation_cost(
-        construction.x, construction.y, 2, 2 * k, trials=TRIALS, seed=seed, quiet=quiet
-    )
+    claims.check(f"N = {n}: R found with N neurons", near, costs[n], "≤")
+    wide = representation_cost(*data, 2, 2 * k, quiet=quiet, **options)
     claims.check(
         f"N = {n}: rays of a least-norm network of {2 * k} neurons",
         k,
@@ -65,33 +57,16 @@ def others(claims, *, seed, quiet):
         (constructions.one_hot(3, 9), 3),
     ):
         name, n = construction.name, len(construction.x)
-        found = representation_cost(
-            construction.x,
-            construction.y,
-            2,
-            2 * n,
-            trials=TRIALS,
-            seed=seed,
-            bound=False,
-            quiet=quiet,
-        )
-        fewer = representation_cost(
-            construction.x,
-            construction.y,
-            2,
-            k - 1,
-            trials=TRIALS,
-            seed=seed,
-            bound=False,
-            quiet=quiet,
-        )
+        given = construction.x, construction.y, 2
+        options = {"trials": TRIALS, "seed": seed, "bound": False, "quiet": quiet}
+        found, fewer = (representation_cost(*given, m, **options) for m in (2 * n, k - 1))
         claims.check(f"{name}: neurons", k, construction.plateau)
         claims.check(f"{name}: R = 2 tr (YYᵀ)^{{1/2}}", construction.cost, found.cost)
         claims.check(
             f"{name}: R found with {k - 1} neurons",
             construction.cost * (1 + CORNER),
             fewer.cost,
-            relation=">",
+            ">",
         )
 
 
@@ -103,17 +78,10 @@ def command(out, *, seed, quiet):
     rows = [row for n in SIZES for row in bipartite(n, claims, seed=seed, quiet=quiet)]
     others(claims, seed=seed, quiet=quiet)
     write_csv(rows, out / "prop14.csv")
-    write_csv(claims.rows, out / "claims.csv")
     with canvas(1, len(SIZES), width=3.8, height=3.4, sharey=True) as (drawing, axes):
         for axis, n in zip(np.atleast_1d(axes), SIZES):
             own = [row for row in rows if row["n"] == n]
-            axis.plot(
-                [row["width"] for row in own],
-                [row["relative"] for row in own],
-                "o-",
-                ms=4,
-                label="R found",
-            )
+            axis.plot(column(own, "width"), column(own, "relative"), "o-", ms=4, label="R found")
             axis.axvline(n * n / 4, color="C1", ls="--", label=f"N²/4 = {n * n // 4}")
             axis.plot([n], [np.sqrt(1 + 2 / n)], "v", color="C2", label="√(1 + 2/N), N neurons")
             axis.axhline(1, color="0.5", lw=1)
@@ -123,8 +91,9 @@ def command(out, *, seed, quiet):
         save(drawing, out / "prop14.png")
     n = SIZES[-1]
     excess = next(row["relative"] for row in rows if row["n"] == row["width"] == n) - 1
-    return (
-        f"{claims.agreed} For X = I and the bipartite Y_N the least norm falls with width until "
+    return claims.report(
+        out,
+        "For X = I and the bipartite Y_N the least norm falls with width until "
         "exactly N²/4 neurons and stays at N² from there on; the dual bound shows that no width "
         f"goes lower. The corner is shallow, as the proposition warns: with N = {n}, {n} neurons "
         f"cost {100 * excess:.2f} % more than {n**2 // 4}, well below the factor √(1 + 2/N) = "
@@ -132,5 +101,5 @@ def command(out, *, seed, quiet):
         "− 1 neurons, the rank of Y_N, cannot fit at all. Below N²/4 the numbers are the best of "
         "several starts, upper bounds; that they lie above N² is the proposition's. Rays are "
         f"counted within {RAY_ANGLE} rad among neurons of over {RAY_SHARE} of the largest "
-        f"contribution: small neurons align slowly.\n\n{claims.table()}"
+        "contribution: small neurons align slowly.",
     )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat import data
-from keras_l2feat.experiments.claims import Claims, write_csv
+from keras_l2feat.experiments.claims import Claims, column, write_csv
 from keras_l2feat.experiments.record import figure
 from keras_l2feat.plots.style import canvas, save
 from keras_l2feat.progress import bar
@@ -43,24 +43,17 @@ def command(out, *, seed, quiet):
             f"N = {n}: most neurons needed, {DRAWS} targets",
             4 * n,
             max(r["neurons"] for r in own),
-            relation="≤",
+            "≤",
         )
         gap = max(abs(row["cost"] / row["lower_bound"] - 1) for row in own)
-        claims.check(f"N = {n}: largest gap between norm and dual bound", 1e-4, gap, relation="≤")
+        claims.check(f"N = {n}: largest gap between norm and dual bound", 1e-4, gap, "≤")
     curve = width_curve(seed, quiet)
     exact = next(row for row in counts if row["n"] == SHOWN and row["seed"] == seed)
     write_csv(counts, out / "neurons.csv")
     write_csv(curve, out / "curve.csv")
-    write_csv(claims.rows, out / "claims.csv")
     with canvas(1, 3, width=4.2) as (drawing, axes):
         draw_function(axes[0], seed)
-        axes[1].plot(
-            [row["width"] for row in curve],
-            [row["cost"] for row in curve],
-            "o-",
-            ms=4,
-            label="R found",
-        )
+        axes[1].plot(column(curve, "width"), column(curve, "cost"), "o-", ms=4, label="R found")
         axes[1].axhline(exact["lower_bound"], color="0.4", lw=1, label="global optimum")
         axes[1].axvline(
             exact["neurons"], color="C1", ls="--", label=f"its neurons, {exact['neurons']}"
@@ -68,11 +61,7 @@ def command(out, *, seed, quiet):
         axes[1].axvline(4 * SHOWN, color="C2", ls=":", label=f"4N = {4 * SHOWN}")
         axes[1].set(xlabel="neurons", ylabel="R", title=f"N = {SHOWN}")
         axes[2].plot(
-            [row["n"] for row in counts],
-            [row["neurons"] for row in counts],
-            "o",
-            alpha=0.4,
-            label="targets",
+            column(counts, "n"), column(counts, "neurons"), "o", alpha=0.4, label="targets"
         )
         axes[2].plot(SIZES, [4 * n for n in SIZES], ":", color="C2", label="4N")
         axes[2].plot(SIZES, SIZES, "--", color="0.5", label="N")
@@ -86,15 +75,16 @@ def command(out, *, seed, quiet):
             axis.legend(fontsize=8)
         save(drawing, out / "prop15.png")
     most = max(row["neurons"] / row["n"] for row in counts)
-    return (
-        f"{claims.agreed} With one input, one output and bias (β = 1), the least-norm fit is a "
+    return claims.report(
+        out,
+        "With one input, one output and bias (β = 1), the least-norm fit is a "
         "second-order cone program over the 2N activation patterns, one neuron for each sign of "
         "its output: 4N in all, which is the proposition's number. Its optimum is global; the dual "
         f"bound meets it. A basic solution needs no more neurons than data points ({most:.2f} N at "
         "most here, and often just as many), so 4N is safe and far from tight on random targets. "
         f"Kinks sit on and between the points. The curve against width for N = {SHOWN} is the best "
         f"of {TRIALS} starts a width and of the narrowed global optimum: an upper bound on R "
-        f"there, and no point where no start came to fit.\n\n{claims.table()}"
+        "there, and no point where no start came to fit.",
     )
 
 

@@ -3,7 +3,7 @@ loss."""
 
 import numpy as np
 
-from keras_l2feat.experiments.claims import Claims, write_csv
+from keras_l2feat.experiments.claims import Claims, column, write_csv
 from keras_l2feat.experiments.record import figure
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.plots.style import canvas, save
@@ -52,11 +52,7 @@ def command(out, *, seed, quiet):
         far = min(loss(criticality.unflatten(point + step, centre)) for step in steps)
         lowest.append({"share": share, "near": near - level, "within_radius": far - level})
     claims.check(
-        "least change of loss near the even split",
-        0,
-        lowest[-1]["near"],
-        relation="≥",
-        tolerance=1e-12,
+        "least change of loss near the even split", 0, lowest[-1]["near"], "≥", tolerance=1e-12
     )
     rows = []
     for epsilon in (0.3, 0.1, 0.03, 0.01):
@@ -78,19 +74,12 @@ def command(out, *, seed, quiet):
         runs["even split"][-1],
         tolerance=1e-6,
     )
-    claims.check(
-        "loss after descent from one neuron, kicked", level, runs["one neuron"][-1], relation="<"
-    )
+    claims.check("loss after descent from one neuron, kicked", level, runs["one neuron"][-1], "<")
     write_csv(lowest, out / "around.csv")
     write_csv(rows, out / "turn.csv")
-    write_csv(claims.rows, out / "claims.csv")
     with canvas(1, 3, width=4.2) as (drawing, axes):
-        axes[0].plot(
-            SHARES, [row["within_radius"] for row in lowest], "o-", ms=3, label=f"within {RADIUS}"
-        )
-        axes[0].plot(
-            SHARES, [row["near"] for row in lowest], "s-", ms=3, label="with all signs kept"
-        )
+        axes[0].plot(SHARES, column(lowest, "within_radius"), "o-", ms=3, label=f"within {RADIUS}")
+        axes[0].plot(SHARES, column(lowest, "near"), "s-", ms=3, label="with all signs kept")
         axes[0].set(
             xlabel="share of the second neuron",
             ylabel="least change of loss",
@@ -106,13 +95,14 @@ def command(out, *, seed, quiet):
         for axis in axes:
             axis.legend(fontsize=8)
         save(drawing, out / "prop19.png")
-    return (
-        f"{claims.agreed} X = (1, −1), Y = (1, 1), λ = {LAM}: every way to share one feature among "
+    return claims.report(
+        out,
+        f"X = (1, −1), Y = (1, 1), λ = {LAM}: every way to share one feature among "
         "two neurons has the same covariances and the same loss. Where both neurons live it is a "
         "local minimum over weights; where one is zero, that one may turn to the other point and "
         "the loss falls. So the covariances they share are no local minimum of the covariance "
         "loss: it sees no difference between them. Local minimality near the fold is checked on "
-        f"{DIRECTIONS} random directions, not proved.\n\n{claims.table()}"
+        f"{DIRECTIONS} random directions, not proved.",
     )
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from keras_l2feat.data.teachers import teacher
-from keras_l2feat.experiments.claims import Claims, write_csv
+from keras_l2feat.experiments.claims import Claims, column, write_csv
 from keras_l2feat.experiments.record import figure
 from keras_l2feat.objectives import Problem
 from keras_l2feat.plots.style import canvas, save
@@ -84,7 +84,7 @@ def curvature(claims, seed, quiet):
         "flat directions gained by expansion, at least m − r",
         more,
         flat["expanded"] - flat["narrow"],
-        relation="≥",
+        "≥",
     )
     # At zero loss the whole manifold is flat, zero-type groups included.
     solved = Problem.of(narrow, (x, narrow(x)), 0.0)
@@ -93,9 +93,7 @@ def curvature(claims, seed, quiet):
     predicted = len(manifold.flat_directions(full, 0, owners, sharing="free"))
     values = np.abs(np.linalg.eigvalsh(criticality.hessian(full, solved)))
     zero = int((values < FLAT * values.max()).sum())
-    claims.check(
-        "flat directions at zero loss, at least the manifold's", predicted, zero, relation="≥"
-    )
+    claims.check("flat directions at zero loss, at least the manifold's", predicted, zero, "≥")
     return spectra
 
 
@@ -115,28 +113,26 @@ def connections(claims, seed, quiet):
         np.abs(losses - losses[0]).max(),
         tolerance=1e-10,
     )
-    claims.check(
-        "permuted: barrier of the straight line", 1e-3, same.barriers["straight"], relation=">"
-    )
+    claims.check("permuted: barrier of the straight line", 1e-3, same.barriers["straight"], ">")
     other = connect.connect(a, b, problem, seed=seed, quiet=quiet)
     claims.check(
         "different: matched line below the straight one",
         other.barriers["straight"],
         other.barriers["matched"],
-        relation="≤",
+        "≤",
     )
     claims.check(
         "different: bent path below the matched line",
         other.barriers["matched"],
         other.barriers["bent"],
-        relation="<",
+        "<",
     )
     highest = (2 ** (1 - 2 / a.depth) - 1) * LAM * max(a.squared_norm, b.squared_norm)
     claims.check(
         "different: barrier of the union, at most that of its norm",
         highest,
         other.barriers["union"],
-        relation="≤",
+        "≤",
     )
     return same, other
 
@@ -167,7 +163,6 @@ def command(out, *, seed, quiet):
     write_csv(rows, out / "ratio.csv")
     write_csv(crossings, out / "crossover.csv")
     write_csv(along, out / "paths.csv")
-    write_csv(claims.rows, out / "claims.csv")
     with canvas(2, 3, width=4.2) as (drawing, axes):
         draw_counts(axes[0, 0], axes[0, 1], rows, crossings)
         for (name, values), marker in zip(spectra.items(), "os"):
@@ -191,8 +186,9 @@ def command(out, *, seed, quiet):
         save(drawing, out / "symmetries.png")
     moves = len(same.paths["moves"].pieces) - 1
     heights = ", ".join(f"{name} {height:.2g}" for name, height in other.barriers.items())
-    return (
-        f"{claims.agreed} Counts are exact integers. With few neurons to spare, critical subspaces "
+    return claims.report(
+        out,
+        "Counts are exact integers. With few neurons to spare, critical subspaces "
         f"outnumber those of minima by powers of the width; from m = {symmetries.crossover(10)} on "
         f"for r = 10 ({symmetries.crossover(40)} for r = 40) minima win, one irreducible critical "
         "point at each smaller width assumed. An expanded critical point stays critical and gains "
@@ -202,8 +198,7 @@ def command(out, *, seed, quiet):
         f"Between two minima from different seeds (loss {other.profiles['straight'][1][0]:.4f} and "
         f"{other.profiles['straight'][1][-1]:.4f}) the barriers are: {heights}. The union needs "
         "both widths together; its barrier is the norm's, which three layers cannot interpolate "
-        "linearly. The bent path is the best of one free point, not proved to be the lowest."
-        f"\n\n{claims.table()}"
+        "linearly. The bent path is the best of one free point, not proved to be the lowest.",
     )
 
 
@@ -222,8 +217,8 @@ def draw_counts(left, right, rows, crossings):
         title="critical subspaces over minima",
     )
     right.plot(
-        [c["r"] for c in crossings],
-        [c["crossover"] for c in crossings],
+        column(crossings, "r"),
+        column(crossings, "crossover"),
         "o",
         ms=3,
         label="minima outnumber from here",

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cards", "fact", "grid", "number", "page"]
+from keras_l2feat.report.drawing import stacked_bar
+
+__all__ = ["cards", "fact", "grid", "layers", "number", "page"]
 
 
 def page(title: str, sections: Sequence[str], result: dict) -> str:
@@ -56,6 +58,23 @@ def cards(numbers: Sequence[tuple[str, float, float]]) -> str:
         for text, a, b in numbers
     )
     return f'<div class="cards">{shown}</div>'
+
+
+def layers(rows: Sequence[tuple[str, int, int, str]]) -> str:
+    """`[(name, units before, units after, why), …]`, a bar each."""
+    scale = max([1] + [before for _, before, _, _ in rows])
+    found = []
+    for name, before, after, why in rows:
+        parts = [
+            ("kept", after, f"{after} kept"),
+            ("gone", before - after, f"{before - after} removed"),
+        ]
+        bar = stacked_bar(parts, before, scale, f"{name}: {before} units before, {after} after")
+        found.append(
+            f'<div class="layer"><div class="name">{escape(name)}</div><div>{bar}</div>'
+            f'<div class="why soft">{before} → {after}{why and ": "}{escape(why)}</div></div>'
+        )
+    return "".join(found)
 
 
 def grid(title: str, names: Sequence[str], rows: Sequence[Sequence]) -> str:

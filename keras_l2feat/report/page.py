@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_l2feat.pruning.plan import Plan, removed_units
 from keras_l2feat.report import directions
-from keras_l2feat.report.drawing import histogram, line, rays, stacked_bar
-from keras_l2feat.report.html import cards, fact, grid, number, page
+from keras_l2feat.report.drawing import histogram, line, rays
+from keras_l2feat.report.html import cards, fact, grid, layers, number, page
 from keras_l2feat.types import Model
 
 __all__ = ["pruning_page", "write_pruning_page"]
@@ -20,6 +20,15 @@ CARDS = {  # key in the result → what the number counts, and by what it is mul
     "bytes": ("bytes in the file", 1),
     "flops": ("FLOPs for one input", 1),
     "latency_seconds": ("milliseconds for one call", 1000.0),
+}
+COMPARED = {  # title → key in an evaluation
+    "compared on": "inputs",
+    "points": "count",
+    "max |Δ|": "max_abs",
+    "relative": "max_rel",
+    "bound": "bound",
+    "kind of bound": "bound_kind",
+    "predictions changed": "changed",
 }
 PANELS = 24  # layers that are drawn, those that lost most; a page stays light enough for a phone
 ANGLES = np.linspace(-8, np.log10(np.pi), 29)
@@ -98,34 +107,17 @@ def _summary(result):
 
 
 def _layers(result):
-    scale = max([1] + [layer["units_before"] for layer in result["layers"]])
     rows = []
     for layer in result["layers"]:
-        before, after = layer["units_before"], layer["units_after"]
-        removed = ", ".join(
-            f"{count} {reason}"
-            for reason, count in sorted(layer.get("removed", {}).items())
-            if count
-        ) or layer.get("kept", "")
-        bar = stacked_bar(
-            [
-                ("kept", after, f"{after} kept"),
-                ("gone", before - after, f"{before - after} removed"),
-            ],
-            before,
-            scale,
-            f"{layer['name']}: {before} units before, {after} after",
-        )
-        rows.append(
-            f'<div class="layer"><div class="name">{escape(layer["name"])}</div><div>{bar}</div>'
-            f'<div class="why soft">{before} → '
-            f"{after}{': ' + escape(removed) if removed else ''}</div></div>"
-        )
+        removed = sorted(layer.get("removed", {}).items())
+        why = ", ".join(f"{count} {reason}" for reason, count in removed if count)
+        units = layer["units_before"], layer["units_after"]
+        rows.append((layer["name"], *units, why or layer.get("kept", "")))
     legend = (
         '<p class="soft"><span class="key kept"></span> kept '
         '<span class="key gone"></span> removed</p>'
     )
-    body = "".join(rows) or "<p>No layer has units that could be removed.</p>"
+    body = layers(rows) or "<p>No layer has units that could be removed.</p>"
     return f"<h2>Layers</h2>{legend}{body}"
 
 
@@ -264,18 +256,5 @@ def _certificate(result):
         for key, value in rows.items()
     )
     page = f"<h2>Certificate</h2><table>{lines}</table>"
-    keys = ("inputs", "count", "max_abs", "max_rel", "bound", "bound_kind", "changed")
-    names = (
-        "compared on",
-        "points",
-        "max |Δ|",
-        "relative",
-        "bound",
-        "kind of bound",
-        "predictions changed",
-    )
-    return page + grid(
-        "Comparisons, in float64",
-        names,
-        [[e.get(k) for k in keys] for e in result.get("evaluations", ())],
-    )
+    rows = [[e.get(key) for key in COMPARED.values()] for e in result.get("evaluations", ())]
+    return page + grid("Comparisons, in float64", list(COMPARED), rows)

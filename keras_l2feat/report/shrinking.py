@@ -3,8 +3,8 @@
 from html import escape
 from pathlib import Path
 
-from keras_l2feat.report.drawing import line, stacked_bar
-from keras_l2feat.report.html import cards, grid, page
+from keras_l2feat.report.drawing import line
+from keras_l2feat.report.html import cards, grid, layers, page
 
 __all__ = ["shrinking_page", "write_shrinking_page"]
 
@@ -39,13 +39,14 @@ def shrinking_page(result: dict, *, title: str | None = None) -> str:
     for key, shown in (("inputs", "inputs read"), ("loss", "loss"), ("accuracy", "accuracy")):
         if last[key] is not None:
             numbers.append((shown, first[key], last[key]))
+    widths = [(name, n, last["widths"][name], "") for name, n in first["widths"].items()]
     taken = f"{result['training_seconds']:.1f} s of training"
     if result.get("original_seconds"):
         taken += f"; as many epochs of the original take {result['original_seconds']:.1f} s"
     sections = [
         f"<p>Asked for: <b>{escape(wanted)}</b>. {escape(taken)}.</p>{cards(numbers)}",
         _curve(result["curve"]),
-        _layers(first, last),
+        f"<h2>Layers</h2>{layers(widths)}",
         grid("Rounds", list(COLUMNS), [[r[k] for k in COLUMNS.values()] for r in result["curve"]]),
     ]
     return page(title, sections, result)
@@ -69,20 +70,3 @@ def _curve(curve):
     points = [(r["flops"] / curve[0]["flops"], r[key], r["kept"]) for r in curve]
     text = f"{key} on points held out, against the share of the operations that is left"
     return f'<h2>All rounds</h2><p class="soft">{escape(text)}</p>{line(points, text)}'
-
-
-def _layers(first, last):
-    scale = max(first["widths"].values())
-    found = []
-    for name, before in first["widths"].items():
-        after = last["widths"][name]
-        parts = [
-            ("kept", after, f"{after} kept"),
-            ("gone", before - after, f"{before - after} removed"),
-        ]
-        bar = stacked_bar(parts, before, scale, f"{name}: {before} units before, {after} after")
-        found.append(
-            f'<div class="layer"><div class="name">{escape(name)}</div><div>{bar}</div>'
-            f'<div class="why soft">{before} → {after}</div></div>'
-        )
-    return f"<h2>Layers</h2>{''.join(found)}"
