@@ -77,7 +77,7 @@ def by_folding(graph, counts, points, seed=0):
             for layer, index, axis, at in written:
                 view = np.moveaxis(weights[layer][index], axis, 0)
                 view[at[members[0]]] = view[at[members]].mean(axis=0)
-            for reading in site.readings:
+            for reading in site.readers:
                 matrix = reading.kernel(weights)
                 columns = np.stack(
                     [np.flatnonzero(reading.units == site.units[m]) for m in members]

@@ -29,85 +29,81 @@ DEPTH = 12  # linear operations; beyond, the a-priori bound is astronomical and 
 GRID = 4001
 
 
-def a_priori(graph: Graph, sizes: Sequence, seen: Callable | None = None) -> list:
+def a_priori(graph: Graph, sizes: Sequence[float], seen: Callable) -> float:
     """Bound on the deviation of any output for inputs of bounded size.
 
     Args:
         graph: of the original model.
-        sizes: for each case the largest |x| of each of the model's inputs.
-        seen: `(op, error) -> error`, both (channels, cases): what an operation sees of its input's
+        sizes: the largest |x| of each of the model's inputs.
+        seen: `(op, error) -> error`, both (channels,): what an operation sees of its input's
             error, where units were replaced by something else.
 
-    Returns: the largest bound over all outputs, one a case; infinite if a layer on the way is not
-        understood, or there are more than `DEPTH`.
+    Returns: the largest bound over all outputs; infinite if a layer on the way is not understood,
+        or there are more than `DEPTH`.
     """
     if sum(isinstance(op, (Linear, Depthwise)) for op in graph.ops) > DEPTH:
-        return [np.inf] * len(sizes)
-    dtype = coarsest(graph)
-    cases = np.asarray(sizes, dtype=np.float64).reshape(len(sizes), len(graph.inputs))
+        return np.inf
     reach = {}
-    for column, tensor in enumerate(graph.inputs):
-        size = np.tile(cases[:, column], (len(tensor.units), 1))
-        reach[tensor.number] = size, np.zeros_like(size)
+    for size, tensor in zip(sizes, graph.inputs, strict=True):
+        none = np.zeros(len(tensor.units))
+        reach[tensor.number] = none + size, none
     with np.errstate(over="ignore", invalid="ignore"):
-        interpret(graph, _Reach(dtype, seen), reach)
-        worst = np.max([reach[tensor.number][1].max(axis=0) for tensor in graph.outputs], axis=0)
-    return [float(bound) if np.isfinite(bound) else np.inf for bound in worst]
+        interpret(graph, _Reach(coarsest(graph), seen), reach)
+    bound = max(float(reach[tensor.number][1].max()) for tensor in graph.outputs)
+    return bound if np.isfinite(bound) else np.inf
 
 
 class _Reach(Semantics):
-    """(a, e): how large each channel gets, and by how much it may be off; both (channels,
-    cases)."""
+    """(a, e): how large each channel gets, and by how much it may be off; both (channels,)."""
 
     def __init__(self, dtype, seen):
         self.dtype, self.seen = dtype, seen
 
     def source(self, op, *inputs):
-        shape = len(op.out.units), inputs[0][0].shape[1] if inputs else 1
         if op.lipschitz is not None and inputs:
-            size, error = (v.max(axis=0) for v in inputs[0])
-            return np.tile(np.maximum(1.0, size), (shape[0], 1)), np.tile(
-                op.lipschitz * error, (shape[0], 1)
-            )
-        return np.full(shape, np.inf), np.full(shape, np.inf)
+            size, error = (v.max() for v in inputs[0])
+            count = len(op.out.units)
+            return np.full(count, max(1.0, size)), np.full(count, op.lipschitz * error)
+        return self.unknown(op)
+
+    def unknown(self, op, *inputs):
+        return (np.full(len(op.out.units), np.inf),) * 2
+
+    normalize = recurrent = unknown
 
     def linear(self, op, x):
-        if self.seen is not None:
-            x = x[0], self.seen(op, x[1])
+        size, error = x[0], self.seen(op, x[1])
         kernel = op.kernel()
         taps, inputs, outputs = kernel.shape
         if op.reader is None:  # one row of a table
-            largest, off = (
-                np.abs(kernel).max(axis=(0, 1)) * scale
-                for scale in (1.0, tolerance(self.dtype, 1, ROUNDINGS))
-            )
-            return tuple(np.tile(v[:, None], (1, x[0].shape[1])) for v in (largest, off))
+            largest = np.abs(kernel).max(axis=(0, 1))
+            return largest, largest * tolerance(self.dtype, 1, ROUNDINGS)
         bias = np.zeros(outputs) if op.bias is None else op.bias()
         absolute = np.abs(kernel).sum(axis=0).T
         norm = np.sqrt(np.einsum("tio,tio->o", kernel, kernel) + bias**2)
-        reach = np.sqrt(taps * np.einsum("ik,ik->k", x[0], x[0]) + 1)
-        fresh = tolerance(self.dtype, taps * inputs, ROUNDINGS) * np.outer(norm, reach)
-        return absolute @ x[0] + np.abs(bias)[:, None], absolute @ x[1] + fresh
+        reach = np.sqrt(taps * (size @ size) + 1)
+        fresh = tolerance(self.dtype, taps * inputs, ROUNDINGS) * norm * reach
+        return absolute @ size + np.abs(bias), absolute @ error + fresh
 
     def depthwise(self, op, x):
         kernel = op.kernel()
         taps, _, multiplier = kernel.shape
-        absolute = np.abs(kernel).sum(axis=0).reshape(-1, 1)
-        bias = np.zeros_like(absolute) if op.bias is None else np.abs(op.bias())[:, None]
-        size, error = (np.repeat(v, multiplier, axis=0) for v in x)
+        absolute = np.abs(kernel).sum(axis=0).ravel()
+        bias = 0.0 if op.bias is None else np.abs(op.bias())
+        size, error = (np.repeat(v, multiplier) for v in x)
         out = absolute * size + bias
         return out, absolute * error + tolerance(self.dtype, taps, ROUNDINGS) * np.sqrt(taps) * out
 
     def affine(self, op, x):
         scale, _, terms = op.coefficients()
-        out = np.abs(scale)[:, None] * x[0] + terms[:, None]
-        return out, np.abs(scale)[:, None] * x[1] + tolerance(self.dtype, 2, ROUNDINGS) * out
+        out = np.abs(scale) * x[0] + terms
+        return out, np.abs(scale) * x[1] + tolerance(self.dtype, 2, ROUNDINGS) * out
 
     def map(self, op, *inputs):
         size, error = (np.max([v[k] for v in inputs], axis=0) for k in (0, 1))
         slope, start = op.slope, 0.0
         if op.function is not None:
-            slope = np.array([_steepest(op.function, top) for top in size.max(axis=0)])
+            slope = _steepest(op.function, size.max())
             start = abs(float(op.function(np.zeros(1))[0]))
         return start + slope * size, slope * error
 
@@ -116,13 +112,7 @@ class _Reach(Semantics):
 
     def attend(self, op, query, key, value, *masks):
         # how far a softmax's weights move is not bounded here
-        return value[0][op.channel], np.full((len(op.channel), value[0].shape[1]), np.inf)
-
-    def normalize(self, op, x):
-        return tuple(np.full_like(part, np.inf) for part in x)
-
-    def recurrent(self, op, x):
-        return tuple(np.full((len(op.out.units), x[0].shape[1]), np.inf) for _ in range(2))
+        return value[0][op.channel], np.full(len(op.channel), np.inf)
 
     def sum(self, op, *inputs):
         return tuple(sum(abs(w) * v[k] for w, v in zip(op.weights, inputs)) for k in (0, 1))

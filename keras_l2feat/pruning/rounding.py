@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, require
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.channels.symbolic import functional
-from keras_l2feat.pruning.evaluate import batches, float64_enabled, precise
+from keras_l2feat.pruning.evaluate import batches, float64_enabled, precise, through
 from keras_l2feat.pruning.pipeline import named_inputs
 from keras_l2feat.pruning.values.aligned import unit_roundoff
 from keras_l2feat.types import Model
@@ -77,8 +77,7 @@ def tolerance(a: Model, b: Model, data: Any, precisions: Any = None) -> np.ndarr
     models = [read(model).model for model in (a, b)]
     precisions = precisions or [_own(model) for model in models]
     for precision in precisions:
-        if precision not in PRECISIONS:
-            raise bad_argument("precisions", f"of {', '.join(PRECISIONS)}", precision)
+        require(precision in PRECISIONS, "precisions", f"of {', '.join(PRECISIONS)}", precision)
     _, inputs = named_inputs(models[0], data)
     return sum(_error(m, inputs, p) for m, p in zip(models, precisions, strict=True))
 
@@ -105,7 +104,7 @@ def _error(model, inputs, precision):
                 Rounded(x, (u if "float" in str(t.dtype) else 0.0) * keras.ops.abs(w))
                 for x, w, t in zip(tensors, wide, copy.inputs)
             ]
-            found = keras.tree.flatten(_run(copy, given, _Analysis(u)))
+            found = _run(copy, given, _Analysis(u))
             errors = [np.asarray(keras.ops.convert_to_numpy(r.error)) for r in found]
             rows.append(np.concatenate([e.reshape(len(e), -1) for e in errors], axis=1)[:count])
     return np.concatenate(rows)
@@ -114,22 +113,19 @@ def _error(model, inputs, precision):
 def _run(model, given, analysis):
     import keras
 
-    def of(layer):
-        def call(*arguments, **_):
-            if isinstance(layer, keras.Model) and functional(layer) is not None:
-                return _run(layer, keras.tree.flatten(arguments), analysis)
-            kind = type(layer).__name__
-            rule = analysis.rules.get(kind)
-            own = type(layer).__module__.startswith(("keras.src.", "keras_l2feat.layers"))
-            if rule is None or not own:
-                raise InputError(
-                    f"How far rounding drives layer {layer.name!r} of class {kind} is not known."
-                )
-            return rule(layer, *arguments)
+    def call(layer, arguments, _):
+        if isinstance(layer, keras.Model) and functional(layer) is not None:
+            return _run(layer, keras.tree.flatten(arguments), analysis)
+        kind = type(layer).__name__
+        rule = analysis.rules.get(kind)
+        own = type(layer).__module__.startswith(("keras.src.", "keras_l2feat.layers"))
+        if rule is None or not own:
+            raise InputError(
+                f"How far rounding drives layer {layer.name!r} of class {kind} is not known."
+            )
+        return [rule(layer, *arguments)]
 
-        return call
-
-    return functional(model)._run_through_graph(given, operation_fn=of)
+    return through(model, given, call)
 
 
 class _Analysis:

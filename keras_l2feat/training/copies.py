@@ -15,8 +15,9 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.pruning.channels.sites import rows
 from keras_l2feat.training.slots import slots
-from keras_l2feat.training.units import Site, rows
+from keras_l2feat.training.units import Site
 
 __all__ = ["make_copies"]
 

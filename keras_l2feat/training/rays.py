@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.takeover.cuts import first
 from keras_l2feat.pruning.takeover.sizes import Sizes
 from keras_l2feat.training.copies import make_copies
 from keras_l2feat.training.units import Site, sites
@@ -49,8 +50,7 @@ def ray_labels(
     Returns: `(n,)` ints, rays numbered from 0 by falling contribution of their first unit, −1 for
         dead units.
     """
-    if not 0 <= angle < np.pi / 2:
-        raise bad_argument("angle", "in radians, from 0 to below π/2", angle)
+    require(0 <= angle < np.pi / 2, "angle", "in radians, from 0 to below π/2", angle)
     norms = np.linalg.norm(incoming, axis=0)
     contributions = norms * np.linalg.norm(outgoing, axis=1)
     labels = np.full(len(contributions), -1)
@@ -123,13 +123,7 @@ def within_budget(graph: Graph, found: list[Site], size: str, share: float) -> l
             kept[found[number].units[merge.gone]] = False
         return sizes.of(kept)[size]
 
-    few, many = 0, len(queue)
-    while few < many:
-        middle = (few + many) // 2
-        if size_after(middle) > wanted:
-            few = middle + 1
-        else:
-            many = middle
+    few = first(lambda count: size_after(count) <= wanted, 0, len(queue))
     labels = [np.arange(len(site.units)) for site in found]
     for _, number, merge in queue[:few]:
         own = labels[number]

@@ -15,6 +15,7 @@ import numpy as np
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics, interpret
+from keras_l2feat.pruning.channels.sites import positions, rows
 
 __all__ = ["Site", "sites"]
 
@@ -80,15 +81,13 @@ def sites(graph: Graph) -> list[Site]:
 
 
 def _site(graph, layer, units, computed):
-    rank = np.full(len(graph.pinned), -1)
-    rank[units] = np.arange(len(units))
-    places = [(slot, _positions(rank, slot.units)) for slot in graph.slots.values()]
-    places = [(slot, positions) for slot, positions in places if positions is not None]
+    places = [(slot, positions(slot.units, units)) for slot in graph.slots.values()]
+    places = [(slot, at) for slot, at in places if at is not None]
     if not {"write", "read"} <= {slot.role for slot, _ in places}:
         return None
     outgoing = [
-        rows(graph.weight(slot.layer, slot.index), slot.axis, positions).reshape(len(units), -1)
-        for slot, positions in places
+        rows(graph.weight(slot.layer, slot.index), slot.axis, at).reshape(len(units), -1)
+        for slot, at in places
         if slot.role == "read"
     ]
     return Site(
@@ -96,25 +95,10 @@ def _site(graph, layer, units, computed):
         units,
         computed.kind(units),
         not graph.rigid[units].any(),
-        computed.incoming(rank, len(units)),
+        computed.incoming(units),
         np.concatenate(outgoing, axis=1),
         places,
     )
-
-
-def _positions(rank, holder):
-    """Where each unit of a site stands, (n, m), ascending; `None` if none does."""
-    index = rank[holder]
-    found = np.flatnonzero(index >= 0)
-    if not len(found):
-        return None
-    found = found[np.argsort(index[found], kind="stable")]
-    return found.reshape(len(np.unique(index[found])), -1)
-
-
-def rows(weight: np.ndarray, axis: int, positions: np.ndarray) -> np.ndarray:
-    """What units have of a weight, (n, m, …) float64; positions (n, m) are on its axis."""
-    return np.moveaxis(np.asarray(weight, dtype=np.float64), axis, 0)[positions]
 
 
 class _Computed(Semantics):
@@ -134,12 +118,13 @@ class _Computed(Semantics):
         met = {kind for kind in Scaling if self.met[kind][units].any()}
         return (met or {Scaling.LINEAR}).pop() if len(met) < 2 else Scaling.IDENTITY
 
-    def incoming(self, rank, count):
+    def incoming(self, units):
+        count = len(units)
         parts = [np.zeros((count, 0))]
-        for units, matrix in self.noted.values():
-            positions = _positions(rank, units)
-            if positions is not None and len(positions) == count:
-                parts.append(matrix[positions].reshape(count, -1))
+        for holder, matrix in self.noted.values():
+            places = positions(holder, units)
+            if places is not None and len(places) == count:
+                parts.append(matrix[places].reshape(count, -1))
         return np.concatenate(parts, axis=1)
 
     def note(self, tensor, value, kind=None):
@@ -150,12 +135,10 @@ class _Computed(Semantics):
         if kind is not None:
             self.met[kind][tensor.units] = True
 
-    @staticmethod
-    def unknown(op):
+    def unknown(self, op, *inputs):
         return np.zeros((len(op.out.units), 0)), np.zeros(len(op.out.units))
 
-    def source(self, op, *inputs):
-        return self.unknown(op)
+    source = unknown
 
     def linear(self, op, x):
         self.note(op.inputs[0], x)
@@ -175,25 +158,27 @@ class _Computed(Semantics):
             self.met[Scaling.IDENTITY][op.out.units] = True
         return x[0] * scale[:, None], x[1] * scale + shift
 
-    def map(self, op, *inputs):
+    def ended(self, op, *inputs, kind=None):
+        """All inputs are taken note of, and what comes out is something new."""
         for tensor, value in zip(op.inputs, inputs):
-            self.note(tensor, value, op.scaling)
+            self.note(tensor, value, kind)
         return self.unknown(op)
+
+    attend = concat = spread = ended
+
+    def map(self, op, *inputs):
+        return self.ended(op, *inputs, kind=op.scaling)
+
+    def product(self, op, *inputs):
+        return self.ended(op, *inputs, kind=Scaling.IDENTITY)
 
     def normalize(self, op, x):
-        self.note(op.inputs[0], x)
         self.coupled[op.out.units] = self.coupled[op.inputs[0].units] = True
-        return self.unknown(op)
-
-    def attend(self, op, *inputs):
-        for tensor, value in zip(op.inputs, inputs):
-            self.note(tensor, value)
-        return self.unknown(op)
+        return self.ended(op, x)
 
     def recurrent(self, op, x):
-        self.note(op.inputs[0], x)
         self.coupled[op.out.units] = True
-        return self.unknown(op)
+        return self.ended(op, x)
 
     def passed(self, op, x):
         return x
@@ -202,17 +187,3 @@ class _Computed(Semantics):
         weighted = list(zip(op.weights, inputs))
         matrix = np.concatenate([w * matrix for w, (matrix, _) in weighted], axis=1)
         return matrix, sum(w * constant for w, (_, constant) in weighted)
-
-    def product(self, op, *inputs):
-        for tensor, value in zip(op.inputs, inputs):
-            self.note(tensor, value, Scaling.IDENTITY)
-        return self.unknown(op)
-
-    def concat(self, op, *inputs):
-        for tensor, value in zip(op.inputs, inputs):
-            self.note(tensor, value)
-        return self.unknown(op)
-
-    def spread(self, op, x):
-        self.note(op.inputs[0], x)
-        return self.unknown(op)

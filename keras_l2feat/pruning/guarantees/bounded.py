@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, require
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.evaluate import outputs, precise
 from keras_l2feat.pruning.guarantees.search import Search
@@ -67,8 +67,7 @@ def bounded_plan(
                 "or input_range=(low, high) and a tolerance for its bound."
             )
         return box_plan(graph, tolerance=target.value, input_range=input_range, quiet=quiet)
-    if per not in (None, *SIZES):
-        raise bad_argument("per", f"one of {', '.join(SIZES)}", per)
+    require(per in (None, *SIZES), "per", f"one of {', '.join(SIZES)}", per)
     search = Search(graph, inputs, _labels(data, inputs), target, per, quiet)
     plan, parts = search.settle(search.most(), balanced)
     plan.reached = {layer for site in search.engine.sites for layer, _ in site.names}

@@ -7,7 +7,7 @@ import numpy as np
 from keras_l2feat.pruning.bounds import a_priori
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Affine, Linear, Map, Pass
-from keras_l2feat.pruning.guarantees.on_data import Site
+from keras_l2feat.pruning.channels.sites import Site
 from keras_l2feat.pruning.plan import Plan
 from keras_l2feat.pruning.values.intervals import slopes
 
@@ -20,9 +20,8 @@ class Bound:
 
     def __init__(self, graph: Graph, box: tuple, local: Sequence["Local"]) -> None:
         self.graph, self.local = graph, {id(each.site): each for each in local}
-        self.sizes = [
-            [max(np.abs(b.low).max(initial=0.0), np.abs(b.high).max(initial=0.0)) for b in box[0]]
-        ]
+        ends = [np.concatenate([b.low, b.high]) for b in box[0]]
+        self.sizes = [np.abs(end).max(initial=0.0) for end in ends]
         self.start = {
             name: (each.site, index) for each in local for index, name in enumerate(each.site.names)
         }
@@ -47,7 +46,7 @@ class Bound:
                 new[position] = fresh + sum(abs(f) * error[q] for q, f in sources)
             return new
 
-        return a_priori(self.graph, self.sizes, seen=seen)[0]
+        return a_priori(self.graph, self.sizes, seen)
 
 
 class Local:

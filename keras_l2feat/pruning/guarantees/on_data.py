@@ -1,16 +1,15 @@
 """The plan that keeps every output on a data set, with norm not larger: `caratheodory` on the
 channels of a graph.
 
-A *site* is a set of units that may be rescaled; here, each of them is seen by its readers at one
-position. The values of its units on the data are collected batch by batch into the triangular
-factor of their QR decomposition, which is all that the elimination needs. Sites are reduced from
-the last to the first: a site's outgoing weights are what later sites left, its incoming ones are
-still the model's own, so no step raises the norm.
+Of the `sites` of the graph those are looked at whose units are seen by their readers at one
+position each. The values of a site's units on the data are collected batch by batch into the
+triangular factor of their QR decomposition, which is all that the elimination needs. Sites are
+reduced from the last to the first: a site's outgoing weights are what later sites left, its
+incoming ones are still the model's own, so no step raises the norm.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,73 +17,19 @@ import numpy as np
 from keras_l2feat.caratheodory import DEVIATION, reduce_layer
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.balance import balance_units, norms, squared_norm
-from keras_l2feat.pruning.capture import layer_inputs
 from keras_l2feat.pruning.channels.graph import Graph
-from keras_l2feat.pruning.channels.operations import Depthwise, Linear
 from keras_l2feat.pruning.channels.read import read
-from keras_l2feat.pruning.evaluate import outputs, precise
+from keras_l2feat.pruning.channels.sites import Site, rows, sites
+from keras_l2feat.pruning.evaluate import batches, outputs, precise
 from keras_l2feat.pruning.plan import Account, Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite
+from keras_l2feat.pruning.takeover.walk import walk
 from keras_l2feat.pruning.values.aligned import unit_roundoff
 from keras_l2feat.pruning.values.classes import ROUNDINGS
 from keras_l2feat.pruning.values.readings import coarsest
 from keras_l2feat.types import Model
 
-__all__ = ["Site", "data_plan", "data_sha256", "sites", "values_on", "within_norm"]
-
-
-@dataclass
-class Site:
-    """Units that are looked at together.
-
-    Attributes:
-        units: (n,) numbers; names: (layer, index) of each.
-        readers: all readers of them, each with the positions (n, m) at which it reads each unit.
-    """
-
-    units: np.ndarray
-    names: list
-    readers: list
-
-
-def sites(graph: Graph, fixed: np.ndarray | None = None) -> list:
-    """The sites of a graph, in the order in which they are computed: layers none of whose units is
-    `fixed`."""
-    fixed = graph.rigid if fixed is None else fixed
-    direct = _read_directly(graph)
-    found, taken = [], set()
-    for layer, units in graph.writers.items():
-        if taken & set(units.tolist()) or fixed[units].any() or len(np.unique(units)) < len(units):
-            continue
-        readers = [r for r in graph.readers.values() if np.isin(r.units, units).any()]
-        counts = [np.unique(r.units, return_counts=True)[1] for r in readers]
-        whole = [
-            len(c) == len(units) and (c == c[0]).all() and np.isin(r.units, units).all()
-            for c, r in zip(counts, readers)
-        ]
-        if readers and all(whole) and all(r.name in direct for r in readers):
-            names = [(layer, index) for index in range(len(units))]
-            found.append(Site(units, names, [(r, _positions(r, units)) for r in readers]))
-            taken |= set(units.tolist())
-    return found
-
-
-def _positions(reader, units):
-    """Where a reader reads each unit, (n, m) int."""
-    ascending = np.argsort(reader.units, kind="stable").reshape(len(units), -1)
-    return ascending[np.argsort(np.argsort(units))]
-
-
-def _read_directly(graph):
-    """Readers whose input is what their layer is called on: no filter of the layer's own stands
-    between."""
-    return {
-        op.reader
-        for op in graph.ops
-        if isinstance(op, Linear)
-        and op.reader in graph.layers
-        and not isinstance(graph.ops[op.inputs[0].number], Depthwise)
-    }
+__all__ = ["data_plan", "data_sha256", "values_on", "within_norm"]
 
 
 def values_on(
@@ -100,19 +45,37 @@ def values_on(
     """
     factors: list[Any] = [np.zeros((0, len(site.units) + ones)) for site in found]
     names = list({reader.layer for site in found for reader, _ in site.readers})
-    for seen in layer_inputs(model, names, arrays):
+    for seen in _seen(model, names, arrays):
         for nth, site in enumerate(found):
             blocks = [factors[nth]]
             for reader, positions in site.readers:
                 for tensor, value in zip(reader.inputs, seen[reader.layer], strict=True):
-                    rows = np.moveaxis(value, tensor.axis, -1).reshape(-1, positions.size)
-                    blocks.append(
-                        np.moveaxis(rows[:, positions], 1, -1).reshape(-1, len(site.units))
-                    )
+                    flat = np.moveaxis(value, tensor.axis, -1).reshape(-1, positions.size)
+                    own = np.moveaxis(flat[:, positions], 1, -1)
+                    blocks.append(own.reshape(-1, len(site.units)))
             if ones:
                 blocks[1:] = [np.column_stack([block, np.ones(len(block))]) for block in blocks[1:]]
             factors[nth] = np.linalg.qr(np.concatenate(_distinct(blocks)), mode="r")
     return factors
+
+
+def _seen(model, names, arrays):
+    """Yield what layers are called on, batch after batch: name → list of float64 arrays
+    (points, …), one a call."""
+    import keras
+
+    graph = read(model)
+    for part, count in batches(model, arrays):
+        seen = {name: [] for name in names}
+
+        def visit(name, args, kwargs, seen=seen, count=count):
+            if name in seen:
+                (value,) = args[0].parts
+                value = np.asarray(keras.ops.convert_to_numpy(value), dtype=np.float64)
+                seen[name].append(value[:count])
+
+        walk(graph, [part], visit)
+        yield seen
 
 
 def _distinct(blocks):
@@ -228,7 +191,7 @@ def _kernel(graph, reader, positions, scale, kept):
     if reader.writes is not None:
         along = [-1 if axis == reader.writes.axis else 1 for axis in range(kernel.ndim)]
         kernel = kernel * (scale * kept)[reader.writes.units].reshape(along)
-    return np.moveaxis(kernel, reader.slot.axis, 0)[positions].reshape(len(positions), -1)
+    return rows(kernel, reader.slot.axis, positions).reshape(len(positions), -1)
 
 
 def _write(plan, site, reduction):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.pruning.takeover.sizes import SIZES
 
 __all__ = ["TARGETS", "Target", "harm", "measured", "share"]
@@ -26,8 +26,7 @@ def share(name: str, value: Any) -> float:
         number = float(value[:-1]) / 100 if text else float(value)
     except (TypeError, ValueError):
         number = -1.0
-    if not 0 <= number < math.inf:
-        raise bad_argument(name, "a part such as 0.2% or 0.002", value)
+    require(0 <= number < math.inf, name, "a part such as 0.2% or 0.002", value)
     return number
 
 

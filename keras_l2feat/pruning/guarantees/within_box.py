@@ -19,9 +19,10 @@ import numpy as np
 
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.channels.graph import Graph
+from keras_l2feat.pruning.channels.sites import rows, sites
 from keras_l2feat.pruning.guarantees.box_errors import Bound, Local
-from keras_l2feat.pruning.guarantees.on_data import sites
 from keras_l2feat.pruning.plan import BIAS, Account, Plan, Removal
+from keras_l2feat.pruning.takeover.cuts import first
 from keras_l2feat.pruning.values.intervals import box_of_inputs
 from keras_l2feat.pruning.values.relaxation import boxes
 
@@ -61,15 +62,14 @@ def box_plan(graph: Graph, *, tolerance: float, input_range: tuple, quiet: bool 
     judge = Bound(graph, box, local)
     orders = [_order(graph, n, s, each.pairs()) for n, (s, each) in enumerate(zip(found, local))]
     steps = _common_order(found, orders, judge)
-    with bar(
-        total=int(np.log2(len(steps) + 1)) + 1, description="bounded", quiet=quiet, unit="trial"
-    ) as progress:
-        fitting, failing = 0, len(steps) + 1
-        while failing - fitting > 1:
-            middle = (fitting + failing) // 2
-            fits = judge(_plan(found, steps[:middle])) <= tolerance
-            fitting, failing = (middle, failing) if fits else (fitting, middle)
+    trials = int(np.log2(len(steps) + 1)) + 1
+    with bar(total=trials, description="bounded", quiet=quiet, unit="trial") as progress:
+
+        def misses(cut):
             progress.update()
+            return not judge(_plan(found, steps[:cut])) <= tolerance
+
+        fitting = first(misses, 1, len(steps) + 1) - 1
     plan = _plan(found, steps[:fitting])
     plan.reached = {layer for site in found for layer, _ in site.names}
     bound = judge(plan) if plan else 0.0
@@ -84,13 +84,11 @@ def box_plan(graph: Graph, *, tolerance: float, input_range: tuple, quiet: bool 
 def _order(graph, number, site, errors):
     """Empty a site greedily: list of `Step`, one unit is left."""
     near, factor, alone, constant = errors
-    kernels = []
-    for reader, positions in site.readers:
-        kernel = np.asarray(graph.weight(reader.layer, reader.slot.index), dtype=np.float64)
-        kernels.append(
-            np.moveaxis(kernel, reader.slot.axis, 0)[positions].reshape(len(positions), -1)
-        )
-    outgoing = np.concatenate(kernels, axis=1)
+    kernels = [
+        rows(graph.weight(reader.layer, reader.slot.index), reader.slot.axis, positions)
+        for reader, positions in site.readers
+    ]
+    outgoing = np.concatenate([kernel.reshape(len(kernel), -1) for kernel in kernels], axis=1)
     near, steps, highest = near.copy(), [], 0.0
     alive = np.ones(len(outgoing), dtype=bool)
     sizes = np.linalg.norm(outgoing, axis=1)

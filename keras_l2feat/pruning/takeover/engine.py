@@ -17,10 +17,11 @@ import numpy as np
 
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
+from keras_l2feat.pruning.channels.sites import Site
 from keras_l2feat.pruning.evaluate import batches
 from keras_l2feat.pruning.plan import Plan, Removal
 from keras_l2feat.pruning.rewrite import rewrite, sliced
-from keras_l2feat.pruning.takeover.readings import Site, readings, sites
+from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
 from keras_l2feat.pruning.takeover.walk import argument, held, walk
@@ -82,7 +83,7 @@ class Takeover:
     def _measure(self):
         """One pass, batch by batch: what is held is one batch, a matrix for each view, and what
         each reader computes of the rows that are looked at."""
-        wanted = {r.reader.name for site in self.sites for r in site.readings}
+        wanted = {r.reader.name for site in self.sites for r in site.readers}
         first, sums, answers, self.targets = {}, {}, [], {}
         kernels = {name: self._kernel(reading) for name, reading in self.readings.items()}
         for name in self.readings:
@@ -137,7 +138,7 @@ class Takeover:
     def problems(self, site: Site) -> list[Problem]:
         """The least squares problems of a site's readers."""
         found = []
-        for reading in site.readings:
+        for reading in site.readers:
             gram = self.grams[reading.reader.name]
             kernel = reading.kernel(self.weights)
             scale = sum(float(np.vdot(z, z)) for z in self.targets[reading.reader.name]) or 1.0
@@ -192,7 +193,7 @@ class Takeover:
         gone = np.zeros(len(self.graph.pinned), dtype=bool)
         gone[site.units[indices]] = True
         weights = {}
-        for reading in site.readings:
+        for reading in site.readers:
             self._handed(reading, gone, weights)
         return harm(self._tried(weights, probe))
 

@@ -6,7 +6,7 @@ but batch normalization follows, its mean takes the constant.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from keras_l2feat.pruning.channels.operations import (
     Recurrent,
     Spread,
 )
+from keras_l2feat.pruning.channels.sites import Site
 
-__all__ = ["Reading", "Site", "readings", "sites"]
+__all__ = ["Reading", "readings", "sites"]
 
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, are spread more evenly than random numbers
 
@@ -107,22 +108,7 @@ class Reading:
         return 0 if self.patch is None else rank - 2
 
 
-@dataclass(eq=False)
-class Site:
-    """Units that are looked at together.
-
-    Attributes:
-        units: (n,) numbers; names: (layer, index) of each.
-        readings: of all that read them.
-        width: how many units the layer computes, those that have to stay included.
-    """
-
-    units: np.ndarray
-    names: list
-    readings: list = field(default_factory=list)
-
-
-def sites(graph: Graph, found: Mapping[str, Reading]) -> list:
+def sites(graph: Graph, found: Mapping[str, Reading]) -> list[Site]:
     """All units that may go, by the layer that computes them first, in that order.
 
     Args:

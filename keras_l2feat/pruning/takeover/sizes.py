@@ -44,11 +44,10 @@ class Sizes:
 
 
 def _operation(op):
-    places = [size or 1 for axis, size in enumerate(op.out.shape) if axis not in (0, op.out.axis)]
     table = isinstance(op, Depthwise) or (isinstance(op, Linear) and op.reader is None)
     read = [] if table else [op.inputs[0].units]
     written = op.units.ravel() if isinstance(op, Attend) else op.out.units
-    return 2 * op.weights * math.prod(places), [*read, written]
+    return 2 * op.weights * op.out.places, [*read, written]
 
 
 def _parameters(graph):

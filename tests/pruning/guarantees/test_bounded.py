@@ -11,9 +11,9 @@ from keras_l2feat.errors import InputError  # noqa: E402
 from keras_l2feat.network import DenseNetwork  # noqa: E402
 from keras_l2feat.pruning import prune  # noqa: E402
 from keras_l2feat.pruning.channels.read import read  # noqa: E402
+from keras_l2feat.pruning.channels.sites import sites  # noqa: E402
 from keras_l2feat.pruning.evaluate import outputs  # noqa: E402
 from keras_l2feat.pruning.guarantees.box_errors import Bound, Local  # noqa: E402
-from keras_l2feat.pruning.guarantees.on_data import sites  # noqa: E402
 from keras_l2feat.pruning.guarantees.within_box import box_plan  # noqa: E402
 from keras_l2feat.pruning.plan import load_plans, save_plans  # noqa: E402
 from keras_l2feat.pruning.rewrite import rewrite  # noqa: E402
