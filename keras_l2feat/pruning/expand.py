@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument, require_counts
+from keras_l2feat.errors import InputError, bad_argument, require, require_counts
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Concat, Spread
 from keras_l2feat.pruning.channels.read import read
@@ -129,16 +129,20 @@ def _wanted(graph, widths, factor):
         require_counts(factor=factor)
         return {layer: factor * len(units) for layer, units in free.items()}
     if not isinstance(widths, dict):
-        if len(widths) != len(free):
-            raise bad_argument(
-                "widths", f"one number for each of {', '.join(free) or 'no layers'}", tuple(widths)
-            )
+        require(
+            len(widths) == len(free),
+            "widths",
+            f"one number for each of {', '.join(free) or 'no layers'}",
+            tuple(widths),
+        )
         widths = dict(zip(free, widths))
     for layer, width in widths.items():
-        if layer not in free:
-            raise bad_argument(
-                "widths", f"for layers that can be widened: {', '.join(free) or 'none'}", layer
-            )
+        require(
+            layer in free,
+            "widths",
+            f"for layers that can be widened: {', '.join(free) or 'none'}",
+            layer,
+        )
         if width < len(free[layer]):
             raise bad_argument("widths", f"at least {len(free[layer])} for layer {layer!r}", width)
     return {layer: int(width) for layer, width in widths.items()}

@@ -2,6 +2,8 @@
 go."""
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.balance import norms
@@ -20,11 +22,7 @@ LIMIT = 4096  # units of a layer that are compared with each other
 
 
 def inspect(
-    model: Model,
-    *,
-    quiet: bool = True,
-    input_shape: tuple | None = None,
-    plan: Plan | None = None,
+    model: Model, *, quiet: bool = True, input_shape: tuple | None = None, plan: Plan | None = None
 ) -> dict:
     """Look at the units of every layer.
 
@@ -85,21 +83,11 @@ def _rays(op, quiet):
         np.minimum.at(nearest, first, angle)
         np.minimum.at(nearest, second, angle)
         near = {"smallest_angle": float(nearest.min()), "median_angle": float(np.median(nearest))}
-        rays = {f"{a:g}": _components(count, first[angle <= a], second[angle <= a]) for a in ANGLES}
+        rays = {}
+        for a in ANGLES:
+            links = first[angle <= a], second[angle <= a]
+            joined = sparse.coo_array((np.ones(len(links[0])), links), shape=(count, count))
+            rays[f"{a:g}"] = int(connected_components(joined, directed=False)[0])
     else:
         rays = {f"{a:g}": count for a in ANGLES}
     return {"rays": rays, "smallest_angle": None, "median_angle": None, **near}
-
-
-def _components(count, first, second):
-    parent = list(range(count))
-
-    def find(unit):
-        while parent[unit] != unit:
-            parent[unit] = parent[parent[unit]]
-            unit = parent[unit]
-        return unit
-
-    for a, b in zip(first.tolist(), second.tolist()):
-        parent[find(a)] = find(b)
-    return sum(find(unit) == unit for unit in range(count))

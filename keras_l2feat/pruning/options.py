@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, require
 
 __all__ = ["Bounded", "Data", "Domain", "Exact", "options_of"]
 
@@ -56,8 +56,7 @@ def options_of(guarantee: str, given: Mapping) -> Exact:
     Raises:
         InputError: there is no such guarantee, or it has no such option; the message names it.
     """
-    if guarantee not in BY_LEVEL:
-        raise bad_argument("guarantee", f"one of {', '.join(BY_LEVEL)}", guarantee)
+    require(guarantee in BY_LEVEL, "guarantee", f"one of {', '.join(BY_LEVEL)}", guarantee)
     kind = BY_LEVEL[guarantee]
     known = [field.name for field in dataclasses.fields(kind)]
     for name, value in given.items():

@@ -39,7 +39,6 @@ from typing import Any
 import numpy as np
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.pruning.channels.graph import Graph
 
 __all__ = ["BIAS", "Account", "Plan", "Removal", "load_plans", "removed_units", "save_plans"]
 
@@ -138,41 +137,6 @@ class Plan:
         for removal in self.removed:
             counts.setdefault(removal.layer, Counter())[removal.reason] += 1
         return counts
-
-    def remove(
-        self, graph: Graph, layer: str, unit: int, reason: str, into: Any = (), constant: Any = 0.0
-    ) -> None:
-        """Remove a unit, with the same replacement at every reader.
-
-        Args:
-            graph: the `Graph` that is planned on.
-            layer, unit: the unit's name.
-            reason: a word for the report.
-            into: `{(layer, unit): factor}` of units that are kept to the end.
-            constant: added to the readers' biases times their kernel row.
-        """
-        into = dict(into)
-        self.removed.append(
-            Removal(
-                layer,
-                int(unit),
-                reason,
-                tuple((a, int(b), float(f)) for (a, b), f in into.items()),
-                constant,
-            )
-        )
-        source = graph.unit(layer, unit)
-        for reader in graph.readers.values():
-            positions = reader.positions_of(source)
-            moves = [(BIAS, constant)] if constant else []
-            for (owner, index), factor in into.items():
-                moves.append((reader.positions_of(graph.unit(owner, index)), factor))
-            for nth, position in enumerate(positions):
-                for target, factor in moves:
-                    goal = target if isinstance(target, int) else int(target[nth])
-                    self.transfers.setdefault(reader.name, []).append(
-                        (int(position), goal, float(factor))
-                    )
 
     def to_json(self) -> dict:
         """Plain data."""

@@ -18,7 +18,6 @@ so nothing after `read` and its rules looks at layer classes. A chain of dense l
 simplest case.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -72,10 +71,6 @@ class Reader:
     def units(self) -> np.ndarray:
         """Unit of each position, (positions,) int."""
         return self.slot.units
-
-    def positions_of(self, unit: int) -> np.ndarray:
-        """Where the reader reads a unit, ascending."""
-        return np.flatnonzero(self.slot.units == unit)
 
 
 @dataclass(eq=False)
@@ -217,13 +212,4 @@ class Graph:
     def flops(self) -> int:
         """Multiplications and additions of the linear operations for one input; unknown sizes count
         as 1."""
-        total = 0
-        for op in self.ops:
-            if isinstance(op, KERNELS):
-                places = [
-                    size or 1
-                    for axis, size in enumerate(op.out.shape)
-                    if axis not in (0, op.out.axis)
-                ]
-                total += 2 * op.weights * math.prod(places)
-        return total
+        return sum(2 * op.weights * op.out.places for op in self.ops if isinstance(op, KERNELS))

@@ -65,21 +65,8 @@ class Semantics(abc.ABC, Generic[V]):
     def spread(self, op: ops.Spread, x: V) -> V: ...
 
 
-METHODS = {
-    ops.Source: "source",
-    ops.Linear: "linear",
-    ops.Depthwise: "depthwise",
-    ops.Affine: "affine",
-    ops.Map: "map",
-    ops.Pass: "passed",
-    ops.Normalize: "normalize",
-    ops.Attend: "attend",
-    ops.Recurrent: "recurrent",
-    ops.Sum: "sum",
-    ops.Product: "product",
-    ops.Concat: "concat",
-    ops.Spread: "spread",
-}
+# Called like their operations; `pass` is no name.
+METHODS = {kind: kind.__name__.lower() for kind in ops.Op.__subclasses__()} | {ops.Pass: "passed"}
 
 
 def visit(semantics: Semantics[V], op: ops.Op, *values: V) -> V:

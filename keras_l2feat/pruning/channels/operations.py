@@ -4,6 +4,7 @@ between them.
 `interpret` gives them a meaning; nothing here knows of layers.
 """
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
@@ -43,6 +44,12 @@ class Tensor:
     axis: int
     units: np.ndarray
     number: int = -1
+
+    @property
+    def places(self) -> int:
+        """How many places have each channel, for one point; unknown sizes count as 1."""
+        inner = (n for axis, n in enumerate(self.shape) if axis not in (0, self.axis))
+        return math.prod(n or 1 for n in inner)
 
 
 @dataclass(eq=False)

@@ -112,9 +112,7 @@ def aligned_groups(
     return _verified(pairs, units, runs)
 
 
-def parts_of(
-    vectors: ArrayLike | Sequence[ArrayLike],
-) -> tuple[list[np.ndarray], int, int]:
+def parts_of(vectors: ArrayLike | Sequence[ArrayLike]) -> tuple[list[np.ndarray], int, int]:
     """The parts of a matrix, side by side; how many rows it has, and how many columns."""
     parts = [np.asarray(p) for p in (vectors if isinstance(vectors, (list, tuple)) else [vectors])]
     if not parts or any(p.ndim != 2 or len(p) != len(parts[0]) for p in parts):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.pruning.channels import operations as ops
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.interpret import Semantics
@@ -83,10 +83,9 @@ def _input_box(tensor, low, high):
         raise bad_argument(
             "input_range", f"numbers, or arrays of shape {shape}", (np.shape(low), np.shape(high))
         ) from None
-    if not (np.isfinite(bounds).all() and (bounds[0] <= bounds[1]).all()):
-        raise bad_argument(
-            "input_range", "finite, low <= high", (float(bounds[0].min()), float(bounds[1].max()))
-        )
+    ends = float(bounds[0].min()), float(bounds[1].max())
+    good = np.isfinite(bounds).all() and (bounds[0] <= bounds[1]).all()
+    require(good, "input_range", "finite, low <= high", ends)
     flat = [np.moveaxis(b, tensor.axis - 1, -1).reshape(-1, shape[tensor.axis - 1]) for b in bounds]
     return Box(flat[0].min(axis=0), flat[1].max(axis=0), tuple(flat))
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import Scaling
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.progress import bar
 from keras_l2feat.pruning.values.aligned import parts_of
 
@@ -38,8 +38,7 @@ def near_aligned_pairs(
     Returns: `(i, j, distance)`, (k,) arrays with i < j, by distance: the chord between directions,
         or the relative distance for `ODD` and `IDENTITY`.
     """
-    if not 0 < angle < np.pi / 2:
-        raise bad_argument("angle", "in radians, between 0 and π/2", angle)
+    require(0 < angle < np.pi / 2, "angle", "in radians, between 0 and π/2", angle)
     parts, n_units, _ = parts_of(vectors)
     empty = np.zeros(0, dtype=np.intp)
     if scaling is Scaling.COUPLED or n_units < 2:
