@@ -250,12 +250,14 @@ def reduce_network(
         InputError: σ is not positively homogeneous.
     """
     from keras_l2feat.activations import scaling
-    from keras_l2feat.errors import bad_argument
+    from keras_l2feat.errors import require
 
-    if not scaling(network.activation).homogeneous:
-        raise bad_argument(
-            "network", "positively homogeneous (relu, leaky_relu, abs, linear)", network.activation
-        )
+    require(
+        scaling(network.activation).homogeneous,
+        "network",
+        "positively homogeneous (relu, leaky_relu, abs, linear)",
+        network.activation,
+    )
     weights, reductions = list(network.weights), []
     a = network.augment(x)
     for layer in range(network.depth - 1):

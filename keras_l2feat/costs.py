@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.types import Cost
 
 __all__ = ["COSTS", "cost_function", "cost_of_task", "cost_with_gradient"]
@@ -43,8 +43,7 @@ def cost_function(cost: Cost) -> Callable:
     """
     if callable(cost):
         return cost
-    if cost not in COSTS:
-        raise bad_argument("cost", f"one of {sorted(COSTS)} or a function (z, y) -> scalar", cost)
+    require(cost in COSTS, "cost", f"one of {sorted(COSTS)} or a function (z, y) -> scalar", cost)
     return COSTS[cost]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.errors import CheckFailed, InputError, require
 from keras_l2feat.files import atomic_path, check_output
 from keras_l2feat.pruning.evaluate import arranged, input_shapes
 from keras_l2feat.types import Model
@@ -48,8 +48,7 @@ def export(
         CheckFailed: the export's outputs differ by more than 1e-4 of the largest; nothing was
             written.
     """
-    if format not in FORMATS:
-        raise bad_argument("format", f"one of {sorted(FORMATS)}", format)
+    require(format in FORMATS, "format", f"one of {sorted(FORMATS)}", format)
     path = Path(path)
     check_output(path)
     inputs = _samples(model, samples, seed)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import ACTIVATIONS, append_bias
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.types import Arrays, Model
 
 __all__ = ["DenseNetwork"]
@@ -41,16 +41,15 @@ class DenseNetwork:
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:
             raise bad_argument("activation", f"one of {sorted(ACTIVATIONS)}", self.activation)
-        if not self.beta >= 0:
-            raise bad_argument("beta", "at least 0", self.beta)
+        require(self.beta >= 0, "beta", "at least 0", self.beta)
         weights = tuple(np.asarray(weight, dtype=np.float64) for weight in self.weights)
         for layer, (below, above) in enumerate(itertools.pairwise(weights), start=2):
-            if above.shape[0] != below.shape[1] + (self.beta > 0):
-                raise bad_argument(
-                    "weights",
-                    f"a chain: W_{layer} needs {below.shape[1] + (self.beta > 0)} rows",
-                    [weight.shape for weight in weights],
-                )
+            require(
+                above.shape[0] == below.shape[1] + (self.beta > 0),
+                "weights",
+                f"a chain: W_{layer} needs {below.shape[1] + (self.beta > 0)} rows",
+                [weight.shape for weight in weights],
+            )
         object.__setattr__(self, "weights", weights)
 
     @property

@@ -25,10 +25,7 @@ def unordered(function: Callable, items: Sequence, jobs: int) -> Iterator[tuple[
     threads = max(1, (os.cpu_count() or 1) // jobs)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # the processes inherit it
     with joblib.parallel_config(
-        "loky",
-        inner_max_num_threads=threads,
-        initializer=_follow,
-        initargs=(os.getpid(),),
+        "loky", inner_max_num_threads=threads, initializer=_follow, initargs=(os.getpid(),)
     ):
         yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
             joblib.delayed(_indexed)(function, index, item) for index, item in enumerate(items)

@@ -5,7 +5,7 @@ import hashlib
 import keras
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument, require_counts
+from keras_l2feat.errors import InputError, require, require_counts
 from keras_l2feat.pruning.balance import balance_units
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.targets import share
@@ -92,16 +92,14 @@ class AlignNeurons(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         require_counts(every=every)
-        if not 0 < rise <= 1:
-            raise bad_argument("rise", "a share above 0 and of at most 1", rise)
+        require(0 < rise <= 1, "rise", "a share above 0 and of at most 1", rise)
         shares = {"units": units, "flops": flops, "parameters": parameters}
         given = {name: share(name, value) for name, value in shares.items() if value is not None}
         if len(given) + (angle is not None) > 1:
             names = [*given, *(["angle"] if angle is not None else [])]
             raise InputError(f"One target is expected. Received: {', '.join(names)}.")
         for name, value in given.items():
-            if value > 1:
-                raise bad_argument(name, "a share of at most 1 or 100%", shares[name])
+            require(value <= 1, name, "a share of at most 1 or 100%", shares[name])
         self.angle, self.every, self.negligible, self.rise = angle, every, negligible, rise
         self.target = next(iter(given.items()), ("units", 0.5)) if angle is None else None
         self.data = None if data is None else _spread(keras.tree.flatten(data))

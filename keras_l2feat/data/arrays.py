@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from keras_l2feat.archive.arrays import read_arrays
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, require
 
 __all__ = ["as_inputs", "from_npz", "from_pair", "read_npz"]
 
@@ -43,8 +43,7 @@ def as_inputs(x: ArrayLike, scale: Fraction) -> np.ndarray:
     Raises:
         InputError: the scale is not positive, or a number is beyond the range of float32.
     """
-    if not 0 < scale < np.finfo("float32").max:
-        raise bad_argument("scale", "positive, for example 1/255", str(scale))
+    require(0 < scale < np.finfo("float32").max, "scale", "positive, for example 1/255", str(scale))
     with np.errstate(over="ignore"):
         x = x.reshape(len(x), -1).astype("float32", copy=False)
         if scale != 1:

@@ -11,7 +11,7 @@ from keras_l2feat.data.dataset import Dataset
 from keras_l2feat.data.digits import PIXEL, mnist
 from keras_l2feat.data.teachers import teacher
 from keras_l2feat.data.toys import bipartite, linear, one_dim, one_hot, two_points
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.types import Data
 
 __all__ = ["load", "names", "register"]
@@ -56,10 +56,12 @@ def load(name: Data, *, scale: str | float | None = None) -> Dataset:
         return name
     if isinstance(name, tuple) and len(name) == 2:
         return from_pair(*name, **({} if scale is None else {"scale": Fraction(scale)}))
-    if not isinstance(name, (str, Path)):
-        raise bad_argument(
-            "data", "a name, the path of an .npz file, a pair (x, y) or a Dataset", type(name)
-        )
+    require(
+        isinstance(name, (str, Path)),
+        "data",
+        "a name, the path of an .npz file, a pair (x, y) or a Dataset",
+        type(name),
+    )
     text = str(name)
     if scale is not None:
         text = f"{text}{',' if _FILE.sub('', text).count(':') else ':'}scale={scale}"

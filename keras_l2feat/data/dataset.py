@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, require
 from keras_l2feat.types import Model
 
 __all__ = ["Dataset"]
@@ -94,8 +94,7 @@ class Dataset:
 
     def head(self, n: int) -> "Dataset":
         """The first `n` training points; the test set stays."""
-        if not 1 <= n <= len(self.x_train):
-            raise bad_argument("n", f"between 1 and {len(self.x_train)}", n)
+        require(1 <= n <= len(self.x_train), "n", f"between 1 and {len(self.x_train)}", n)
         return replace(self, x_train=self.x_train[:n], y_train=self.y_train[:n])
 
     def check_widths(self, widths: Sequence[int], what: str = "the network's widths") -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_l2feat.data.arrays import as_inputs, read_npz
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.files import offline
 
 __all__ = ["PIXEL", "mnist"]
@@ -62,8 +62,7 @@ def mnist(
             arrays[f"y_{part}"] = np.searchsorted(digits, arrays[f"y_{part}"][kept])
     if n is not None:
         available = len(arrays["x_train"])
-        if not 1 <= n <= available:
-            raise bad_argument("n", f"between 1 and {available}", n)
+        require(1 <= n <= available, "n", f"between 1 and {available}", n)
         arrays["x_train"], arrays["y_train"] = arrays["x_train"][:n], arrays["y_train"][:n]
     chosen = "" if digits is None else ":digits=" + "".join(map(str, digits))
     pixels: dict = {

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import bad_argument, require_counts
+from keras_l2feat.errors import bad_argument, require, require_counts
 
 __all__ = ["bipartite", "linear", "one_dim", "one_hot", "two_points"]
 
@@ -20,7 +20,7 @@ def bipartite(*, n: int = 4, name: str | None = None) -> Dataset:
     y = np.block(
         [[half * np.eye(half), np.ones((half, half))], [np.ones((half, half)), half * np.eye(half)]]
     )
-    return _toy(name or f"bipartite:n={n}", np.eye(n), y, f"bipartite(n={n})")
+    return _toy(name, "bipartite", np.eye(n), y, n=n)
 
 
 def one_hot(*, classes: int = 3, n: int = 9, name: str | None = None) -> Dataset:
@@ -29,15 +29,9 @@ def one_hot(*, classes: int = 3, n: int = 9, name: str | None = None) -> Dataset
     Two layers of ReLU without bias need one neuron per class; the least Σ‖W‖² is 2 Σ √(class size)
     [Jacot et al. 2022].
     """
-    if not 1 <= classes <= n:
-        raise bad_argument("classes", f"between 1 and n = {n}", classes)
+    require(1 <= classes <= n, "classes", f"between 1 and n = {n}", classes)
     y = np.eye(classes)[np.arange(n) * classes // n]
-    return _toy(
-        name or f"one-hot:classes={classes},n={n}",
-        np.eye(n),
-        y,
-        f"one_hot(classes={classes}, n={n})",
-    )
+    return _toy(name, "one-hot", np.eye(n), y, classes=classes, n=n)
 
 
 def two_points(*, name: str | None = None) -> Dataset:
@@ -45,7 +39,7 @@ def two_points(*, name: str | None = None) -> Dataset:
 
     [Jacot et al. 2022, Prop. 19]
     """
-    return _toy(name or "two-points", np.array([[1.0], [-1.0]]), np.ones((2, 1)), "two_points()")
+    return _toy(name, "two-points", np.array([[1.0], [-1.0]]), np.ones((2, 1)))
 
 
 def one_dim(*, n: int = 10, seed: int = 0, name: str | None = None) -> Dataset:
@@ -55,12 +49,7 @@ def one_dim(*, n: int = 10, seed: int = 0, name: str | None = None) -> Dataset:
     """
     require_counts(n=n)
     y = np.random.default_rng(seed).standard_normal((n, 1))
-    return _toy(
-        name or f"one-dim:n={n},seed={seed}",
-        np.linspace(-1, 1, n)[:, None],
-        y,
-        f"one_dim(n={n}, seed={seed})",
-    )
+    return _toy(name, "one-dim", np.linspace(-1, 1, n)[:, None], y, n=n, seed=seed)
 
 
 def linear(*, n: int = 8, rank: int = 3, seed: int = 0, name: str | None = None) -> Dataset:
@@ -69,24 +58,20 @@ def linear(*, n: int = 8, rank: int = 3, seed: int = 0, name: str | None = None)
     A deep linear network of depth L without bias fits it with Σ‖W‖² = L Σ s_i^{2/L} at least, on
     `rank` units a layer.
     """
-    if not 1 <= rank <= n:
-        raise bad_argument("rank", f"between 1 and n = {n}", rank)
+    require(1 <= rank <= n, "rank", f"between 1 and n = {n}", rank)
     generator = np.random.default_rng(seed)
     left, right = (np.linalg.qr(generator.standard_normal((n, n)))[0][:, :rank] for _ in range(2))
     y = (left * np.arange(rank, 0, -1.0)) @ right.T
-    return _toy(
-        name or f"linear:n={n},rank={rank},seed={seed}",
-        np.eye(n),
-        y,
-        f"linear(n={n}, rank={rank}, seed={seed})",
-    )
+    return _toy(name, "linear", np.eye(n), y, n=n, rank=rank, seed=seed)
 
 
-def _toy(name, x, y, source) -> Dataset:
+def _toy(name, kind, x, y, **options) -> Dataset:
+    """A data set named after its kind and options, unless it has a name."""
+    given = [f"{key}={value}" for key, value in options.items()]
     return Dataset(
-        name=name,
+        name=name or kind + f":{','.join(given)}" * bool(given),
         x_train=x.astype("float32"),
         y_train=y.astype("float32"),
         licence="made by this package",
-        source=source,
+        source=f"{kind.replace('-', '_')}({', '.join(given)})",
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.kernels.representation import append_bias
 from keras_l2feat.kernels.ridge import (
     as_matrices,
@@ -136,8 +136,7 @@ def weights_from_representations(
     Reference: [Jacot et al. 2022, Prop. 1].
     """
     representations = [tf.convert_to_tensor(z) for z in representations]
-    if not representations:
-        raise bad_argument("representations", "at least one array Z_1", representations)
+    require(representations, "representations", "at least one array Z_1", representations)
     weights = []
     a = append_bias(tf.cast(x, representations[0].dtype), beta)
     for z in representations:

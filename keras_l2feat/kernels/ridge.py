@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.types import Ridge, Tensor
 
 __all__ = [
@@ -137,10 +137,8 @@ def as_matrices(z: ArrayLike, a: ArrayLike) -> tuple[tf.Tensor, tf.Tensor]:
     """
     z = tf.convert_to_tensor(z)
     a = tf.convert_to_tensor(a)
-    if z.dtype not in (tf.float32, tf.float64):
-        raise bad_argument("z", "of dtype float32 or float64", z.dtype.name)
-    if a.dtype != z.dtype:
-        raise bad_argument("a", f"of the dtype of z, {z.dtype.name}", a.dtype.name)
+    require(z.dtype in (tf.float32, tf.float64), "z", "of dtype float32 or float64", z.dtype.name)
+    require(a.dtype == z.dtype, "a", f"of the dtype of z, {z.dtype.name}", a.dtype.name)
     if z.shape.rank is None or z.shape.rank < 2:
         raise bad_argument("z", "a matrix or a batch of matrices, of shape (..., N, k)", z.shape)
     if a.shape.rank != z.shape.rank or not z.shape[:-1].is_compatible_with(a.shape[:-1]):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_l2feat.backend import require_tensorflow
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, require
 from keras_l2feat.types import Tensor
 
 __all__ = ["RepresentationCost"]
@@ -51,10 +51,8 @@ class RepresentationCost(keras.layers.Layer):
     ) -> None:
         require_tensorflow()
         for name, value in {"lam": lam, "beta": beta}.items():
-            if not 0 <= value < float("inf"):
-                raise bad_argument(name, "at least 0", value)
-        if not 0 < ridge < float("inf"):
-            raise bad_argument("ridge", "positive", ridge)
+            require(0 <= value < float("inf"), name, "at least 0", value)
+        require(0 < ridge < float("inf"), "ridge", "positive", ridge)
         super().__init__(**kwargs)
         self.lam, self.ridge, self.relative, self.beta = (
             float(lam),

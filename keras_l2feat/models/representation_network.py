@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_l2feat.backend import require_tensorflow
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.types import Tensor
 
@@ -69,10 +69,8 @@ class RepresentationNetwork(keras.Model):
         inputs = np.asarray(inputs, dtype=np.float64)
         if inputs.ndim != 2 or not inputs.size:
             raise bad_argument("inputs", "a matrix (N, n_0)", inputs.shape)
-        if not 0 <= lam < float("inf"):
-            raise bad_argument("lam", "at least 0", lam)
-        if not 0 < ridge < float("inf"):
-            raise bad_argument("ridge", "positive", ridge)
+        require(0 <= lam < float("inf"), "lam", "at least 0", lam)
+        require(0 < ridge < float("inf"), "ridge", "positive", ridge)
         self.hidden, self.units, self.seed = tuple(hidden), int(outputs), seed
         self.lam, self.activation, self.beta = float(lam), activation, float(beta)
         network = DenseNetwork.random(

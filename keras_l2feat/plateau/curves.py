@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.files import atomic_path
 from keras_l2feat.plateau.trial import Trial
 
@@ -95,8 +95,7 @@ def plateau_starts(
         InputError: no trials.
     """
     widths, losses = np.asarray(widths), np.asarray(losses, dtype=float)
-    if not len(widths):
-        raise bad_argument("widths", "at least one trial", widths)
+    require(len(widths), "widths", "at least one trial", widths)
     by_width = [losses[widths == width] for width in np.unique(widths)]
     if all(len(group) == 1 for group in by_width):
         bootstrap = 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_l2feat import progress
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.plateau.removal import removal_losses, remove, without
@@ -146,8 +146,7 @@ def _each(width, depth):
 
 
 def _check(widths, wide, first, depth, lams):
-    if depth < 2:
-        raise bad_argument("depth", "at least 2", depth)
+    require(depth >= 2, "depth", "at least 2", depth)
     if not widths or min(map(min, widths)) < 1:
         raise bad_argument("widths", "whole numbers of at least 1", widths)
     if any(len(each) != depth - 1 for each in widths):

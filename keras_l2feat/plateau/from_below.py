@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_l2feat import progress
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.plateau.insertion import certify
@@ -98,11 +98,9 @@ def growth(
 
 def _narrow(objective, problem, depth, start, width_limit, budget, seed):
     """The best of some random networks of width `start`, trained."""
-    if depth < 2:
-        raise bad_argument("depth", "at least 2", depth)
+    require(depth >= 2, "depth", "at least 2", depth)
     start = start or min(max(2, problem.data.outputs), width_limit)
-    if not 1 <= start <= width_limit:
-        raise bad_argument("start", f"between 1 and width_limit={width_limit}", start)
+    require(1 <= start <= width_limit, "start", f"between 1 and width_limit={width_limit}", start)
     rivals = [
         objective.encode(problem.random((start,) * (depth - 1), (seed, index)))
         for index in range(FRESH)

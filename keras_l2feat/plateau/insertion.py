@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_l2feat.activations import slopes
 from keras_l2feat.costs import cost_function, cost_with_gradient
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.kernels.insertion import STARTS, STEPS, insertion_maximum
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.dual import CONJUGATES, dual_bound
@@ -143,8 +143,7 @@ def certify(
     Reference: theory of insertion, [Jacot et al. 2022, §3.2, §4].
     """
     lam, cost, y = problem.lam, problem.cost, problem.y
-    if not lam > 0:
-        raise bad_argument("lam", "positive", lam)
+    require(lam > 0, "lam", "positive", lam)
     problem.check(network)
     slopes(network.activation)
     with_gradient = _tape(cost, y) if callable(cost) else partial(cost_with_gradient(cost), y=y)

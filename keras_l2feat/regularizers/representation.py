@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.types import Tensor
 
 __all__ = ["RepresentationPenalty"]
@@ -42,10 +42,8 @@ class RepresentationPenalty(keras.regularizers.Regularizer):
         features = np.asarray(features, dtype=np.float64)
         if features.ndim != 2 or not features.size:
             raise bad_argument("features", "a matrix (N, n)", features.shape)
-        if not 0 <= lam < float("inf"):
-            raise bad_argument("lam", "at least 0", lam)
-        if not 0 < ridge < float("inf"):
-            raise bad_argument("ridge", "positive", ridge)
+        require(0 <= lam < float("inf"), "lam", "at least 0", lam)
+        require(0 < ridge < float("inf"), "ridge", "positive", ridge)
         self.features, self.lam, self.ridge, self.relative = (
             features,
             float(lam),

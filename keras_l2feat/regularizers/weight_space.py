@@ -6,7 +6,7 @@ import warnings
 
 import keras
 
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, require
 from keras_l2feat.types import Model
 
 __all__ = ["amount", "layer_arguments", "regularize"]
@@ -104,8 +104,7 @@ def amount(model: Model) -> float:
 
 
 def _l2(lam):
-    if not 0 <= lam < float("inf"):
-        raise bad_argument("lam", "at least 0", lam)
+    require(0 <= lam < float("inf"), "lam", "at least 0", lam)
     return keras.regularizers.L2(lam) if lam else None
 
 

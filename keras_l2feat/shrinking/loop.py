@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_l2feat import files
 from keras_l2feat.backend import require_tensorflow
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.shrinking.checkpoint import Checkpoint
 from keras_l2feat.shrinking.goal import Goal
@@ -99,10 +99,8 @@ def shrink(
     """
     require_tensorflow()
     goal = Goal.of(target, epochs, rounds)
-    if method not in METHODS:
-        raise bad_argument("method", f"one of {', '.join(METHODS)}", method)
-    if not 0 <= float(distill) <= 1:
-        raise bad_argument("distill", "True, or a share from 0 to 1", distill)
+    require(method in METHODS, "method", f"one of {', '.join(METHODS)}", method)
+    require(0 <= float(distill) <= 1, "distill", "True, or a share from 0 to 1", distill)
     if rate is not None and not 0 < rate < np.inf:
         raise bad_argument("rate", "positive", rate)
     if isinstance(model, (str, Path)):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_l2feat.data import Dataset, load
-from keras_l2feat.errors import InputError, bad_argument, require_counts
+from keras_l2feat.errors import InputError, bad_argument, require, require_counts
 from keras_l2feat.types import Model
 
 __all__ = ["Points"]
@@ -62,14 +62,15 @@ class Points:
         if isinstance(data, tf.data.Dataset):
             self.batches = data
             self.steps = int(data.cardinality())
-            if self.steps == tf.data.INFINITE_CARDINALITY:
-                raise bad_argument(
-                    "data", "finite, as after .take(steps)", "a dataset that repeats"
-                )
+            require(
+                self.steps != tf.data.INFINITE_CARDINALITY,
+                "data",
+                "finite, as after .take(steps)",
+                "a dataset that repeats",
+            )
             if self.steps < 0:  # nobody knows without looking
                 self.steps = sum(1 for _ in data)
-            if self.steps == 0:
-                raise bad_argument("data", "of at least one batch", "an empty dataset")
+            require(self.steps != 0, "data", "of at least one batch", "an empty dataset")
             if isinstance(validation, (int, float)) and validation:
                 raise bad_argument("validation", "points, where data come in batches", validation)
             self.labels = np.asarray(_flat(next(iter(data))[1])[0])
@@ -94,10 +95,12 @@ class Points:
         if isinstance(data, (str, Path, Dataset)):
             self.dataset = data = load(data)
             return data.inputs(model), data.y_train
-        if not (isinstance(data, tuple) and len(data) == 2):
-            raise bad_argument(
-                "data", "a data set, its name, a pair (x, y) or a tf.data.Dataset", type(data)
-            )
+        require(
+            isinstance(data, tuple) and len(data) == 2,
+            "data",
+            "a data set, its name, a pair (x, y) or a tf.data.Dataset",
+            type(data),
+        )
         import keras
 
         x, y = (keras.tree.map_structure(np.asarray, part) for part in data)
@@ -110,8 +113,7 @@ class Points:
         if validation is None:
             return min(MOST, int(HELD_OUT * count))
         if isinstance(validation, (int, float)):
-            if not 0 <= validation < 1:
-                raise bad_argument("validation", "a share from 0 to 1, or points", validation)
+            require(0 <= validation < 1, "validation", "a share from 0 to 1, or points", validation)
             return int(validation * count)
         return 0
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from keras_l2feat import data
 from keras_l2feat.caratheodory import reduce_network
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives import Problem
 from keras_l2feat.theory import completely_positive, ranks
@@ -151,8 +151,7 @@ def linear(n: int = 8, rank: int = 3, seed: int = 0, depth: int = 3) -> Construc
     Hidden covariances are K_l = U s^{2l/L} Uᵀ: they go from input to output geometrically. [Jacot
     et al. 2022]
     """
-    if depth < 2:
-        raise bad_argument("depth", "at least 2", depth)
+    require(depth >= 2, "depth", "at least 2", depth)
     toy = data.load(f"linear:n={n},rank={rank},seed={seed}")
     left, singular, right = np.linalg.svd(toy.y_train.astype(np.float64), full_matrices=False)
     kept = singular > 1e-6 * singular[0]  # targets are stored as float32
@@ -227,8 +226,7 @@ class Fold:
 
 def fold(lam: float = 0.1) -> Fold:
     """The counter-example of Prop. 19 at a given λ in (0, 1/2)."""
-    if not 0 < lam < 0.5:
-        raise bad_argument("lam", "between 0 and 1/2, so that the network is not zero", lam)
+    require(0 < lam < 0.5, "lam", "between 0 and 1/2, so that the network is not zero", lam)
     toy = data.load("two-points")
     a = np.sqrt(1 - 2 * lam)
     both, one = (

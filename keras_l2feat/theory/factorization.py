@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_l2feat.errors import bad_argument, require_counts
+from keras_l2feat.errors import bad_argument, require, require_counts
 
 __all__ = ["Factorization", "factorize", "symmetric"]
 
@@ -117,8 +117,10 @@ def symmetric(matrix: ArrayLike) -> np.ndarray:
     a = np.asarray(matrix, dtype=np.float64)
     if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a) or not np.isfinite(a).all():
         raise bad_argument("matrix", "a square matrix of finite numbers", a.shape)
-    if np.abs(a - a.T).max() > 1e-9 * max(np.abs(a).max(), 1e-300):
-        raise bad_argument(
-            "matrix", "symmetric", f"a matrix with asymmetry {np.abs(a - a.T).max():.3g}"
-        )
+    require(
+        np.abs(a - a.T).max() <= 1e-09 * max(np.abs(a).max(), 1e-300),
+        "matrix",
+        "symmetric",
+        f"a matrix with asymmetry {np.abs(a - a.T).max():.3g}",
+    )
     return (a + a.T) / 2

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import scaling
-from keras_l2feat.errors import InputError, bad_argument
+from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.types import Seed
 
@@ -54,10 +54,12 @@ def widen(
             homogeneous.
     """
     widths = tuple(widths)
-    if len(widths) != len(network.hidden):
-        raise bad_argument(
-            "widths", f"one width for each of the {len(network.hidden)} hidden layers", widths
-        )
+    require(
+        len(widths) == len(network.hidden),
+        "widths",
+        f"one width for each of the {len(network.hidden)} hidden layers",
+        widths,
+    )
     generator = np.random.default_rng(seed)
     for layer, width in enumerate(widths):
         owners = random_owners(network.hidden[layer], width, zero_types=zero_types, seed=generator)
@@ -110,8 +112,7 @@ def expand_layer(
         InputError: one of the conditions above does not hold.
     """
     owners = _owners(network, layer, owners)
-    if sharing not in SHARINGS:
-        raise bad_argument("sharing", f"one of {SHARINGS}", sharing)
+    require(sharing in SHARINGS, "sharing", f"one of {SHARINGS}", sharing)
     if sharing == "balanced" and not scaling(network.activation).homogeneous:
         raise InputError(
             "Balanced copies need a positively homogeneous activation. Received: "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.network import DenseNetwork
 
 __all__ = ["distance", "match", "permute"]
@@ -24,10 +24,12 @@ def permute(network: DenseNetwork, permutations: Sequence[np.ndarray]) -> DenseN
     weights = list(network.weights)
     for layer, order in enumerate(permutations):
         width = network.hidden[layer]
-        if sorted(order) != list(range(width)):
-            raise bad_argument(
-                "permutations", f"an order of 0 … {width - 1} for hidden layer {layer + 1}", order
-            )
+        require(
+            sorted(order) == list(range(width)),
+            "permutations",
+            f"an order of 0 … {width - 1} for hidden layer {layer + 1}",
+            order,
+        )
         weights[layer] = weights[layer][:, order]
         weights[layer + 1] = np.concatenate([weights[layer + 1][order], weights[layer + 1][width:]])
     return network.with_weights(weights)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from keras_l2feat import progress
 from keras_l2feat.activations import append_bias
-from keras_l2feat.errors import bad_argument, require_counts
+from keras_l2feat.errors import bad_argument, require, require_counts
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory.exact_fit import constrained, limit, misfit
 
@@ -106,8 +106,7 @@ def representation_cost(
         (_random(x, y, hidden, activation, beta, (seed, trial)), None) for trial in range(trials)
     ]
     candidates = random + [(start, _multipliers(start, x)) for start in starts]
-    if not candidates:
-        raise bad_argument("trials", "at least 1, or starts given", trials)
+    require(candidates, "trials", "at least 1, or starts given", trials)
     with threadpool_limits(1):  # on arrays this small, threads cost more than they bring
         found = _cheapest(candidates, x, y, method, tolerance, quiet)
     if not bound or depth != 2 or not np.isfinite(found.cost):
@@ -204,12 +203,7 @@ def _convex(x, y, depth, activation, beta):
         x, y, solution.gradient, activation=activation, beta=beta, live=weights[0]
     )
     return FunctionNorm(
-        network.squared_norm,
-        network,
-        misfit(network, x, y),
-        solution.gradient,
-        below,
-        enumerated,
+        network.squared_norm, network, misfit(network, x, y), solution.gradient, below, enumerated
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_l2feat.costs import cost_with_gradient
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.kernels.insertion import (
     Enumeration,
     InsertionMaximum,
@@ -84,8 +84,7 @@ def global_optimum(
 
     Reference: [Jacot et al. 2022, §3.2; Pilanci and Ergen 2020].
     """
-    if not problem.lam > 0:
-        raise bad_argument("lam", "positive", problem.lam)
+    require(problem.lam > 0, "lam", "positive", problem.lam)
     a, lam, activation = problem.augmented, problem.lam, problem.activation
     value_and_gradient = cost_with_gradient(problem.cost)
     enumeration = None

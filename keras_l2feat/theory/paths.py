@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_l2feat.activations import scaling
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory.matching import distance, match, permute
 
@@ -79,16 +79,17 @@ def connect_permutations(
     Raises:
         InputError: no permutation was found, or `keep="norm"` with another σ.
     """
-    if keep not in ("norm", "function"):
-        raise bad_argument("keep", "'norm' or 'function'", keep)
+    require(keep in ("norm", "function"), "keep", "'norm' or 'function'", keep)
     if keep == "norm":
         _require_homogeneous(a)
     orders = match(a, b, seed=seed)
     gap = distance(permute(a, orders), b)
-    if gap > tolerance * max(np.sqrt(b.squared_norm), 1e-300):
-        raise bad_argument(
-            "b", "a permutation of a", f"a network at distance {gap:.3g} from the nearest one found"
-        )
+    require(
+        gap <= tolerance * max(np.sqrt(b.squared_norm), 1e-300),
+        "b",
+        "a permutation of a",
+        f"a network at distance {gap:.3g} from the nearest one found",
+    )
     network = pad(a, [n + 1 for n in a.hidden])
     pieces = []
     for layer, order in enumerate(orders):
@@ -113,10 +114,12 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep: str = "norm
     Returns: a `Path` from `pad(a, …)` to b in the places after a's.
     """
     kinds = [(n.depth, n.widths[0], n.widths[-1], n.activation, n.beta) for n in (a, b)]
-    if kinds[0] != kinds[1]:
-        raise bad_argument(
-            "b", f"of a's depth, inputs, outputs, activation and beta, {kinds[0]}", kinds[1]
-        )
+    require(
+        kinds[0] == kinds[1],
+        "b",
+        f"of a's depth, inputs, outputs, activation and beta, {kinds[0]}",
+        kinds[1],
+    )
     widths = [n + m for n, m in zip(a.hidden, b.hidden)]
     first = [np.arange(n) for n in a.hidden]
     second = [np.arange(n, n + m) for n, m in zip(a.hidden, b.hidden)]
@@ -136,12 +139,12 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep: str = "norm
 
 
 def _require_homogeneous(network):
-    if not scaling(network.activation).homogeneous:
-        raise bad_argument(
-            "keep",
-            f"'function' where σ is {network.activation}, not positively homogeneous",
-            "norm",
-        )
+    require(
+        scaling(network.activation).homogeneous,
+        "keep",
+        f"'function' where σ is {network.activation}, not positively homogeneous",
+        "norm",
+    )
 
 
 def _moves(order):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.kernels.arrangement import ANGLE, cell_count, cells, faces, row_space
 
 __all__ = ["Cones", "pattern_count", "patterns", "sampled_patterns"]
@@ -24,8 +24,7 @@ def pattern_count(n: int, d: int) -> int:
     and Ergen 2020]
     """
     for name, value in {"n": n, "d": d}.items():
-        if value < 0:
-            raise bad_argument(name, "at least 0", value)
+        require(value >= 0, name, "at least 0", value)
     return cell_count(n, d)
 
 

@@ -24,7 +24,7 @@ from scipy import sparse
 
 from keras_l2feat.activations import slopes
 from keras_l2feat.costs import cost_with_gradient
-from keras_l2feat.errors import CheckFailed, InputError, bad_argument
+from keras_l2feat.errors import CheckFailed, InputError, require
 from keras_l2feat.objectives import Problem
 from keras_l2feat.theory.patterns import Cones
 
@@ -196,8 +196,7 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
             [clarabel.ZeroConeT(z)],
             0.0,
         )
-    if cost != "crossentropy":
-        raise bad_argument("cost", "'squared', 'crossentropy' or 'exact'", cost)
+    require(cost == "crossentropy", "cost", "'squared', 'crossentropy' or 'exact'", cost)
     # log Σ_k exp z_ik ≤ m_i  ⇔  Σ_k e_ik ≤ 1 and (z_ik − m_i, 1, e_ik) in the exponential cone
     labels = np.asarray(y, dtype=np.int64)
     width = known + z + points + z

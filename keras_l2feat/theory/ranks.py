@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from keras_l2feat.activations import ACTIVATIONS, scaling
 from keras_l2feat.caratheodory import basic_solution, covariance_atoms
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory.completely_positive import fooling_set
 from keras_l2feat.training.rays import ray_labels
@@ -110,8 +110,7 @@ def rank_bounds(
         InputError: σ is not positively homogeneous.
     """
     z = np.asarray(z, dtype=np.float64)
-    if not scaling(activation).homogeneous:
-        raise bad_argument("activation", "positively homogeneous", activation)
+    require(scaling(activation).homogeneous, "activation", "positively homogeneous", activation)
     norms = np.linalg.norm(z, axis=0)
     alive = z[:, norms > 1e-12 * norms.max(initial=0.0)]
     a = ACTIVATIONS[activation].values(alive)

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 
 Count = int | Sequence[int]  # of neurons, of one hidden layer or of each
 
@@ -145,8 +145,7 @@ def _layers(r, m):
         raise bad_argument("m", f"one width per hidden layer, {len(narrow)} in all", m)
     for a, b in zip(narrow, wide):
         _check(a, b)
-        if not 1 <= a <= b:
-            raise bad_argument("m", f"at least r, and r at least 1, here r={r!r}", m)
+        require(1 <= a <= b, "m", f"at least r, and r at least 1, here r={r!r}", m)
     return list(zip(narrow, wide))
 
 

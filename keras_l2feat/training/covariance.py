@@ -24,7 +24,7 @@ import time
 
 from keras_l2feat import progress
 from keras_l2feat.activations import slopes
-from keras_l2feat.errors import bad_argument, keeping
+from keras_l2feat.errors import bad_argument, keeping, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.training.conditional_gradient import ConditionalGradient
@@ -125,14 +125,12 @@ def fit(
 
 def _check(network, lam, method):
     slopes(network.activation)  # refuses what is not homogeneous
-    if not lam > 0:
-        raise bad_argument("lam", "positive", lam)
+    require(lam > 0, "lam", "positive", lam)
     if network.depth < 2 or (network.depth > 2 and not all(network.hidden)):
         raise bad_argument(
             "network", "of two layers, or deeper with neurons in each", network.widths
         )
-    if method not in {"corrective", "plain"}:
-        raise bad_argument("method", "'corrective' or 'plain'", method)
+    require(method in {"corrective", "plain"}, "method", "'corrective' or 'plain'", method)
     if method == "plain" and network.depth > 2:
         raise bad_argument("method", "'corrective' for more than two layers", method)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_l2feat.backend import require_tensorflow
-from keras_l2feat.errors import Interrupted, bad_argument, keeping
+from keras_l2feat.errors import Interrupted, keeping, require
 from keras_l2feat.training.run import Budget, Result, Run
 from keras_l2feat.types import Arrays, ValueAndGradient
 
@@ -45,8 +45,7 @@ def minimize(
     Raises:
         Interrupted: by Ctrl-C; its `best` is the `Result` so far.
     """
-    if not 0 <= adam_share <= 1:
-        raise bad_argument("adam_share", "between 0 and 1", adam_share)
+    require(0 <= adam_share <= 1, "adam_share", "between 0 and 1", adam_share)
     steps = round(adam_share * budget.iterations)
     shown: dict = {"callback": callback, "quiet": quiet}
     share = replace(budget, iterations=steps, tolerance=0.0)

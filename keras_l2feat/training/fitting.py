@@ -11,7 +11,7 @@ import numpy as np
 from keras_l2feat import regularizers
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.data import load
-from keras_l2feat.errors import InputError, Interrupted, bad_argument
+from keras_l2feat.errors import InputError, Interrupted, bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import data_term
 from keras_l2feat.objectives.problem import Problem
@@ -117,8 +117,7 @@ def fit(
     6
     """
     keras = require_tensorflow()
-    if method not in METHODS:
-        raise bad_argument("method", f"one of {sorted(METHODS)}", method)
+    require(method in METHODS, "method", f"one of {sorted(METHODS)}", method)
     for name in options.keys() - OPTIONS[method]:
         raise InputError(
             f"Method {method!r} has no option {name!r}. "

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from keras_l2feat.errors import Interrupted, bad_argument, keeping
+from keras_l2feat.errors import Interrupted, keeping, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.training import first_order, lbfgs
@@ -93,10 +93,8 @@ def fit(
     if model is not None:
         network = DenseNetwork.from_model(model)
     problem.check(network)
-    if method not in METHODS:
-        raise bad_argument("method", f"one of {sorted(METHODS)}", method)
-    if form not in FORMS:
-        raise bad_argument("form", f"one of {sorted(FORMS)}", form)
+    require(method in METHODS, "method", f"one of {sorted(METHODS)}", method)
+    require(form in FORMS, "form", f"one of {sorted(FORMS)}", form)
     shown: dict = {"callback": callback, "quiet": quiet}
     stages: tuple = RIDGES[form] if ridges is None else tuple(ridges)
     solve: Callable

@@ -22,7 +22,7 @@ import numpy as np
 from keras_l2feat.activations import append_bias
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.types import Arrays
@@ -54,10 +54,8 @@ class RepresentationObjective:
         require_tensorflow()
         import tensorflow as tf
 
-        if form not in FORMS:
-            raise bad_argument("form", f"one of {sorted(FORMS)}", form)
-        if not 0 < ridge < float("inf"):
-            raise bad_argument("ridge", "positive", ridge)
+        require(form in FORMS, "form", f"one of {sorted(FORMS)}", form)
+        require(0 < ridge < float("inf"), "ridge", "positive", ridge)
         self.problem, self.form = problem, form
         self.ridge, self.dtype = float(ridge), dtype
         inputs = append_bias(problem.x, problem.beta)

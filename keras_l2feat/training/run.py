@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from keras_l2feat import progress
-from keras_l2feat.errors import bad_argument
+from keras_l2feat.errors import bad_argument, require
 from keras_l2feat.types import Arrays, ValueAndGradient
 
 __all__ = ["Budget", "Result", "Run", "Stop"]
@@ -134,8 +134,7 @@ class Run:
         if value < result.value:
             result.value, result.arrays = value, arrays
         if result.evaluations == 1:
-            if not np.isfinite(value):
-                raise bad_argument("start", "a point with a finite value", value)
+            require(np.isfinite(value), "start", "a point with a finite value", value)
             self._record(value)
         return value
 
