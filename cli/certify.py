@@ -49,11 +49,9 @@ def _table(certificate) -> list[str]:
             f"{layer.layer:>5} {layer.width:>6} {100 * layer.gap:>8.3g} %  {how:<10} {live}"
         )
     if certificate.lower_bound is not None:
-        kind = (
-            "any width reaches at least"
-            if certificate.enumerated
-            else "as far as the search sees, any width reaches"
-        )
+        kind = "any width reaches at least"
+        if not certificate.enumerated:
+            kind = "as far as the search sees, any width reaches"
         lines += [
             "",
             f"{kind} {certificate.lower_bound:.8g}; above it by "

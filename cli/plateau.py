@@ -232,8 +232,5 @@ def _keep(found, out, data):
 
 
 def _short(widths):
-    return (
-        ",".join(map(str, widths))
-        if len(widths) < 4
-        else f"{widths[0]}…{widths[-1]} ({len(widths)})"
-    )
+    few = len(widths) < 4
+    return ",".join(map(str, widths)) if few else f"{widths[0]}…{widths[-1]} ({len(widths)})"

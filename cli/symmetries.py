@@ -117,12 +117,8 @@ def expand(source, output, widths, sharing, zero_types, seed, quiet):
     deviation = float(np.abs(wide(x) - narrow(x)).max() / max(np.abs(narrow(x)).max(), 1e-300))
     if not deviation < 1e-9:  # float64; cancelling zero types of size 1 leave some 1e-14
         raise CheckFailed(f"the wider network differs by {deviation:.2g}.")
-    save_model(
-        wide.to_model(
-            dtype=model.weights[0].dtype, name=model.name, lam=regularizers.amount(model)
-        ),
-        output,
-    )
+    like = {"dtype": model.weights[0].dtype, "name": model.name}
+    save_model(wide.to_model(lam=regularizers.amount(model), **like), output)
     result = {
         "source": source,
         "output": output,
@@ -181,16 +177,9 @@ def connect(first, second, data, lam, output, seed, quiet):
     connection = connected(a, b, problem, seed=seed, quiet=quiet)
     rows = []
     for name, (t, losses, norms, deviation) in connection.profiles.items():
-        rows += [
-            {
-                "path": name,
-                "t": float(at),
-                "loss": float(loss),
-                "squared_norm": float(norm),
-                "deviation": float(moved),
-            }
-            for at, loss, norm, moved in zip(t / t[-1], losses, norms, deviation)
-        ]
+        names = ("t", "loss", "squared_norm", "deviation")
+        for numbers in zip(t / t[-1], losses, norms, deviation):
+            rows.append({"path": name, **dict(zip(names, map(float, numbers)))})
     result = {
         "a": first,
         "b": second,

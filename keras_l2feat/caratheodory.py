@@ -110,11 +110,8 @@ def _refined(unit, weights, start, slope):
     refined = weights.copy()
     refined[support] += correction
     good = (refined >= 0).all() and slope @ refined <= slope @ start
-    return (
-        refined
-        if good and np.linalg.norm(unit @ (start - refined)) < np.linalg.norm(residual)
-        else weights
-    )
+    nearer = np.linalg.norm(unit @ (start - refined)) < np.linalg.norm(residual)
+    return refined if good and nearer else weights
 
 
 def output_atoms(s, v, seed=0):
@@ -215,18 +212,14 @@ def _combination(kind, z, s, w, v, seed):
     """Which live neurons stay, how outgoing weights combine onto them, and the span of one kind of
     atoms."""
     if kind == "outputs":
-        mu, span = basic_solution(
-            output_atoms(s, v, seed), np.sqrt(w * np.einsum("ij,ij->i", v, v))
-        )
+        costs = np.sqrt(w * np.einsum("ij,ij->i", v, v))
+        mu, span = basic_solution(output_atoms(s, v, seed), costs)
         return np.flatnonzero(mu), np.diag(mu)[mu > 0], span
     atoms = covariance_atoms(*((s,) if kind == "features" else (z, s)), seed=seed)
     mu, span = basic_solution(atoms, w)
     keep, root = np.flatnonzero(mu), np.sqrt(mu[mu > 0])
-    return (
-        keep,
-        root[:, None] * np.linalg.lstsq(s[:, keep] * root, s, rcond=RANK_TOLERANCE)[0],
-        span,
-    )
+    onto = np.linalg.lstsq(s[:, keep] * root, s, rcond=RANK_TOLERANCE)[0]
+    return keep, root[:, None] * onto, span
 
 
 def _balanced_cost(w, v):

@@ -96,11 +96,8 @@ def _samples(model, samples, seed):
     inputs = []
     for tensor, shape in zip(model.inputs, input_shapes(model)):
         shape = (tensor.shape[0] or SAMPLES, *shape)
-        values = (
-            random.standard_normal(shape)
-            if "float" in tensor.dtype
-            else random.integers(0, 2, shape)
-        )
+        real = "float" in tensor.dtype
+        values = random.standard_normal(shape) if real else random.integers(0, 2, shape)
         inputs.append(values.astype(tensor.dtype))
     return inputs
 

@@ -42,13 +42,8 @@ class EffectiveWidth(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         require_counts(every=every)
-        self.angle, self.negligible, self.data, self.every, self.starts = (
-            angle,
-            negligible,
-            data,
-            every,
-            starts,
-        )
+        self.angle, self.negligible = angle, negligible
+        self.data, self.every, self.starts = data, every, starts
         self._measured = {}
 
     def on_train_begin(self, logs: dict | None = None) -> None:

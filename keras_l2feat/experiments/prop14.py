@@ -36,11 +36,8 @@ def bipartite(n, claims, *, seed, quiet):
     near = np.sqrt(1 + 2 / n) * n**2
     claims.check(f"N = {n}: R found with N neurons", near, costs[n], "≤")
     wide = representation_cost(*data, 2, 2 * k, quiet=quiet, **options)
-    claims.check(
-        f"N = {n}: rays of a least-norm network of {2 * k} neurons",
-        k,
-        rays(wide.network, RAY_ANGLE, RAY_SHARE)[0],
-    )
+    found = rays(wide.network, RAY_ANGLE, RAY_SHARE)[0]
+    claims.check(f"N = {n}: rays of a least-norm network of {2 * k} neurons", k, found)
     return [
         {"n": n, "width": w, "cost": c, "relative": c / n**2, "lower_bound": curve[w].lower_bound}
         for w, c in costs.items()
@@ -62,12 +59,8 @@ def others(claims, *, seed, quiet):
         found, fewer = (representation_cost(*given, m, **options) for m in (2 * n, k - 1))
         claims.check(f"{name}: neurons", k, construction.plateau)
         claims.check(f"{name}: R = 2 tr (YYᵀ)^{{1/2}}", construction.cost, found.cost)
-        claims.check(
-            f"{name}: R found with {k - 1} neurons",
-            construction.cost * (1 + CORNER),
-            fewer.cost,
-            ">",
-        )
+        least = construction.cost * (1 + CORNER)
+        claims.check(f"{name}: R found with {k - 1} neurons", least, fewer.cost, ">")
 
 
 @figure("prop14", summary="The plateau of the bipartite construction starts at N²/4.")

@@ -21,9 +21,8 @@ def command(out, *, seed, quiet):
     """Global optima by the convex program for many targets, their neurons counted; one curve of R
     against width."""
     claims, counts = Claims(), []
-    with bar(
-        [(n, draw) for n in SIZES for draw in range(DRAWS)], description="targets", quiet=quiet
-    ) as tasks:
+    draws = [(n, draw) for n in SIZES for draw in range(DRAWS)]
+    with bar(draws, description="targets", quiet=quiet) as tasks:
         for n, draw in tasks:
             construction = constructions.one_dim(n, seed + draw)
             facts = construction.facts()
@@ -39,12 +38,8 @@ def command(out, *, seed, quiet):
             )
     for n in SIZES:
         own = [row for row in counts if row["n"] == n]
-        claims.check(
-            f"N = {n}: most neurons needed, {DRAWS} targets",
-            4 * n,
-            max(r["neurons"] for r in own),
-            "≤",
-        )
+        most = max(column(own, "neurons"))
+        claims.check(f"N = {n}: most neurons needed, {DRAWS} targets", 4 * n, most, "≤")
         gap = max(abs(row["cost"] / row["lower_bound"] - 1) for row in own)
         claims.check(f"N = {n}: largest gap between norm and dual bound", 1e-4, gap, "≤")
     curve = width_curve(seed, quiet)
@@ -94,6 +89,7 @@ def width_curve(seed, quiet):
     construction = constructions.one_dim(SHOWN, seed)
     network, rows, best = construction.network, [], np.inf
     widths = range(1, construction.plateau + 3)
+    options = {"beta": 1.0, "trials": TRIALS, "seed": seed, "bound": False}
     with bar(widths, description="widths", quiet=quiet) as progress:
         for width in progress:
             starts = []
@@ -102,19 +98,10 @@ def width_curve(seed, quiet):
                 heads = np.vstack([network.weights[1][order], network.weights[1][-1:]])
                 starts = [network.with_weights([network.weights[0][:, order], heads])]
             found = representation_cost(
-                construction.x,
-                construction.y,
-                2,
-                width,
-                beta=1.0,
-                trials=TRIALS,
-                starts=starts,
-                seed=seed,
-                bound=False,
+                construction.x, construction.y, 2, width, starts=starts, **options
             )
-            best = min(
-                best, found.cost, network.squared_norm if width >= construction.plateau else np.inf
-            )
+            known = network.squared_norm if width >= construction.plateau else np.inf
+            best = min(best, found.cost, known)
             rows.append({"width": width, "cost": best, "residual": found.residual})
     return rows
 

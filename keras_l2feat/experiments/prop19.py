@@ -39,9 +39,8 @@ def command(out, *, seed, quiet):
     gap = max(np.abs(p @ p.T - q @ q.T).max() for p, q in zip([*z, a[1]], [*other_z, other_a[1]]))
     claims.check("difference of their covariances K, K^σ and Z_2 Z_2ᵀ", 0, gap, tolerance=1e-12)
     steps = generator.standard_normal((DIRECTIONS, 4))
-    steps *= (
-        RADIUS * generator.random((DIRECTIONS, 1)) / np.linalg.norm(steps, axis=1, keepdims=True)
-    )
+    lengths = np.linalg.norm(steps, axis=1, keepdims=True)
+    steps *= RADIUS * generator.random((DIRECTIONS, 1)) / lengths
     lowest = []
     for share in SHARES:
         centre = around(share, LAM)
@@ -58,23 +57,13 @@ def command(out, *, seed, quiet):
     for epsilon in (0.3, 0.1, 0.03, 0.01):
         fall = loss(fold.one) - loss(fold.turned(epsilon))
         rows.append({"epsilon": epsilon, "fall": fall})
-        claims.check(
-            f"fall at ε = {epsilon}",
-            epsilon**2 * (1 - 2 * LAM) - epsilon**4 / 2,
-            fall,
-            tolerance=1e-9,
-        )
-    runs = {
-        "even split": descend(fold, fold.both, generator),
-        "one neuron": descend(fold, fold.turned(KICK), generator),
-    }
-    claims.check(
-        "loss after descent from the even split, kicked",
-        level,
-        runs["even split"][-1],
-        tolerance=1e-6,
-    )
-    claims.check("loss after descent from one neuron, kicked", level, runs["one neuron"][-1], "<")
+        known = epsilon**2 * (1 - 2 * LAM) - epsilon**4 / 2
+        claims.check(f"fall at ε = {epsilon}", known, fall, tolerance=1e-9)
+    starts = {"even split": fold.both, "one neuron": fold.turned(KICK)}
+    runs = {name: descend(fold, start, generator) for name, start in starts.items()}
+    even, one = (losses[-1] for losses in runs.values())
+    claims.check("loss after descent from the even split, kicked", level, even, tolerance=1e-6)
+    claims.check("loss after descent from one neuron, kicked", level, one, "<")
     write_csv(lowest, out / "around.csv")
     write_csv(rows, out / "turn.csv")
     with canvas(1, 3, width=4.2) as (drawing, axes):

@@ -32,12 +32,8 @@ def counts(claims):
     for (r, m), known in {(2, 4): 14, (3, 5): 150}.items():
         claims.check(f"G({r}, {m})", known, symmetries.count_critical(r, m), tolerance=0)
     exact = symmetries.count_critical(398, 403) / symmetries.count_minima(400, 403)
-    claims.check(
-        "G(r − 2, r + 3) / T(r, r + 3) over its limit, r = 400",
-        1,
-        exact / symmetries.mild_ratio(2, 3, 400),
-        tolerance=0.1,
-    )
+    ratio = exact / symmetries.mild_ratio(2, 3, 400)
+    claims.check("G(r − 2, r + 3) / T(r, r + 3) over its limit, r = 400", 1, ratio, tolerance=0.1)
     rows = []
     for r in LEAST_WIDTHS:
         for m in sorted({round(f * r) for f in np.linspace(1, LARGEST_FACTOR, 51)}):
@@ -65,12 +61,8 @@ def curvature(claims, seed, quiet):
     x = problem.x
     narrow = trained((3,), problem, seed, quiet)
     wide = manifold.expand_layer(narrow, 0, np.array(OWNERS), sharing="fractions", seed=seed)
-    claims.check(
-        "expanded: largest change of an output",
-        0,
-        np.abs(wide(x) - narrow(x)).max(),
-        tolerance=1e-12,
-    )
+    change = np.abs(wide(x) - narrow(x)).max()
+    claims.check("expanded: largest change of an output", 0, change, tolerance=1e-12)
     for name, network in (("narrow", narrow), ("expanded", wide)):
         slope = np.linalg.norm(criticality.gradient(network, problem))
         claims.check(f"{name}: norm of the gradient", 0, slope, tolerance=1e-9)
@@ -79,13 +71,8 @@ def curvature(claims, seed, quiet):
         values = np.linalg.eigvalsh(criticality.hessian(network, problem))
         spectra[name] = np.sort(np.abs(values))[::-1]
     flat = {name: int((values < FLAT * values[0]).sum()) for name, values in spectra.items()}
-    more = len(OWNERS) - narrow.hidden[0]
-    claims.check(
-        "flat directions gained by expansion, at least m − r",
-        more,
-        flat["expanded"] - flat["narrow"],
-        "≥",
-    )
+    more, gained = len(OWNERS) - narrow.hidden[0], flat["expanded"] - flat["narrow"]
+    claims.check("flat directions gained by expansion, at least m − r", more, gained, "≥")
     # At zero loss the whole manifold is flat, zero-type groups included.
     solved = Problem.of(narrow, (x, narrow(x)), 0.0)
     owners = np.array([*OWNERS, -1, -1, -2])
@@ -107,33 +94,19 @@ def connections(claims, seed, quiet):
     same = connect.connect(a, shuffled, problem, seed=seed)
     _, losses, _, deviation = same.profiles["moves"]
     claims.check("permuted: largest |Δ output| along the path", 0, deviation.max(), tolerance=1e-10)
+    change = np.abs(losses - losses[0]).max()
     claims.check(
-        "permuted: largest |Δ loss| along the path, norm counted",
-        0,
-        np.abs(losses - losses[0]).max(),
-        tolerance=1e-10,
+        "permuted: largest |Δ loss| along the path, norm counted", 0, change, tolerance=1e-10
     )
     claims.check("permuted: barrier of the straight line", 1e-3, same.barriers["straight"], ">")
     other = connect.connect(a, b, problem, seed=seed, quiet=quiet)
-    claims.check(
-        "different: matched line below the straight one",
-        other.barriers["straight"],
-        other.barriers["matched"],
-        "≤",
+    line, matched, bent, union = (
+        other.barriers[name] for name in ("straight", "matched", "bent", "union")
     )
-    claims.check(
-        "different: bent path below the matched line",
-        other.barriers["matched"],
-        other.barriers["bent"],
-        "<",
-    )
+    claims.check("different: matched line below the straight one", line, matched, "≤")
+    claims.check("different: bent path below the matched line", matched, bent, "<")
     highest = (2 ** (1 - 2 / a.depth) - 1) * LAM * max(a.squared_norm, b.squared_norm)
-    claims.check(
-        "different: barrier of the union, at most that of its norm",
-        highest,
-        other.barriers["union"],
-        "≤",
-    )
+    claims.check("different: barrier of the union, at most that of its norm", highest, union, "≤")
     return same, other
 
 

@@ -48,11 +48,7 @@ def row_space(a: ArrayLike) -> np.ndarray:
     if not a.size:
         return np.zeros((a.shape[1], 0))
     _, values, right = np.linalg.svd(a, full_matrices=False)
-    rank = (
-        int((values > max(a.shape) * np.finfo(np.float64).eps * values[0]).sum())
-        if values[0] > 0
-        else 0
-    )
+    rank = int((values > max(a.shape) * np.finfo(np.float64).eps * values[0]).sum())
     return right[:rank].T
 
 

@@ -109,16 +109,8 @@ def insertion_ascent(
     width = tf.cast(smoothing, a.dtype)
     score, ascent = evaluate(w, width)
     length = 0.1 / tf.maximum(norm(ascent), smallest)
-    state = (
-        tf.constant(0),
-        w,
-        score,
-        ascent,
-        tf.zeros_like(w),
-        length,
-        tf.zeros_like(score),
-        width,
-    )
+    velocity, age = tf.zeros_like(w), tf.zeros_like(score)
+    state = (tf.constant(0), w, score, ascent, velocity, length, age, width)
     _, w, score, *_ = tf.while_loop(lambda k, *_: k < steps, step, state)
     return tf.squeeze(score, axis=-2), w
 
@@ -233,11 +225,8 @@ def _starts(a, live, count, seed):
     half = mixed.shape[1] // 2
     mixed[:, :half] -= mixed[:, :half].mean(axis=0)
     begin = a.T @ mixed
-    return (
-        begin
-        if live is None
-        else np.concatenate([np.asarray(live, dtype=np.float64), begin], axis=1)
-    )
+    parts = [begin] if live is None else [np.asarray(live, dtype=np.float64), begin]
+    return np.concatenate(parts, axis=1)
 
 
 def distinct(scores, directions, count):

@@ -54,12 +54,8 @@ class RepresentationCost(keras.layers.Layer):
             require(0 <= value < float("inf"), name, "at least 0", value)
         require(0 < ridge < float("inf"), "ridge", "positive", ridge)
         super().__init__(**kwargs)
-        self.lam, self.ridge, self.relative, self.beta = (
-            float(lam),
-            float(ridge),
-            bool(relative),
-            float(beta),
-        )
+        self.lam, self.ridge, self.beta = float(lam), float(ridge), float(beta)
+        self.relative = bool(relative)
 
     def build(self, input_shape: Sequence) -> None:
         if len(input_shape) != 2 or any(

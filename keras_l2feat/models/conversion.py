@@ -122,11 +122,8 @@ def _activation_name(layer, activation) -> str:
         plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
         name = "relu" if plain else "relu with parameters"
     elif isinstance(layer, keras.layers.LeakyReLU):
-        name = (
-            "leaky_relu"
-            if abs(float(layer.negative_slope) - 0.2) < 1e-12
-            else "leaky_relu with another slope"
-        )
+        usual = abs(float(layer.negative_slope) - 0.2) < 1e-12
+        name = "leaky_relu" if usual else "leaky_relu with another slope"
     else:
         name = getattr(activation, "__name__", None) or "unknown"
     name = {"absolute": "abs"}.get(name, name)

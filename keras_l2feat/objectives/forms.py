@@ -213,8 +213,7 @@ def covariances_of(
     sigma = activation_function(activation)
     *hidden, output = [tf.convert_to_tensor(z) for z in representations]
     activated = [append_bias(sigma(z), beta) for z in hidden]
-    return Covariances(
-        tuple(tf.matmul(z, z, transpose_b=True) for z in hidden),
-        tuple(tf.matmul(a, a, transpose_b=True) for a in activated),
-        output,
+    before, after = (
+        tuple(tf.matmul(x, x, transpose_b=True) for x in side) for side in (hidden, activated)
     )
+    return Covariances(before, after, output)

@@ -58,11 +58,9 @@ def require_homogeneous(activation: Sigma) -> None:
     """Refuse an activation that is not positively homogeneous, by name: the covariance form does
     not hold for it."""
     if not scaling(activation).homogeneous:
-        name = (
-            activation
-            if isinstance(activation, str)
-            else getattr(activation, "__name__", repr(activation))
-        )
+        name = activation
+        if not isinstance(activation, str):
+            name = getattr(activation, "__name__", repr(activation))
         raise InputError(
             f"Activation {name!r} is not positively homogeneous: the loss has no covariance form "
             "with it. Homogeneous are relu, leaky_relu, abs and linear."

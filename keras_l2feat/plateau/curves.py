@@ -129,13 +129,5 @@ def curve(frame: pd.DataFrame) -> pd.DataFrame:
             winner = trials.loc[trials["loss"].idxmin()]
             if best is None or winner["loss"] < best["loss"]:
                 best = winner
-            rows.append(
-                {
-                    "method": method,
-                    "lam": lam,
-                    "width": width,
-                    "loss": best["loss"],
-                    "test_loss": best["test_loss"],
-                }
-            )
-    return pd.DataFrame(rows)
+            rows.append((method, lam, width, best["loss"], best["test_loss"]))
+    return pd.DataFrame(rows, columns=["method", "lam", "width", "loss", "test_loss"])

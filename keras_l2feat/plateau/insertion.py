@@ -2,7 +2,7 @@
 get?"""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -90,22 +90,10 @@ class InsertionCertificate:
         """Plain data for JSON, without the directions."""
         layers = []
         for layer in self.layers:
-            row = {
-                key: value
-                for key, value in asdict(layer).items()
-                if not isinstance(value, np.ndarray)
-            }
+            row = {n: getattr(layer, n) for n in ("layer", "width", "gap", "enumerated")}
             layers.append({**row, "live": list(layer.live)})
-        return {
-            "loss": self.loss,
-            "cost": self.cost,
-            "lam": self.lam,
-            "gap": self.gap,
-            "enumerated": self.enumerated,
-            "lower_bound": self.lower_bound,
-            "relative_gap": self.relative_gap,
-            "layers": layers,
-        }
+        numbers = ("loss", "cost", "lam", "gap", "enumerated", "lower_bound", "relative_gap")
+        return {**{name: getattr(self, name) for name in numbers}, "layers": layers}
 
 
 def certify(

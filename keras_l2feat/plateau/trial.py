@@ -58,17 +58,11 @@ class Trial:
 
     def row(self) -> dict:
         """The trial as a row of `curve.csv`."""
+        measured = ("seed", "loss", "test_loss", "test_accuracy", "seconds", "gap")
         return {
-            "method": self.method,
-            "lam": self.lam,
-            "width": self.width,
+            **{name: getattr(self, name) for name in ("method", "lam", "width")},
             **{f"width_{layer}": width for layer, width in enumerate(self.widths, start=1)},
-            "seed": self.seed,
-            "loss": self.loss,
-            "test_loss": self.test_loss,
-            "test_accuracy": self.test_accuracy,
-            "seconds": self.seconds,
-            "gap": self.gap,
+            **{name: getattr(self, name) for name in measured},
         }
 
     def certified(
@@ -103,14 +97,5 @@ def measure(
         test_loss = float(cost(outputs, data.y_test))
         if data.classes is not None:
             test_accuracy = float(np.mean(outputs.argmax(axis=1) == data.y_test))
-    return Trial(
-        method,
-        problem.lam,
-        network.hidden,
-        seed,
-        loss,
-        test_loss,
-        test_accuracy,
-        float(seconds),
-        network=network,
-    )
+    measured = loss, test_loss, test_accuracy, float(seconds)
+    return Trial(method, problem.lam, network.hidden, seed, *measured, network=network)

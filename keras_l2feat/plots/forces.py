@@ -87,28 +87,13 @@ def draw_forces(axes: Any, table: pd.DataFrame) -> None:
         low, high = corners.min(axis=0), corners.max(axis=0)
         extent = (high - low).max() or 1.0
         centre = (low + high) / 2
-        sizes = np.hypot(
-            frame[["attraction_x", "repulsion_x"]],
-            frame[["attraction_y", "repulsion_y"]].to_numpy(),
-        )
+        across = frame[["attraction_x", "repulsion_x"]]
+        sizes = np.hypot(across, frame[["attraction_y", "repulsion_y"]].to_numpy())
         long = np.quantile(sizes, 0.95) or 1.0
-        arrow = {
-            "angles": "xy",
-            "scale_units": "xy",
-            "scale": 4 * long / extent,
-            "width": 0.004,
-            "alpha": 0.75,
-        }
+        arrow = {"angles": "xy", "scale_units": "xy", "scale": 4 * long / extent, "width": 0.004}
         for color, force in ((ATTRACTION, "attraction"), (REPULSION, "repulsion")):
-            panel.quiver(
-                frame["x"],
-                frame["y"],
-                frame[f"{force}_x"],
-                frame[f"{force}_y"],
-                color=color,
-                zorder=2,
-                **arrow,
-            )
+            ends = (frame[name] for name in ("x", "y", f"{force}_x", f"{force}_y"))
+            panel.quiver(*ends, color=color, zorder=2, alpha=0.75, **arrow)
         if kind == "point":
             _points(panel, frame)
         else:
@@ -128,30 +113,12 @@ def _points(panel, frame):
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")
-    colors = [
-        palette[0],
-        palette[1],
-        palette[4],
-        palette[8],
-        palette[5],
-        palette[6],
-        palette[7],
-        palette[9],
-    ]
-    for index, (label, group) in enumerate(
-        frame.groupby("class") if frame["class"].notna().any() else [("", frame)]
-    ):
-        panel.scatter(
-            group["x"],
-            group["y"],
-            s=26,
-            color=colors[index % 8],
-            edgecolor="white",
-            lw=0.5,
-            label=label,
-            zorder=3,
-        )
-    if frame["class"].notna().any():
+    colors = [palette[index] for index in (0, 1, 4, 8, 5, 6, 7, 9)]  # no green, no red
+    known = frame["class"].notna().any()
+    look = {"s": 26, "edgecolor": "white", "lw": 0.5, "zorder": 3}
+    for index, (label, group) in enumerate(frame.groupby("class") if known else [("", frame)]):
+        panel.scatter(group["x"], group["y"], color=colors[index % 8], label=label, **look)
+    if known:
         panel.legend(fontsize=8, frameon=True, loc="best")
 
 

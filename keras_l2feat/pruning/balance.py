@@ -75,11 +75,8 @@ def _squares(graph, wanted):
         weight = np.asarray(graph.weight(*key), dtype=np.float64)
         axes = list(range(weight.ndim))
         kept = [slots[role].axis for role in ("write", "read") if role in slots]
-        squares[key] = (
-            slots.get("write"),
-            slots.get("read"),
-            np.einsum(weight, axes, weight, axes, kept),
-        )
+        square = np.einsum(weight, axes, weight, axes, kept)
+        squares[key] = slots.get("write"), slots.get("read"), square
     return squares
 
 
@@ -95,15 +92,9 @@ def _norms(squares, scale):
         up = None if write is None else scale[write.units] ** 2
         down = None if read is None else scale[read.units] ** -2.0
         if write is not None:
-            np.add.at(
-                inward,
-                write.units,
-                up * (square if read is None else square @ down.astype(square.dtype)),
-            )
+            whole = square if read is None else square @ down.astype(square.dtype)
+            np.add.at(inward, write.units, up * whole)
         if read is not None:
-            np.add.at(
-                outward,
-                read.units,
-                down * (square if write is None else up.astype(square.dtype) @ square),
-            )
+            whole = square if write is None else up.astype(square.dtype) @ square
+            np.add.at(outward, read.units, down * whole)
     return np.sqrt(inward), np.sqrt(outward)

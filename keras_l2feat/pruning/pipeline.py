@@ -121,19 +121,13 @@ def prune(
         data = random_inputs(graph, GAUSSIAN, seed)
     named = named_inputs(graph.model, data, guarantee)
     test = _held_out(graph.model, data, test)
-    settings = dict(
-        chosen=chosen, balance=balance, data=data, test=test, named=named, seed=seed, quiet=quiet
-    )
-    claim = Claim(
-        guarantee,
-        options.get("input_range"),
-        options.get("tolerance"),
-        options.get("relative_tolerance"),
-    )
+    given = {"inputs": None if named is None else named[1], "data": data, "test": test}
+    given |= {"balanced": balance, "seed": seed, "quiet": quiet, **options}
+    bounds = map(options.get, ("input_range", "tolerance", "relative_tolerance"))
+    claim = Claim(guarantee, *bounds)
     for trial in range(TRIALS):
-        steps, current, scale = _pruned(
-            graph, _planners(plans, guarantee, options), options, **settings
-        )
+        planners = _planners(plans, guarantee, options)
+        steps, current, scale = _pruned(graph, chosen, planners, given)
         pruned = model if current is graph else current.model
         if not certificate:
             return pruned, None
@@ -178,28 +172,18 @@ def _blamed(graph, verdict, count):
     return [unit for fresh in found[:count] for unit in fresh]
 
 
-def _pruned(graph, planners, options, *, chosen, balance, data, test, named, seed, quiet):
-    """What the planners lead to: `(graph, plan)` of each step, the last graph, and what its units
-    were multiplied by in the end (`None`: by nothing)."""
+def _pruned(graph, chosen, planners, given):
+    """What the planners lead to, with what they are `given`: `(graph, plan)` of each step, the last
+    graph, and what its units were multiplied by in the end (`None`: by nothing)."""
     current, steps = graph, []
-    inputs = None if named is None else named[1]
     for planner in planners:
-        plan = planner(
-            current,
-            inputs=inputs,
-            data=data,
-            test=test,
-            balanced=balance,
-            seed=seed,
-            quiet=quiet,
-            **options,
-        )
+        plan = planner(current, **given)
         if plan or plan.account != Account() or plan.ill_conditioned:
             steps.append((current, plan))
         if plan:
             current = hold(read(rewrite(current, plan)), chosen)
     scale = None
-    if balance and any(plan.removed for _, plan in steps):
+    if given["balanced"] and any(plan.removed for _, plan in steps):
         scale = balance_units(current)
     return steps, current, scale
 

@@ -121,10 +121,9 @@ def _weights(graph, plan, name, kept):
     old = [graph.weight(name, index) for index in range(len(graph.layers[name].weights))]
     given = plan.weights.get(name, {})
     new = [np.reshape(given.get(index, array), array.shape) for index, array in enumerate(old)]
-    for reader in (
-        r for r in graph.readers.values() if r.layer == name and r.name in plan.transfers
-    ):
-        _transfer(new, reader, plan.transfers[reader.name])
+    for reader in graph.readers.values():
+        if reader.layer == name and reader.name in plan.transfers:
+            _transfer(new, reader, plan.transfers[reader.name])
     return [array.astype(like.dtype) for array, like in zip(sliced(graph, name, new, kept), old)]
 
 
@@ -165,16 +164,9 @@ def _transfer(weights, reader, moves):
         if replaced:
             row[...] = 0.0
     for source, target, factor in moves:
-        if source == BIAS:
-            value = beta * before
-        else:
-            value = (
-                kernel[source]
-                if target != BIAS
-                else kernel[source].sum(axis=taps)
-                if taps
-                else kernel[source]
-            )
+        value = beta * before if source == BIAS else kernel[source]
+        if source != BIAS and target == BIAS and taps:
+            value = value.sum(axis=taps)
         if target != BIAS:
             new[target] += factor * value
         else:

@@ -44,19 +44,14 @@ class RepresentationPenalty(keras.regularizers.Regularizer):
             raise bad_argument("features", "a matrix (N, n)", features.shape)
         require(0 <= lam < float("inf"), "lam", "at least 0", lam)
         require(0 < ridge < float("inf"), "ridge", "positive", ridge)
-        self.features, self.lam, self.ridge, self.relative = (
-            features,
-            float(lam),
-            float(ridge),
-            bool(relative),
-        )
+        self.features, self.relative = features, bool(relative)
+        self.lam, self.ridge = float(lam), float(ridge)
         # Factored once: f = Σ ‖uᵢᵀZ‖²/(sᵢ² + ρ) + ‖Z − U UᵀZ‖²/ρ, as the squared norm of one
         # product.
         u, s, _ = np.linalg.svd(features, full_matrices=False)
         rho = self.ridge * (max(np.sum(s**2) / len(features), 1e-30) if relative else 1.0)
-        self._root = (u * (1 / np.sqrt(s**2 + rho) - rho**-0.5)) @ u.T + rho**-0.5 * np.eye(
-            len(features)
-        )
+        inside = u * (1 / np.sqrt(s**2 + rho) - rho**-0.5)
+        self._root = inside @ u.T + rho**-0.5 * np.eye(len(features))
 
     def __call__(self, x: Tensor) -> Tensor:
         root = keras.ops.cast(self._root, keras.backend.standardize_dtype(x.dtype))

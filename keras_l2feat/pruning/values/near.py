@@ -45,7 +45,6 @@ def near_aligned_pairs(
         return empty, empty, np.zeros(0)
     norms = np.sqrt(sum(np.einsum("ij,ij->i", p, p, dtype=np.float64) for p in parts))
     rescaled = scaling.homogeneous
-    mirrored = scaling.mirrored
     chord = 2 * np.sin(angle / 2) if rescaled else angle
     safe = np.where(norms > 0, norms, 1.0)
 
@@ -55,46 +54,36 @@ def near_aligned_pairs(
 
     found = []
     starts = range(0, n_units, block)
-    with bar(
-        total=len(starts) * (len(starts) + 1) // 2, description="near-aligned", quiet=quiet
-    ) as progress:
+    pairs = len(starts) * (len(starts) + 1) // 2
+    with bar(total=pairs, description="near-aligned", quiet=quiet) as progress:
         for a in starts:
             left = units(a)
             for b in range(a, n_units, block):
                 right = left if a == b else units(b)
-                found.append(
-                    _near(
-                        left,
-                        right,
-                        norms[a : a + block],
-                        norms[b : b + block],
-                        rescaled,
-                        mirrored,
-                        chord,
-                        a,
-                        b,
-                    )
-                )
+                sizes = norms[a : a + block, None], norms[b : b + block]
+                i, j, distance = _near(left, right, *sizes, scaling, chord, same=a == b)
+                found.append((a + i, b + j, distance))
                 if sum(len(f[0]) for f in found) > 2 * limit:
                     found = [_nearest(found, limit)]
                 progress.update()
     return _nearest(found, limit)
 
 
-def _near(left, right, left_norm, right_norm, rescaled, mirrored, chord, a, b):
-    """Pairs of two blocks within `chord`, as (i, j, distance)."""
+def _near(left, right, left_norm, right_norm, scaling, chord, *, same):
+    """Pairs of two blocks, or within the `same`, within `chord`, as (i, j, distance); norms (n, 1)
+    and (m,)."""
     product = left @ right.T
-    if mirrored:
+    if scaling.mirrored:
         product = np.abs(product)
-    alive = (left_norm > 0)[:, None] & (right_norm > 0)
-    if rescaled:
+    alive = (left_norm > 0) & (right_norm > 0)
+    if scaling.homogeneous:
         square = 2 - 2 * product
     else:
-        largest = np.where(alive, np.maximum(left_norm[:, None], right_norm), 1.0)
-        square = (left_norm[:, None] ** 2 + right_norm**2 - 2 * product) / largest**2
+        largest = np.where(alive, np.maximum(left_norm, right_norm), 1.0)
+        square = (left_norm**2 + right_norm**2 - 2 * product) / largest**2
     near = alive & (square <= chord**2)
-    i, j = np.nonzero(np.triu(near, 1) if a == b else near)
-    return a + i, b + j, np.sqrt(np.maximum(square[i, j], 0.0))
+    i, j = np.nonzero(np.triu(near, 1) if same else near)
+    return i, j, np.sqrt(np.maximum(square[i, j], 0.0))
 
 
 def _nearest(found, limit):
