@@ -24,8 +24,7 @@ from typing import Any
 from keras_l2feat.archive.budgets import MAX_CONFIG, allowed_bytes
 from keras_l2feat.archive.declared import check_declared
 from keras_l2feat.archive.objects import check_objects
-from keras_l2feat.archive.refusal import refused
-from keras_l2feat.errors import InputError
+from keras_l2feat.archive.refusal import refused, refusing
 
 __all__ = ["CONFIG", "METADATA", "WEIGHTS", "check_archive", "check_config", "refused"]
 
@@ -47,17 +46,11 @@ def check_archive(content: Any, custom_objects: dict | None = None, compiled: bo
     """
     if not zipfile.is_zipfile(content):
         raise refused("not a '.keras' archive (foreign, corrupt or truncated file)")
-    try:
-        with zipfile.ZipFile(content) as archive:
-            _check_members(archive, content.seek(0, 2))
-            config = _read_config(archive)
-            check_objects(config, custom_objects or {}, compiled)
-            check_declared(config, custom_objects, _stored_numbers(archive))
-    except InputError:
-        raise
-    # whatever a broken archive provokes in zipfile, json, h5py or Keras: one clear error
-    except Exception as error:
-        raise refused(error) from error
+    with refusing(), zipfile.ZipFile(content) as archive:
+        _check_members(archive, content.seek(0, 2))
+        config = _read_config(archive)
+        check_objects(config, custom_objects or {}, compiled)
+        check_declared(config, custom_objects, _stored_numbers(archive))
 
 
 def check_config(config: dict, stored: Any, custom_objects: dict | None = None) -> None:
@@ -69,13 +62,9 @@ def check_config(config: dict, stored: Any, custom_objects: dict | None = None) 
         stored: how many numbers its weights may have.
         custom_objects: classes by name that the caller knows.
     """
-    try:
+    with refusing():
         check_objects(config, custom_objects or {})
         check_declared(config, custom_objects, stored)
-    except InputError:
-        raise
-    except Exception as error:
-        raise refused(error) from error
 
 
 def _check_members(archive, file_size) -> None:

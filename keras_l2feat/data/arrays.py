@@ -83,18 +83,14 @@ def from_pair(x: ArrayLike, y: ArrayLike, *, scale: Fraction = Fraction(1)) -> D
 
 def _checked(arrays, what, found) -> dict:
     """The arrays themselves, if they are a data set; `what` they are begins the message if not."""
-    needed = ["x_train", "y_train"] + (
-        ["x_test", "y_test"] if {"x_test", "y_test"} & set(arrays) else []
-    )
+    needed = KEYS if set(KEYS[2:]) & set(arrays) else KEYS[:2]
     missing = [key for key in needed if key not in arrays]
     if missing:
         raise InputError(
             f"{what} lacks {', '.join(missing)}; it holds {', '.join(found) or 'nothing'}."
         )
     for key, array in arrays.items():
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(
-            array
-        ):
+        if array.dtype.kind not in "biuf":
             raise InputError(
                 f"{what}: {key} must hold real numbers. Received: dtype {array.dtype}."
             )
@@ -108,14 +104,11 @@ def _checked(arrays, what, found) -> dict:
                 f"{what}: x_{part} has {len(arrays[f'x_{part}'])} points, "
                 f"y_{part} {len(arrays[f'y_{part}'])}."
             )
-    for kind in ("x", "y"):
-        if (
-            "x_test" in arrays
-            and arrays[f"{kind}_train"].shape[1:] != arrays[f"{kind}_test"].shape[1:]
-        ):
+    for kind in ("x", "y") if "x_test" in arrays else ():
+        one, other = (arrays[f"{kind}_{part}"].shape[1:] for part in ("train", "test"))
+        if one != other:
             raise InputError(
-                f"{what}: points of {kind}_train have shape {arrays[f'{kind}_train'].shape[1:]}, "
-                f"of {kind}_test {arrays[f'{kind}_test'].shape[1:]}."
+                f"{what}: points of {kind}_train have shape {one}, of {kind}_test {other}."
             )
     return arrays
 
@@ -124,17 +117,13 @@ def _dataset(arrays, what, scale, **named) -> Dataset:
     """A `Dataset` of checked arrays."""
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
     fields: dict = {}
-    classes = None
-    labels = all(
-        np.issubdtype(arrays[f"y_{part}"].dtype, np.integer)
-        and arrays[f"y_{part}"].size == len(arrays[f"y_{part}"])
-        for part in parts
-    )
+    classes, targets = None, [arrays[f"y_{part}"] for part in parts]
+    labels = all(np.issubdtype(y.dtype, np.integer) and y.size == len(y) for y in targets)
     if labels:
-        low = min(int(arrays[f"y_{part}"].min()) for part in parts)
+        low = min(int(y.min()) for y in targets)
         if low < 0:
             raise InputError(f"{what}: class labels must be 0, 1, …. Received: {low}.")
-        classes = max(int(arrays[f"y_{part}"].max()) for part in parts) + 1
+        classes = max(int(y.max()) for y in targets) + 1
         if classes > MOST_CLASSES:
             raise InputError(
                 f"{what}: class labels must be below {MOST_CLASSES}, one output each. "

@@ -65,14 +65,13 @@ def mnist(
         require(1 <= n <= available, "n", f"between 1 and {available}", n)
         arrays["x_train"], arrays["y_train"] = arrays["x_train"][:n], arrays["y_train"][:n]
     chosen = "" if digits is None else ":digits=" + "".join(map(str, digits))
-    pixels: dict = {
-        f"x_{part}": as_inputs(arrays[f"x_{part}"], scale) for part in ("train", "test")
-    }
-    labels: dict = {f"y_{part}": arrays[f"y_{part}"].astype("int64") for part in ("train", "test")}
+    fields: dict = {}
+    for part in ("train", "test"):
+        fields[f"x_{part}"] = as_inputs(arrays[f"x_{part}"], scale)
+        fields[f"y_{part}"] = arrays[f"y_{part}"].astype("int64")
     return Dataset(
         name=name or ("mnist" if full else "mnist-1k") + chosen,
-        **pixels,
-        **labels,
+        **fields,
         input_shape=(28, 28),
         classes=len(names),
         class_names=tuple(map(str, names)),

@@ -100,11 +100,9 @@ def square_root(
     left, singular, right = np.linalg.svd(y, full_matrices=False)
     root = (left * singular) @ left.T
     if factor is None:
-        found = (
-            completely_positive.smallest_factorization(root, seed=seed)
-            if root.min() > -1e-9
-            else None
-        )
+        found = None
+        if root.min() > -1e-9:
+            found = completely_positive.smallest_factorization(root, seed=seed)
         if found is None:
             raise bad_argument(
                 "y",

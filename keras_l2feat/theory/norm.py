@@ -272,21 +272,17 @@ def _narrowed(network, width):
         products = below.T @ below
         outgoing = above[:n] @ above[:n].T
         # Σ w vᵀ of a pair: its squared singular values have this sum and product
-        total = (
-            np.add.outer(np.diag(products * outgoing), np.diag(products * outgoing))
-            + 2 * products * outgoing
-        )
-        minor = (np.outer(np.diag(products), np.diag(products)) - products**2) * (
-            np.outer(np.diag(outgoing), np.diag(outgoing)) - outgoing**2
-        )
+        alone, minors = np.diag(products * outgoing), []
+        total = np.add.outer(alone, alone) + 2 * products * outgoing
+        for gram in (products, outgoing):
+            minors.append(np.outer(np.diag(gram), np.diag(gram)) - gram**2)
+        minor = minors[0] * minors[1]
         root = np.sqrt(np.maximum(total**2 - 4 * np.maximum(minor, 0), 0))
         lost = np.where(np.eye(n, dtype=bool), np.inf, (total - root) / 2)
         i, j = np.unravel_index(np.argmin(lost), lost.shape)
         left, values, right = np.linalg.svd(below[:, [i, j]] @ above[[i, j]], full_matrices=False)
-        sign = np.sign(
-            left[:, 0]
-            @ (below[:, i] * np.linalg.norm(above[i]) + below[:, j] * np.linalg.norm(above[j]))
-        )
+        pulls = below[:, [i, j]] * np.linalg.norm(above[[i, j]], axis=1)
+        sign = np.sign(left[:, 0] @ (pulls[:, 0] + pulls[:, 1]))
         size = np.sqrt(values[0]) * (sign or 1.0)
         below[:, i], above[i] = size * left[:, 0], size * right[0]
         below, above = np.delete(below, j, axis=1), np.delete(above, j, axis=0)

@@ -94,15 +94,8 @@ def global_optimum(
     def price(g, live, round_) -> InsertionMaximum:
         if enumeration is not None:
             return enumeration.maximum(g, count=ENTERING, above=2 * lam)
-        return insertion_maximum(
-            g,
-            a,
-            activation=activation,
-            live=live,
-            count=ENTERING,
-            method="search",
-            seed=seed + round_,
-        )
+        search = {"count": ENTERING, "method": "search", "seed": seed + round_}
+        return insertion_maximum(g, a, activation=activation, live=live, **search)
 
     def loss(network) -> float:
         return value_and_gradient(network(problem.x), problem.y)[0] + lam * network.squared_norm
@@ -117,11 +110,8 @@ def global_optimum(
         solution = solve_columns(problem, signs, outgoing)
         rounds += 1
         neurons = _network(solution, outgoing, problem)
-        best = min(
-            best,
-            *((loss(network), network) for network in (neurons, tidy(neurons, loss))),
-            key=lambda pair: pair[0],
-        )
+        rivals = [(loss(network), network) for network in (neurons, tidy(neurons, loss))]
+        best = min(best, *rivals, key=lambda pair: pair[0])
         _, g = value_and_gradient(solution.outputs, problem.y)
         found = price(g, best[1].weights[0], rounds)
         bound = max(bound, dual_bound(problem.cost, g, problem.y, found.score, lam, problem.beta))

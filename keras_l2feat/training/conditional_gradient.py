@@ -98,10 +98,8 @@ class ConditionalGradient:
         gap = max(answer.score for answer in answers) / (2 * self.lam) - 1
         if network.depth == 2:  # convex: the oracle's answer is worth a lower bound
             problem, score = self.problem, answers[0].score
-            below = dual_bound(
-                problem.cost, gradients[1], problem.y, score, problem.lam, problem.beta
-            )
-            self.bound = max(self.bound, below)
+            given = problem.y, score, problem.lam, problem.beta
+            self.bound = max(self.bound, dual_bound(problem.cost, gradients[1], *given))
             gap = (loss - self.bound) / loss if loss > 0 else 0.0
         return Iterate(network, loss, a, gradients, answers, gap, self.bound)
 
@@ -111,15 +109,8 @@ class ConditionalGradient:
             return self.enumeration.maximum(gradient, count=ENTERING, above=2 * self.lam)
         live = network.weights[layer - 1]
         live = live[:, np.linalg.norm(live, axis=0) > 0]
-        return insertion_maximum(
-            gradient,
-            a,
-            activation=network.activation,
-            live=live,
-            count=ENTERING,
-            method="search",
-            seed=self.seed + 1000 * layer + number,
-        )
+        search = {"count": ENTERING, "method": "search", "seed": self.seed + 1000 * layer + number}
+        return insertion_maximum(gradient, a, activation=network.activation, live=live, **search)
 
     def slide(self, network: DenseNetwork, iterations: int) -> DenseNetwork:
         """L-BFGS on all weights."""
@@ -175,14 +166,8 @@ class ConditionalGradient:
         directions = network.weights[0] / np.linalg.norm(network.weights[0], axis=0)
         atoms = network.activate(self.a @ directions)
         problem = self.problem
-        heads, bias = group_lasso(
-            atoms,
-            problem.y,
-            problem.lam,
-            outputs=network.widths[-1],
-            cost=problem.cost,
-            beta=problem.beta,
-        )
+        kind = {"outputs": network.widths[-1], "cost": problem.cost, "beta": problem.beta}
+        heads, bias = group_lasso(atoms, problem.y, problem.lam, **kind)
         sizes = np.sqrt(np.linalg.norm(heads, axis=1))
         return network.with_weights(
             (directions * sizes, np.concatenate([heads / sizes[:, None], bias]))

@@ -137,15 +137,9 @@ def _check(network, lam, method):
 
 def _note(result, number, found, moment):
     """Keep what a round found, and its network if none was better."""
-    row = {
-        "loss": found.loss,
-        "seconds": moment,
-        "gap": found.gap,
-        "neurons": sum(found.network.hidden),
-        "lower_bound": found.bound,
-    }
-    for name, numbers in result.history.items():
-        numbers.append(row[name])
+    row = found.loss, moment, found.gap, sum(found.network.hidden), found.bound
+    for numbers, value in zip(result.history.values(), row):
+        numbers.append(value)
     if found.loss < result.loss:
         result.loss, result.network = found.loss, found.network
     result.iterations = number

@@ -13,7 +13,7 @@ smaller the fewer dimensions there are (785 → 591 for 1000 digits, 785 → 42 
 
 import copy
 import functools
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.problem import Problem
 from keras_l2feat.types import Arrays, Tensor
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "pieces_of"]
 
 SAMPLE = 2000  # points of the first batch on which neurons are judged
 PIECE = 10_000  # points in float64 at a time while the basis is sought
@@ -59,11 +59,9 @@ class Objective:
             ).prefetch(2)
         else:
             self._basis = _basis(data.x_train, beta)
+            pieces = zip(*(pieces_of(side, batch_size) for side in (data.x_train, data.y_train)))
             self._batches = [
-                (tf.constant(self._inputs(x), dtype), tf.constant(y))
-                for x, y in zip(
-                    _pieces(data.x_train, batch_size), _pieces(data.y_train, batch_size)
-                )
+                (tf.constant(self._inputs(x), dtype), tf.constant(y)) for x, y in pieces
             ]
         x, y = next(iter(self._batches))
         self._sample = np.asarray(x[:SAMPLE], dtype=np.float64), y[:SAMPLE]
@@ -88,27 +86,14 @@ class Objective:
 
         problem, tensors = self.problem, [tf.constant(weight) for weight in weights]
         beta = tf.constant(problem.beta, self.dtype)
-        gradients: Any = None
-        count, value = 0, 0.0
+        kind = problem.cost, problem.activation, self.dtype, len(weights), weights[0].ndim
+        count, value, gradients = 0, 0.0, [0.0] * len(weights)
         for x, y in self._batches:
             size = len(x)
-            step = _compiled_step(
-                problem.cost,
-                problem.activation,
-                self.dtype,
-                len(weights),
-                weights[0].ndim,
-                y.dtype,
-                y.shape.rank,
-            )
+            step = _compiled_step(*kind, y.dtype, y.shape.rank)
             piece, slopes = step(tensors, x, y, beta)
-            slopes = [slope.numpy() for slope in slopes]
             value = value + size * piece.numpy()
-            gradients = (
-                [size * s for s in slopes]
-                if gradients is None
-                else [g + size * s for g, s in zip(gradients, slopes)]
-            )
+            gradients = [g + size * slope.numpy() for g, slope in zip(gradients, slopes)]
             count += size
         norm = sum(np.square(weight).sum(axis=(-1, -2)) for weight in weights)
         gradients = [g / count + 2 * problem.lam * weight for g, weight in zip(gradients, weights)]
@@ -171,7 +156,7 @@ def _basis(x, beta):
     if columns > BASIS_LIMIT:
         return None
     triangle = np.empty((0, columns))
-    for piece in _pieces(x, PIECE):
+    for piece in pieces_of(x, PIECE):
         triangle = np.concatenate([triangle, append_bias(piece, beta)])
         if len(triangle) > columns:
             triangle = np.linalg.qr(triangle, mode="r")
@@ -180,7 +165,7 @@ def _basis(x, beta):
     return None if rank == columns else rows[:rank].T.copy()
 
 
-def _pieces(array, size):
+def pieces_of(array: np.ndarray, size: int | None) -> Iterator[np.ndarray]:
     """The array in pieces of `size` points, in one where `size` is None."""
     size = size or len(array)
     return (array[start : start + size] for start in range(0, len(array), size))

@@ -122,11 +122,8 @@ def _search(run):
     def ask(x):
         arrays = _split(x, like)
         value, gradients = yield arrays
-        return (
-            run.seen(value, arrays),
-            np.concatenate([np.asarray(g).ravel() for g in gradients]),
-            arrays,
-        )
+        flat = np.concatenate([np.asarray(g).ravel() for g in gradients])
+        return run.seen(value, arrays), flat, arrays
 
     with run:
         x = np.concatenate([array.ravel() for array in like]).astype(np.float64)
@@ -161,11 +158,9 @@ def _line_search(ask, x, value, gradient, direction, *, first):
     slope = float(_dot(gradient, direction))
     if not slope < 0:
         return None
-    step, low, high = (
-        min(1.0, 1.0 / np.sqrt(_dot(gradient, gradient))) if first else 1.0,
-        0.0,
-        np.inf,
-    )
+    step, low, high = 1.0, 0.0, np.inf
+    if first:
+        step = min(step, 1.0 / np.sqrt(_dot(gradient, gradient)))
     for _ in range(TRIALS):
         move = step * direction
         trial, new, arrays = yield from ask(x + move)

@@ -7,6 +7,7 @@ import numpy as np
 from keras_l2feat.backend import require_tensorflow
 from keras_l2feat.costs import cost_function
 from keras_l2feat.data import Dataset
+from keras_l2feat.training.gradient import pieces_of
 from keras_l2feat.types import Arrays, Cost, Data, Model
 
 __all__ = ["ModelObjective"]
@@ -34,12 +35,9 @@ class ModelObjective:
         self._model, self._variables = model, model.trainable_variables
         self._batches: Any = data
         if isinstance(data, Dataset):
-            inputs = data.inputs(model)
-            size = batch_size or len(inputs)
-            self._batches = [
-                (tf.constant(inputs[i : i + size]), tf.constant(data.y_train[i : i + size]))
-                for i in range(0, len(inputs), size)
-            ]
+            sides = data.inputs(model), data.y_train
+            pieces = (map(tf.constant, pieces_of(side, batch_size)) for side in sides)
+            self._batches = list(zip(*pieces))
         loss = cost_function(cost)
 
         @tf.function(reduce_retracing=True)

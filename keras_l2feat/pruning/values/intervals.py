@@ -19,30 +19,9 @@ from keras_l2feat.pruning.channels.interpret import Semantics
 
 __all__ = ["Box", "Intervals", "box_of_inputs", "dot", "slopes"]
 
-NONDECREASING = frozenset(  # Keras' names; gelu, silu and the like are not
-    [
-        "relu6",
-        "sigmoid",
-        "hard_sigmoid",
-        "log_sigmoid",
-        "sparse_sigmoid",
-        "softplus",
-        "sparse_plus",
-        "squareplus",
-    ]
-    + [
-        "exponential",
-        "elu",
-        "celu",
-        "selu",
-        "tanh",
-        "softsign",
-        "tanh_shrink",
-        "hard_tanh",
-        "hard_shrink",
-        "soft_shrink",
-    ]
-)
+NONDECREASING = """relu6 sigmoid hard_sigmoid log_sigmoid sparse_sigmoid softplus sparse_plus
+    squareplus exponential elu celu selu tanh softsign tanh_shrink hard_tanh hard_shrink
+    soft_shrink""".split()  # Keras' names; gelu, silu and the like are not
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +78,12 @@ class Intervals(Semantics[Box]):
     def source(self, op: ops.Source, *inputs: Box) -> Box:
         return _unknown(op)
 
+    def normalize(self, op: ops.Normalize, x: Box) -> Box:
+        return _unknown(op)
+
+    def recurrent(self, op: ops.Recurrent, x: Box) -> Box:
+        return _unknown(op)
+
     def linear(self, op: ops.Linear, x: Box) -> Box:
         kernel, shift = op.kernel(), 0.0 if op.bias is None else op.bias()
         if op.reader is None:  # an embedding: one row of its kernel
@@ -135,15 +120,9 @@ class Intervals(Semantics[Box]):
         x = x if op.constants else _with_zero(x)
         return x if op.tag is None else Box(x.low, x.high)  # others have other places
 
-    def normalize(self, op: ops.Normalize, x: Box) -> Box:
-        return _unknown(op)
-
     def attend(self, op: ops.Attend, query: Box, key: Box, value: Box, *masks: Box) -> Box:
         seen = value if op.constants else _with_zero(value)  # a mean of them
         return Box(seen.low[op.channel], seen.high[op.channel])
-
-    def recurrent(self, op: ops.Recurrent, x: Box) -> Box:
-        return _unknown(op)
 
     def sum(self, op: ops.Sum, *inputs: Box) -> Box:
         ends = [np.sort([w * x.low, w * x.high], axis=0) for w, x in zip(op.weights, inputs)]
