@@ -49,14 +49,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def keeping(best: Any, message: str = "") -> Iterator[None]:
+def keeping(best: Any) -> Iterator[None]:
     """Turn a `KeyboardInterrupt` inside into `Interrupted` with `best`, whose `reason` becomes
     "interrupted"."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
         best.reason = "interrupted"
-        raise Interrupted(message, best) from interrupt
+        raise Interrupted(best=best) from interrupt
 
 
 def require_counts(**given: object) -> None:

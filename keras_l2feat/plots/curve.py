@@ -41,25 +41,13 @@ def draw_curve(
             start = plateau_starts(trials["width"], trials["loss"], epsilons=(epsilon,))[0]
             if start.reached:
                 axes.axvline(start.width, color=color, linestyle=":", linewidth=1.2)
-            axes.annotate(
-                f" {start.width}" if start.reached else "not reached ",
-                (start.width, 1.0),
-                xycoords=("data", "axes fraction"),
-                va="top",
-                ha="left" if start.reached else "right",
-                color=color,
-                fontsize=9,
-            )
+            text, side = (f" {start.width}", "left") if start.reached else ("not reached ", "right")
+            at: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "va": "top", "ha": side}
+            axes.annotate(text, (start.width, 1.0), color=color, fontsize=9, **at)
         for _, trial in trials[trials["gap"].notna()].iterrows():
-            axes.annotate(
-                f"{100 * trial['gap']:.0f} %",
-                (trial["width"], trial["loss"]),
-                xytext=(0, -11),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-                color=color,
-            )
+            at = {"xytext": (0, -11), "textcoords": "offset points", "ha": "center"}
+            point = trial["width"], trial["loss"]
+            axes.annotate(f"{100 * trial['gap']:.0f} %", point, fontsize=7, color=color, **at)
     axes.set(xscale="log", yscale="log", xlabel="width", ylabel="loss", title=title)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")

@@ -33,11 +33,9 @@ def plain(model: Model) -> Model:
         if layer.use_bias and layer.bias_regularizer is not None:
             penalty = layer.bias_regularizer
             l1, l2 = getattr(penalty, "l1", 0.0), getattr(penalty, "l2", 0.0)
-            new.bias_regularizer = (
-                keras.regularizers.L1L2(float(l1) / beta, float(l2) / beta**2)
-                if l1
-                else keras.regularizers.L2(float(l2) / beta**2)
-            )
+            l1, l2 = float(l1) / beta, float(l2) / beta**2
+            kinds = keras.regularizers
+            new.bias_regularizer = kinds.L1L2(l1, l2) if l1 else kinds.L2(l2)
         return new
 
     if not any(_folds(layer) for layer in model._flatten_layers(include_self=False)):

@@ -109,12 +109,9 @@ def solve_columns(
     rows.append(_at(walls, 0, known + z))
     right.append(np.zeros(columns * points))
     cones.append(clarabel.NonnegativeConeT(columns * points))
-    order = (
-        np.concatenate([np.r_[u + c, c * d : (c + 1) * d] for c in range(columns)])
-        if columns
-        else []
-    )
-    rows.append(_minus_rows(order, known + z))
+    # as Ax + s = 0, s = x_j: of each column its norm, then what it is the norm of
+    order = np.column_stack([u + np.arange(columns), np.arange(u).reshape(columns, d)]).ravel()
+    rows.append(-sparse.eye(known + z, format="csr")[order])
     right.append(np.zeros(columns * (d + 1)))
     cones += [clarabel.SecondOrderConeT(d + 1)] * columns
 
@@ -164,14 +161,6 @@ def _at(block, offset, width):
     block = sparse.coo_matrix(block)
     return sparse.csc_matrix(
         (block.data, (block.row, block.col + offset)), shape=(block.shape[0], width)
-    )
-
-
-def _minus_rows(order, width):
-    """Rows −e_j for j in `order`: as Ax + s = 0, s = x_j."""
-    count = len(order)
-    return sparse.csc_matrix(
-        (-np.ones(count), (np.arange(count), np.asarray(order, dtype=int))), shape=(count, width)
     )
 
 

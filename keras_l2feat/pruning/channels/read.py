@@ -30,10 +30,8 @@ from keras_l2feat.types import Model
 
 __all__ = ["functional", "given", "read"]
 
-KERAS_HUB = {
-    "CachedMultiHeadAttention",
-    "WhisperCachedMultiHeadAttention",
-}  # layers of KerasHub that have a rule
+# layers of KerasHub that have a rule
+KERAS_HUB = {"CachedMultiHeadAttention", "WhisperCachedMultiHeadAttention"}
 
 
 def given(model: Model | str | Path) -> Model:
@@ -92,11 +90,8 @@ def _check_finite(model):
 def _is_subclassed(model):
     import keras
 
-    return (
-        isinstance(model, keras.Model)
-        and functional(model) is None
-        and not isinstance(model, keras.Sequential)
-    )
+    graph = functional(model) is not None or isinstance(model, keras.Sequential)
+    return isinstance(model, keras.Model) and not graph
 
 
 def _walk(graph, model, inputs=None, prefix=""):

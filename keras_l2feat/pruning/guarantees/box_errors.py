@@ -147,9 +147,5 @@ def _lines(ops, tensor, found):
     taps, inputs, outputs_ = kernel.shape
     bias = np.zeros(outputs_) if op.bias is None else op.bias()
     rows = kernel.reshape(taps * inputs, outputs_).T * np.reshape(scale, (-1, 1))
-    return (
-        rows,
-        scale * bias + shift,
-        np.tile((low + high) / 2, taps),
-        np.tile((high - low) / 2, taps),
-    )
+    center, radius = (np.tile(side, taps) for side in ((low + high) / 2, (high - low) / 2))
+    return rows, scale * bias + shift, center, radius

@@ -32,18 +32,15 @@ from keras_l2feat.types import Model
 __all__ = ["data_plan", "data_sha256", "values_on", "within_norm"]
 
 
-def values_on(
-    graph: Graph, model: Model, found: list[Site], arrays: Sequence, *, ones: bool = False
-) -> list:
+def values_on(graph: Graph, model: Model, found: list[Site], arrays: Sequence) -> list:
     """The values of each site's units on data, in few orthonormal coordinates: list of (rows ≤ n,
     n) float64.
 
     Args:
         graph: of the model; model: a copy that computes in float64.
         found: sites; arrays: one per model input.
-        ones: with the constant 1 as a last column.
     """
-    factors: list[Any] = [np.zeros((0, len(site.units) + ones)) for site in found]
+    factors: list[Any] = [np.zeros((0, len(site.units))) for site in found]
     names = list({reader.layer for site in found for reader, _ in site.readers})
     for seen in _seen(model, names, arrays):
         for nth, site in enumerate(found):
@@ -53,8 +50,6 @@ def values_on(
                     flat = np.moveaxis(value, tensor.axis, -1).reshape(-1, positions.size)
                     own = np.moveaxis(flat[:, positions], 1, -1)
                     blocks.append(own.reshape(-1, len(site.units)))
-            if ones:
-                blocks[1:] = [np.column_stack([block, np.ones(len(block))]) for block in blocks[1:]]
             factors[nth] = np.linalg.qr(np.concatenate(_distinct(blocks)), mode="r")
     return factors
 
@@ -82,9 +77,7 @@ def _distinct(blocks):
     """Without repetitions: two readers of one tensor see the same."""
     kept = blocks[:1]
     for block in blocks[1:]:
-        if not any(
-            block.shape == other.shape and np.array_equal(block, other) for other in kept[1:]
-        ):
+        if not any(np.array_equal(block, other) for other in kept[1:]):
             kept.append(block)
     return kept
 
@@ -145,11 +138,7 @@ def data_plan(graph: Graph, *, inputs: Sequence | None, seed: int = 0, **_) -> P
             "The guarantee 'data' needs data: prune(model, guarantee='data', data=...)."
         )
     model = precise(graph.model)
-    found = [
-        site
-        for site in sites(graph)
-        if all(positions.shape[1] == 1 for _, positions in site.readers)
-    ]
+    found = [site for site in sites(graph) if all(at.shape[1] == 1 for _, at in site.readers)]
     reach = float(np.abs(outputs(model, inputs)).max(initial=0.0))
     plan = Plan("data", reached={layer for site in found for layer, _ in site.names})
     reduced = {}
@@ -164,17 +153,13 @@ def data_plan(graph: Graph, *, inputs: Sequence | None, seed: int = 0, **_) -> P
         weights = outgoing
         if reduction is not None:
             if not len(reduction.keep):  # a layer keeps one unit
-                reduction = reduction._replace(
-                    keep=np.zeros(1, dtype=int), mixing=np.zeros((1, len(site.units)))
-                )
+                nothing = np.zeros((1, len(site.units)))
+                reduction = reduction._replace(keep=np.zeros(1, dtype=int), mixing=nothing)
             _write(plan, site, reduction)
             weights = np.zeros_like(outgoing)
             weights[reduction.keep] = reduction.mixing @ outgoing
             kept[np.delete(site.units, reduction.keep)] = False
-            reduced[site.names[0][0]] = {
-                "by": reduction.kind,
-                "dimension": reduction.span,
-            }
+            reduced[site.names[0][0]] = {"by": reduction.kind, "dimension": reduction.span}
         sizes = incoming[site.units], np.linalg.norm(weights, axis=1)
         ratio = np.sqrt(
             np.divide(sizes[1], sizes[0], out=np.ones_like(sizes[0]), where=sizes[0] > 0)
@@ -198,20 +183,13 @@ def _write(plan, site, reduction):
     keep, mixing = reduction.keep, reduction.mixing
     gone = np.setdiff1d(np.arange(len(site.units)), keep)
     for unit in gone.tolist():
-        into = tuple(
-            (*site.names[k], float(f))
-            for k, f in zip(keep.tolist(), mixing[:, unit])
-            if f and mixing.shape[0] <= 8
-        )
+        factors = zip(keep.tolist(), mixing[:, unit]) if len(keep) <= 8 else ()
+        into = tuple((*site.names[k], float(f)) for k, f in factors if f)
         plan.removed.append(Removal(*site.names[unit], reason="redundant on the data", into=into))
     for reader, positions in site.readers:
         position = positions[:, 0].tolist()
         moves = plan.transfers.setdefault(reader.name, [])
         for row, target in enumerate(keep.tolist()):
-            sources = np.union1d(
-                np.flatnonzero(mixing[row]), target
-            )  # listed, or it would map to itself
-            moves.extend(
-                (position[source], position[target], float(mixing[row, source]))
-                for source in sources
-            )
+            # the target is listed, or it would map to itself
+            for source in np.union1d(np.flatnonzero(mixing[row]), target):
+                moves.append((position[source], position[target], float(mixing[row, source])))

@@ -135,11 +135,8 @@ def _plan(found, steps):
             q, factor = follow.into, factor * follow.factor
         site = found[step.site]
         into = ((*site.names[q], factor),) if q >= 0 else ()
-        plan.removed.append(
-            Removal(
-                *site.names[step.gone], "near-aligned" if into else "negligible", into, constant
-            )
-        )
+        reason = "near-aligned" if into else "negligible"
+        plan.removed.append(Removal(*site.names[step.gone], reason, into, constant))
         for reader, positions in site.readers:
             moves = plan.transfers.setdefault(reader.name, [])
             for nth, position in enumerate(positions[step.gone].tolist()):

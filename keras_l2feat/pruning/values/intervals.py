@@ -19,9 +19,11 @@ from keras_l2feat.pruning.channels.interpret import Semantics
 
 __all__ = ["Box", "Intervals", "box_of_inputs", "dot", "slopes"]
 
-NONDECREASING = """relu6 sigmoid hard_sigmoid log_sigmoid sparse_sigmoid softplus sparse_plus
-    squareplus exponential elu celu selu tanh softsign tanh_shrink hard_tanh hard_shrink
-    soft_shrink""".split()  # Keras' names; gelu, silu and the like are not
+NONDECREASING = (  # Keras' names; gelu, silu and the like are not
+    *("relu6", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "softplus"),
+    *("sparse_plus", "squareplus", "exponential", "elu", "celu", "selu", "tanh", "softsign"),
+    *("tanh_shrink", "hard_tanh", "hard_shrink", "soft_shrink"),
+)
 
 
 @dataclass(frozen=True, eq=False)

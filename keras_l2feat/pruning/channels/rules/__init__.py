@@ -4,6 +4,7 @@ A rule takes a `Call` and returns the tensor it computes. Whatever has no rule, 
 unusual way, is a barrier: named, its neighbours left alone.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike
 from keras_l2feat.activations import Scaling, scaling
 from keras_l2feat.backend import stored
 from keras_l2feat.pruning.channels.builder import Builder
-from keras_l2feat.pruning.channels.operations import Affine, Map, Op, Tensor
+from keras_l2feat.pruning.channels.operations import Affine, Linear, Map, Op, Tensor
 from keras_l2feat.types import Layer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "affine",
     "elementwise",
     "key",
+    "linear_of",
     "of_constants",
     "rule",
     "softmax",
@@ -103,6 +105,21 @@ class Call:
 
     def barrier(self, reason: str) -> Tensor:
         return self.graph.barrier(self.name, reason, self.inputs, [self.shape])[0]
+
+
+def linear_of(
+    call: Call,
+    x: Tensor,
+    out: Tensor,
+    kernel: int,
+    view: Callable[[np.ndarray], np.ndarray],
+    bias: Callable[[], np.ndarray] | None = None,
+    **options,
+) -> Tensor:
+    """What weight `kernel` makes of a tensor; `view` turns it into (taps, inputs, outputs)."""
+    stored = lambda: view(call.array(kernel, wide=False))  # noqa: E731
+    options.setdefault("weights", math.prod(call.layer.weights[kernel].shape))
+    return call.emit(Linear, [x], out, stored, bias, **options)
 
 
 def rule(*names: str, any_arguments: bool = False) -> Callable:

@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_l2feat.activations import Scaling
 from keras_l2feat.pruning.channels.graph import Heads
-from keras_l2feat.pruning.channels.operations import Attend, Linear, Product, Tensor
-from keras_l2feat.pruning.channels.rules import elementwise, key, of_constants, rule
+from keras_l2feat.pruning.channels.operations import Attend, Product, Tensor
+from keras_l2feat.pruning.channels.rules import elementwise, key, linear_of, of_constants, rule
 from keras_l2feat.pruning.channels.rules.linear import read_only
 
 ROLES = ("query", "value", "key")
@@ -163,15 +163,9 @@ class _Parts:
         """What a kernel, (inputs, outputs) as it is seen, makes of a tensor."""
         reader, place = f"{self.name}/{part}", None if bias is None else (bias, (), 1.0)
         self.graph.reads(reader, self.name, index, 0, x, bias=place, writes=writes)
-        return self.call.emit(
-            Linear,
-            [x],
-            out,
-            lambda: self.call.array(index, wide=False).reshape(1, -1, len(out.units)),
-            None if bias is None else lambda: self.call.array(bias).ravel(),
-            reader=reader,
-            weights=math.prod(self.call.layer.weights[index].shape),
-        )
+        view = lambda array: array.reshape(1, -1, len(out.units))  # noqa: E731
+        added = None if bias is None else lambda: self.call.array(bias).ravel()
+        return linear_of(self.call, x, out, index, view, added, reader=reader)
 
     def values(self, x):
         """Values, (..., heads · dimensions)."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_l2feat.pruning.channels.operations import Concat, Depthwise, Linear, Spread
-from keras_l2feat.pruning.channels.rules import RULES, activated, rule
+from keras_l2feat.pruning.channels.operations import Concat, Depthwise, Spread
+from keras_l2feat.pruning.channels.rules import RULES, activated, linear_of, rule
 
 
 @rule("Dense", "HomogeneousDense")
@@ -36,21 +36,13 @@ def _linear(call, x, kernel, bias, path, axes=(-2, -1), *, beta=1.0, geometry=No
     place = (bias, (), beta) if bias is not None and folds else None
     graph.reads(name, name, kernel, inward, x, bias=place, taps=taps, writes=writes)
 
-    def stored():
-        turned = np.transpose(call.array(kernel, wide=False), (*taps, inward, outward))
+    def view(array):
+        turned = np.transpose(array, (*taps, inward, outward))
         return turned.reshape(-1, shape[inward], shape[outward])
 
-    call.emit(
-        Linear,
-        [x],
-        out,
-        stored,
-        None if bias is None else lambda: beta * call.array(bias),
-        geometry=geometry,
-        folds=folds,
-        reader=name,
-        weights=math.prod(shape),
-    )
+    added = None if bias is None else lambda: beta * call.array(bias)
+    how = {"geometry": geometry, "folds": folds, "reader": name}
+    linear_of(call, x, out, kernel, view, added, **how)
     return activated(call, out, call.layer.activation)
 
 
@@ -102,6 +94,8 @@ def _grouped(call):
     geometry, folds = _geometry(layer)
     taps = tuple(range(len(layer._kernel.shape) - 2))
     bias_slot = (bias, (), 1.0) if bias is not None and folds else None
+    how = {"geometry": geometry, "folds": folds, "reader": call.name}
+    how["weights"] = math.prod(layer._kernel.shape) // groups
     results = []
     for number, (part, place) in enumerate(zip(parts, places)):
         seen = type(x)(_resized(x, len(part)), x.axis, x.units[part])
@@ -109,22 +103,13 @@ def _grouped(call):
         graph.reads(
             call.name, call.name, kernel, -2, seen, bias=bias_slot, taps=taps, writes=writes
         )
+
+        def view(array, place=place):
+            return array.reshape(-1, len(parts[0]), layer.filters)[:, :, place]
+
         result = type(x)(_resized(out, len(place)), out.axis, out.units[place])
-        results.append(
-            call.emit(
-                Linear,
-                [seen],
-                result,
-                lambda place=place: call.array(kernel, wide=False).reshape(
-                    -1, len(parts[0]), layer.filters
-                )[:, :, place],
-                None if bias is None else lambda place=place: call.array(bias)[place],
-                geometry=geometry,
-                folds=folds,
-                reader=call.name,
-                weights=math.prod(layer._kernel.shape) // groups,
-            )
-        )
+        added = None if bias is None else lambda place=place: call.array(bias)[place]
+        results.append(linear_of(call, seen, result, kernel, view, added, **how))
     return activated(call, call.emit(Concat, results, out), layer.activation)
 
 
@@ -161,16 +146,13 @@ def _filtered(call, x, kernel, bias, *, each=False):
     spatial = tuple(call.shape[a] for a in range(1, len(call.shape)) if a != axis)
     size = (None, len(units), *spatial) if axis == 1 else (None, *spatial, len(units))
     out = type(x)(size, axis, units)
-    return call.emit(
-        Depthwise,
-        [x],
-        out,
-        lambda: call.array(kernel).reshape(-1, channels, multiplier),
-        None if bias is None else lambda: call.array(bias),
-        geometry or ("one",),
-        folds,
-        math.prod(shape),
-    )
+
+    def stored():
+        return call.array(kernel).reshape(-1, channels, multiplier)
+
+    added = None if bias is None else lambda: call.array(bias)
+    how = geometry or ("one",), folds, math.prod(shape)
+    return call.emit(Depthwise, [x], out, stored, added, *how)
 
 
 @rule("DepthwiseConv1D", "DepthwiseConv2D")
@@ -196,14 +178,8 @@ def _embedding(call):
     call.size(("output_dim",), out.units)
     graph.pin(call.input.units)
     geometry = ("tokens", call.name, id(call.input))
-    return call.emit(
-        Linear,
-        [call.input],
-        out,
-        lambda: call.array(kernel, wide=False)[None],
-        None,
-        geometry=geometry,
-    )
+    how = {"geometry": geometry, "weights": 0}  # nothing is multiplied
+    return linear_of(call, call.input, out, kernel, lambda array: array[None], **how)
 
 
 @rule("EinsumDense")
@@ -241,15 +217,11 @@ def read_only(call, x, reader, kernel, inward, bias):
     count = tuple(call.layer.weights[kernel].shape)[inward]
     graph.reads(reader, call.name, kernel, inward, x, bias=bias)
     out = graph.fresh(reader, 1, (None, 1), -1, pinned=True)
-    call.emit(
-        Linear,
-        [x],
-        out,
-        lambda: np.moveaxis(call.array(kernel, wide=False), inward, 0).reshape(1, count, -1),
-        None,
-        reader=reader,
-        weights=math.prod(call.layer.weights[kernel].shape),
-    )
+
+    def view(array):
+        return np.moveaxis(array, inward, 0).reshape(1, count, -1)
+
+    linear_of(call, x, out, kernel, view, reader=reader)
 
 
 @rule("TimeDistributed")
