@@ -63,7 +63,7 @@ def test_models_it_cannot_align_are_refused():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"every": 0}, "'every' must be at least 1"),
+        ({"every": 0}, "'every' must be a whole number of at least 1"),
         ({"rise": 0}, "'rise' must be a share"),
         ({"units": 1.5}, "'units' must be a share of at most 1"),
         ({"units": "many"}, "'units' must be a part"),

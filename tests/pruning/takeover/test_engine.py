@@ -254,7 +254,7 @@ def test_a_flattened_layer_wider_than_there_are_points():
     model, (points,) = planted(lambda: keras.Model(x, layers.Dense(3)(layers.Flatten()(h))))
     engine = Takeover(read(model), [points[:100]])
     (site,) = engine.sites
-    assert engine.grams[site.readings[0].reader.name].few
+    assert engine.grams[site.readers[0].reader.name].few
     pruned, certificate = prune(model, "bounded", points[:100], tolerance=1e-6)
     (layer,) = [one for one in certificate.layers if one["name"] == "planted"]
     assert layer["units_after"] <= 77
