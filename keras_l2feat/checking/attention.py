@@ -68,7 +68,7 @@ def attended(
         walk.fault(op, 0, "has another number of heads, or of what they read")
         return walk.nothing(op)
     ours, theirs = forms
-    same, error = _matched(walk, ours, theirs, alive)
+    same, error = _matched(walk.tolerance_of(op), ours, theirs, alive)
     for number, h in enumerate(alive):
         if same[h] != number:
             walk.fault(op, h, f"the products of a head are off by {error[h]:.3g} roundoffs")
@@ -86,13 +86,13 @@ def _forms(walk, op, other, inputs):
         if ours.shape[0] != x.count + 1 or theirs.shape[0] != x.width + 1:
             return None
         kernels = [(w[None, :-1].reshape(1, len(w) - 1, -1), w[-1].ravel()) for w in (ours, theirs)]
-        sides.append(Product.pair(walk.tolerance, x, *kernels, True))
+        sides.append(Product.pair(walk.tolerance_of(op), x, *kernels, True))
     shapes = [(each.query().shape[1:], each.key().shape[1:]) for each in (op, other)]
     if any(q[1] != k[1] or q[0] % k[0] for q, k in shapes):
         return None
     return [
         [
-            _form(walk.tolerance, sides[0][n], sides[1][n], h, shapes[n], each.scale)
+            _form(walk.tolerance_of(op), sides[0][n], sides[1][n], h, shapes[n], each.scale)
             for h in range(shapes[n][0][0])
         ]
         for n, each in enumerate((op, other))
@@ -111,7 +111,7 @@ def _form(tolerance, query, key, h, shapes, scale):
     return _Form(values, k.value[0], sizes, k.size[0], tolerance.numbers(scale), slack)
 
 
-def _matched(walk, ours, theirs, alive):
+def _matched(tolerance, ours, theirs, alive):
     """The pruned head of the same pattern for each head, -1 for none; and how far they are apart,
     in roundoffs. A head that stays is its own."""
     seed = np.random.default_rng(0).integers(1 << 31)
@@ -123,14 +123,25 @@ def _matched(walk, ours, theirs, alive):
             (mark, reach), (other, far) = marks[0][h], marks[1][number]
             if h not in alive and abs(mark - other) > NEAR * (reach + far):
                 continue
-            pair = form, theirs[number]
-            gap = form.product() - theirs[number].product()
-            terms = form.product(reach=True) + theirs[number].product(reach=True)
-            error[h] = walk.tolerance.off(gap, terms, sum(f.slack for f in pair)).max(initial=0.0)
+            error[h] = _apart(tolerance, form, theirs[number])
             if error[h] <= LIMIT:
                 same[h] = number
                 break
     return same, np.where(same >= 0, error, np.where(np.isin(range(len(ours)), alive), error, 0.0))
+
+
+def _apart(tolerance, form, other):
+    """How far two forms are apart, in roundoffs; by what one is itself where the other's terms
+    cancel."""
+    gap, terms = form.product() - other.product(), form.product(reach=True)
+    slack = form.slack + other.slack
+    error = tolerance.off(gap, terms + other.product(reach=True), slack).max(initial=0.0)
+    if error > LIMIT:
+        return error
+    ends = ((floats(f.reach), floats(f.size)) for f in (form, other))
+    query, key = (np.maximum(*(e.max(axis=1) for e in each)) for each in zip(*ends))
+    share = tolerance.share(gap, terms, np.outer(query, key))
+    return error if share <= AMPLIFIED else share
 
 
 def _blame(walk, op):

@@ -7,7 +7,7 @@ to itself, so bounds hold for the original with its weights changed too; the sum
 added to that. A change of that kind keeps signs: what is 0 at a corner of the box stays 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,7 +25,8 @@ ENTRIES = 1 << 24  # of a layer's coefficients backward; larger ones have interv
 
 @dataclass(frozen=True, eq=False)
 class Interval:
-    """low <= value <= high, (channels,) float64; of inputs also by place, (places, channels)."""
+    """low <= value <= high, (channels,) float64; of inputs, and of those rescaled, also by place,
+    (places, channels)."""
 
     low: np.ndarray
     high: np.ndarray
@@ -128,9 +129,14 @@ class _Bounds(Semantics):
 
     def affine(self, op, x):
         scale, shift, terms = op.coefficients()
-        with np.errstate(invalid="ignore"):
-            parts = np.sort([scale * x.low, scale * x.high], axis=0)
-            return self.outward(parts + shift, np.abs(parts) + terms, 4)
+
+        def moved(low, high):
+            with np.errstate(invalid="ignore"):
+                parts = np.sort([scale * low, scale * high], axis=0)
+                return self.outward(parts + shift, np.abs(parts) + terms, 4)
+
+        box, places = moved(x.low, x.high), None if x.places is None else moved(*x.places)
+        return box if places is None else replace(box, places=(places.low, places.high))
 
     def map(self, op, *inputs):
         both = slopes(op)
@@ -187,9 +193,17 @@ class _Bounds(Semantics):
         return Interval(*(np.concatenate([getattr(x, end) for x in inputs]) for end in ends))
 
     def spread(self, op, x):
-        if x.places is not None and len(x.places[0]) > np.max(op.place, initial=0):
+        if x.places is not None and _flattens(op, x.places[0].size):
             return Interval(*(end[op.place, op.channel] for end in x.places))
         return Interval(x.low[op.channel], x.high[op.channel])
+
+
+def _flattens(op, size):
+    """Whether each position is one entry of the input, a channel's in the order of its places."""
+    if op.tag[0] != "reshape" or len(op.place) != size:
+        return False
+    others = [axis for axis in op.tag[1] if axis != op.inputs[0].axis]
+    return others == sorted(others)
 
 
 def _with_zero(x):

@@ -51,7 +51,10 @@ def affine(walk: Walk, op: Affine, x: Rows) -> Rows:
         if (columns < x.width).all() and (small[columns] != 0).all():
             new = scale[p] * factors / small[columns]
             rest = scale[p] * x.constant[p] + shift[p] - new @ less[columns]
-            around = terms[p] + abs(scale[p]) * x.terms[p] + abs(new) @ abs(less[columns])
+            rounding = 2 * FLOAT64 / walk.tolerance_of(op).unit  # what is kept is so to the bit
+            around = (
+                terms[p] + abs(scale[p]) * x.terms[p] + rounding * abs(new) @ abs(less[columns])
+            )
             rows.put(p, MIXED, 0.0, rest, around, x.error[p])
             rows.mixed[p] = columns, new
     return rows
@@ -60,15 +63,18 @@ def affine(walk: Walk, op: Affine, x: Rows) -> Rows:
 def _channels(walk, op, x, ours, theirs, folds):
     """Rows of out[p] = weight[:, p] · in[p] + bias[p], tap by tap."""
     (weight, bias, terms), (small, less) = ours, theirs
-    width, off, numbers = x.width, walk.tolerance.off, walk.tolerance.numbers
+    tolerance = walk.tolerance_of(op)
+    width, off, numbers = x.width, tolerance.off, tolerance.numbers
     kept, default = walk.kept(op.out), walk.default(op)
     silent = ~weight.any(axis=0)
-    known = ~np.isnan(x.fixed)
     inside = (x.column >= 0) & (x.column < width)
     j = np.where(inside, x.column, 0)
     # kept: the same function of the same channel, times one factor
     same = silent | (inside & (x.column == default.column) & (x.constant == 0))
-    same |= x.still & known[np.minimum(default.column, width - 1)]
+    theirs = x.fixed[np.minimum(default.column, width - 1)]
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(x.constant - default.factor * theirs)
+    same |= x.still & (apart <= LIMIT * tolerance.unit * np.abs(x.constant))
     same &= silent | (default.factor == np.where(x.still, default.factor, x.factor))
     unlike = (default.factor != 1) & ((bias != 0) | ~folds)
     for o in np.flatnonzero(kept & (~same | unlike))[:1]:
@@ -76,7 +82,7 @@ def _channels(walk, op, x, ours, theirs, folds):
     rows = default.where(kept & same & ~unlike)
     # gone: a multiple of the same channel's output, or a constant
     filters = np.where(inside, small[:, j], 0.0)
-    value = walk.tolerance.snapped(proportion(weight[:, None], filters[:, None]) * x.factor)
+    value = tolerance.snapped(proportion(weight[:, None], filters[:, None]) * x.factor)
     usable = ~kept & inside & np.isfinite(value) & (value != 0)
     value = np.where(usable, value, 1.0)
     w, t, f, v, c = (numbers(a) for a in (weight, filters, x.factor, value, x.constant))

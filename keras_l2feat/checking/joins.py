@@ -144,14 +144,14 @@ def spread(walk: Walk, op: Spread, x: Rows) -> Rows:
             return column
         if column < x.width:
             return theirs.get((column, place), -3)
-        return width + ours[column - x.width, place]
+        return width + ours.get((column - x.width, place), -3 - width)
 
     pairs = list(zip(op.channel.tolist(), op.place.tolist()))
     column = np.array([seen(int(x.column[c]), place) for c, place in pairs], dtype=int)
     if alike and width == count:
         inside = (x.column[op.channel] >= 0) & (x.column[op.channel] < x.width)
         column = np.where(inside, np.arange(count), column)
-    elif alike and (column >= 0).all():
+    elif alike and ((x.column >= 0) & (x.column < x.width)).all():
         kept = walk.kept(op.out)
         column = np.where(kept, np.cumsum(kept) - 1, 0)
     mixed = {}

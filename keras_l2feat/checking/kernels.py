@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_l2feat.checking.numbers import Numbers, floats, magnitude
+from keras_l2feat.checking.numbers import Numbers, floats, magnitude, ratio
 from keras_l2feat.checking.products import Outputs, Product
 from keras_l2feat.checking.rows import CONSTANT, MIXED, Rows
-from keras_l2feat.checking.tolerance import FLOAT64, LIMIT, Tolerance
+from keras_l2feat.checking.tolerance import AMPLIFIED, FLOAT64, LIMIT, Tolerance
 
 __all__ = ["Kernels", "proportion"]
 
@@ -40,7 +40,7 @@ class Kernels:
                 mine, other = self.ours.of(block, columns), self.theirs.of(others, columns)
                 d = rows.factor[block]
                 error[block], rest, terms = self.compare(mine, other, d)
-                apart = self.tolerance.off(rest, terms, mine.slack + other.slack, d)
+                apart = self.tolerance.off(rest, terms, mine.slack + other.slack)
                 error[block] = np.maximum(error[block], apart)
                 if (error[block] <= LIMIT).all():
                     break
@@ -66,7 +66,7 @@ class Kernels:
         d = self.tolerance.numbers(np.asarray(factor, dtype=np.float64))
         slack = mine.slack + other.slack
         error = self.tolerance.off(
-            mine.value - other.value * d, mine.size + other.size * magnitude(d), slack, factor
+            mine.value - other.value * d, mine.size + other.size * magnitude(d), slack
         )
         rest = mine.constant - other.constant * d
         return error.max(axis=(0, 1), initial=0.0), rest, mine.terms + other.terms * magnitude(d)
@@ -149,6 +149,11 @@ class Kernels:
     def _combination(self, rows, o, columns, told):
         """As told, or by least squares with each entry measured by the size of its terms."""
         mine, others = self.ours.of(np.array([o])), self.theirs.of(columns)
+        values = [np.abs(floats(w.value)) for w in (mine, others)]
+        scale = np.maximum(*(value.max(axis=2, keepdims=True) for value in values))
+        largest = max(floats(w.terms).max() for w in (mine, others))  # of the constants
+        part = ratio(values[0], scale).max(initial=0.0)
+        own = max(largest * part, floats(mine.terms)[0])
         for factor in (told, None):
             if factor is None:
                 basis, target = (
@@ -159,8 +164,10 @@ class Kernels:
                 factor = np.linalg.lstsq(basis * norm[:, None], target[:, 0] * norm, rcond=None)[0]
             total = _combined(others, self.tolerance.numbers(factor))
             error, rest, terms = self.compare(mine, total, np.ones(1))
-            if error[0] <= LIMIT:
-                rows.put(o, MIXED, 0.0, floats(rest)[0], floats(terms)[0], error[0])
+            share = self.tolerance.share(mine.value - total.value, mine.value, scale)
+            if error[0] <= LIMIT and share <= AMPLIFIED:
+                around = min(floats(terms)[0], AMPLIFIED / LIMIT * own)
+                rows.put(o, MIXED, 0.0, floats(rest)[0], around, error[0])
                 rows.mixed[int(o)] = columns, np.asarray(factor, dtype=np.float64)
                 return
 

@@ -75,9 +75,9 @@ def _settled(walk, op, x, state, kernel, smaller):
     while True:
         whole = joins.concat(walk, op, x, state, one)
         pair = Product.pair(
-            walk.tolerance, whole, (kernel, nothing[0]), (smaller, nothing[1]), False
+            walk.tolerance_of(op), whole, (kernel, nothing[0]), (smaller, nothing[1]), False
         )
-        error = _errors(walk.tolerance, op, state, *pair)
+        error = _errors(walk.tolerance_of(op), op, state, *pair)
         fails = (error > LIMIT) & (state.column < state.width)
         if not (fails & ~walk.kept(op.out)).any():
             state.error = np.where(fails, 0.0, error)
@@ -98,7 +98,6 @@ def _errors(tolerance, op, state, ours, theirs):
             mine.value - other.value * d,
             mine.size + other.size * abs(d),
             mine.slack + other.slack,
-            factor,
         )
         counts = op.signed[:, None] | ~zero[block]  # the gates of what stays 0 do not
         error[block] = np.where(counts, off.max(axis=1, initial=0.0), 0.0).max(axis=0)

@@ -27,39 +27,57 @@ def require(value: Any, schema: Any, place: str) -> None:
         schema: as above.
         place: what the value is called.
     """
-    if isinstance(schema, Mapping) and str not in schema:
-        expect(isinstance(value, dict), value, place, "an object")
-        names = {name.removesuffix("?"): item for name, item in schema.items()}
-        needed = {name for name in schema if not name.endswith("?")}
-        expect(needed <= set(value) <= set(names), value, place, f"the entries {', '.join(names)}")
-        for name, item in value.items():
-            require(item, names[name], f"{place}: {name}")
-    elif isinstance(schema, Mapping):
-        expect(isinstance(value, dict), value, place, "an object")
-        for name, item in value.items():
-            require(item, schema[str], f"{place}: {name}")
-    elif isinstance(schema, list):
-        expect(isinstance(value, list), value, place, "a list")
-        for nth, item in enumerate(value):
-            require(item, schema[0], f"{place}: {nth}")
-    elif isinstance(schema, tuple):
-        first = [item for item in schema if not isinstance(item, list)]
-        more = len(first) < len(schema)
-        count = len(value) if isinstance(value, list) else -1
-        fits = count == len(first) or (more and count > len(first))
-        entries = f"{len(first)} entries{' or more' * more}"
-        expect(fits, value, place, f"a list of {entries}")
-        for nth, item in enumerate(value):
-            each = first[nth] if nth < len(first) else schema[-1][0]
-            require(item, each, f"{place}: {nth}")
-    elif isinstance(schema, set):
-        known = any(value == word for word in schema)
-        expect(known, value, place, " or ".join(map(repr, sorted(schema))))
-    elif isinstance(schema, type):
-        expect(isinstance(value, schema), value, place, WORDS[schema])
-    else:
-        expected = schema(value)
-        expect(not expected, value, place, expected)
+    parts = next((parts for kind, parts in KINDS.items() if isinstance(schema, kind)), _other)
+    for name, item in parts(value, schema, place):
+        require(value[name], item, f"{place}: {name}")
+
+
+# One function a kind of schema: it looks at a value as a whole, and names the parts that are to be
+# looked at, with the schema of each.
+
+
+def _object(value, schema, place):
+    expect(isinstance(value, dict), value, place, "an object")
+    if str in schema:
+        return [(name, schema[str]) for name in value]
+    names = {name.removesuffix("?"): item for name, item in schema.items()}
+    needed = {name for name in schema if not name.endswith("?")}
+    expect(needed <= set(value) <= set(names), value, place, f"the entries {', '.join(names)}")
+    return [(name, names[name]) for name in value]
+
+
+def _list(value, schema, place):
+    expect(isinstance(value, list), value, place, "a list")
+    return [(nth, schema[0]) for nth in range(len(value))]
+
+
+def _entries(value, schema, place):
+    first = [item for item in schema if not isinstance(item, list)]
+    rest = schema[len(first) :]
+    beyond = len(value) - len(first) if isinstance(value, list) else -1
+    fits = beyond >= 0 if rest else beyond == 0
+    expect(fits, value, place, f"a list of {len(first)} entries{' or more' * len(rest)}")
+    return enumerate([*first, *(item for [item] in rest for _ in range(beyond))])
+
+
+def _word(value, schema, place):
+    known = any(value == word for word in schema)
+    expect(known, value, place, " or ".join(map(repr, sorted(schema))))
+    return ()
+
+
+def _typed(value, schema, place):
+    expect(isinstance(value, schema), value, place, WORDS[schema])
+    return ()
+
+
+def _other(value, schema, place):
+    expected = schema(value)
+    expect(not expected, value, place, expected)
+    return ()
+
+
+KINDS: dict[Any, Any] = {Mapping: _object, list: _list, tuple: _entries, set: _word, type: _typed}
 
 
 def expect(holds: bool, value: Any, place: str, expected: str) -> None:

@@ -42,7 +42,7 @@ class Simulation(Walk, Semantics[Rows]):
                 self.fault(op, gone[0] if len(gone) else 0, "what it reads has changed")
         if not rows.plain:
             self.fault(op, 0, "its channels cannot be removed")
-        return rows
+        return rows.settled(self.still(op))
 
     def linear(self, op: ops.Linear, x: Rows) -> Rows:
         reader = self.graph.readers.get(op.reader)
@@ -69,7 +69,9 @@ class Simulation(Walk, Semantics[Rows]):
         choices = [x] if x.spare is None else [x, x.spare]
         for reads in choices:
             before = len(self.faults), len(self.blamed)
-            pair = Product.pair(self.tolerance, reads, (kernel, bias), (smaller, less), op.folds)
+            pair = Product.pair(
+                self.tolerance_of(op), reads, (kernel, bias), (smaller, less), op.folds
+            )
             found = rows if same else self._kernel(op, reads, rows.copy(), *pair)
             if reads is choices[-1] or len(self.faults) == before[0]:
                 break
@@ -78,7 +80,7 @@ class Simulation(Walk, Semantics[Rows]):
 
     def _kernel(self, op, x, rows, ours, theirs):
         """Rows of what a kernel computes, each shown from the weights."""
-        kernels = Kernels(self.tolerance, ours, theirs)
+        kernels = Kernels(self.tolerance_of(op), ours, theirs)
         kept = np.flatnonzero(rows.column < rows.width)
         error = kernels.errors(rows, kept)
         good = error <= LIMIT
@@ -133,7 +135,8 @@ class Simulation(Walk, Semantics[Rows]):
         if not x.plain:
             self.fault(op, x.altered.argmax(), "all channels count, and one has changed")
         zero = (x.fixed == 0) & (not op.centered)
-        return self.default(op).settled(np.where(zero, 0.0, np.nan))
+        rows = Rows.of_kept(self.kept(op.out), 1.0)  # whatever else a kept one is said to be
+        return rows.settled(np.where(zero, 0.0, np.nan))
 
     def attend(self, op: ops.Attend, query: Rows, key: Rows, value: Rows, *masks: Rows) -> Rows:
         return attention.attended(self, op, query, key, value, masks)
@@ -151,7 +154,7 @@ class Simulation(Walk, Semantics[Rows]):
         return joins.concat(self, op, *inputs)
 
     def spread(self, op: ops.Spread, x: Rows) -> Rows:
-        return joins.spread(self, op, x)
+        return joins.spread(self, op, x).settled(self.still(op))
 
 
 def _bias(graph, op, named):

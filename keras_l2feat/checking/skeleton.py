@@ -5,15 +5,19 @@ What the channel graph says of a model is its sizes and operations; this compare
 that nothing a rule overlooks can differ.
 """
 
+import re
+
 import numpy as np
 
 from keras_l2feat.backend import stored
+from keras_l2feat.checking.calls import differing_calls, leaf
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.symbolic import functional
 
 __all__ = ["differences"]
 
 IGNORED = {"build_config", "compile_config", "name", "registered_name"}
+FUNCTIONS = "activation", "function"  # of a layer
 
 
 def differences(graph: Graph, other: Graph, kept: np.ndarray) -> list:
@@ -23,7 +27,8 @@ def differences(graph: Graph, other: Graph, kept: np.ndarray) -> list:
         graph, other: of the original and of the pruned model.
         kept: (units,) bool, which units the pruned model has.
     """
-    found = list(_calls(graph.model, other.model))
+    pairs: list = []
+    found = list(differing_calls(graph.model, other.model, pairs))
     if found:
         return found
     if set(graph.layers) != set(other.layers):
@@ -35,9 +40,16 @@ def differences(graph: Graph, other: Graph, kept: np.ndarray) -> list:
         for name, layer in graph.layers.items()
         if functional(layer) is None
         for reason in (
-            *_layer(graph, other, name, layer),
+            *_settings(layer, other.layers[name], *_free(graph, name)),
             *_weights(graph, other, name, slots.get(name, {}), biases.get(name, {}), kept),
         )
+    ]
+    known = {id(layer) for layer in graph.layers.values()}
+    found += [  # what is not understood, and operations between layers
+        (layer.name, reason)
+        for layer, copy in pairs
+        if id(layer) not in known
+        for reason in (*_settings(layer, copy), *_untouched(layer, copy))
     ]
     return found or list(_operations(graph, other))
 
@@ -59,85 +71,21 @@ def _biases(graph):
     return found
 
 
-def _calls(model, other):
-    """The calls of a model, nested ones included: what is called, on which tensors, how."""
-    ours, theirs = functional(model), functional(other)
-    if (ours is None) != (theirs is None):
-        yield model.name, "is another kind of model"
-        return
-    if ours is None:
-        return
-    first, second = ([*_nodes(m)] for m in (ours, theirs))
-    if [n[1:] for n in first] != [n[1:] for n in second]:
-        yield model.name, "its layers are called differently"
-        return
-    if _ends(ours) != _ends(theirs):
-        yield model.name, "its inputs or outputs are others"
-        return
-    known = {}
-    for (layer, *_), (copy, *_) in zip(first, second):
-        if known.setdefault(id(layer), copy) is not copy:
-            yield layer.name, "shares its weights with other layers"
-        elif type(layer) is not type(copy):
-            yield layer.name, f"is a {type(copy).__name__}"
-        elif hasattr(layer, "layers"):
-            yield from _calls(layer, copy)
+def _free(graph, name):
+    """The entries of a layer's config that count units, and those that are checked otherwise."""
+    return [path for owner, path in graph.sizes if owner == name], graph.fixed.get(name, {})
 
 
-def _nodes(model):
-    """(operation, its number, where its inputs come from, arguments) by depth."""
-    numbers, tensors, count = {}, {}, 0
-    for nth, tensor in enumerate(model.inputs):
-        tensors[id(tensor)] = ("input", nth)
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            number = numbers.setdefault(id(node.operation), len(numbers))
-            for nth, tensor in enumerate(node.outputs):
-                tensors.setdefault(id(tensor), (count, nth))
-            count += 1
-            if node.is_input:
-                continue
-            read = tuple(tensors.get(id(t)) for t in node.input_tensors)
-            yield node.operation, number, read, _arguments(node)
-
-
-def _arguments(node):
-    import keras
-
-    seen = {id(t): f"tensor {n}" for n, t in enumerate(node.arguments.keras_tensors)}
-    leaves = keras.tree.map_structure(
-        lambda leaf: seen.get(id(leaf), repr(leaf)), (node.arguments.args, node.arguments.kwargs)
-    )
-    return repr(leaves)
-
-
-def _ends(model):
-    """Which calls the model's outputs come from."""
-    tensors, count = {id(t): ("input", n) for n, t in enumerate(model.inputs)}, 0
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            for nth, tensor in enumerate(node.outputs):
-                tensors.setdefault(id(tensor), (count, nth))
-            count += 1
-    return [tensors.get(id(t)) for t in model.outputs]
-
-
-def _layer(graph, other, name, layer):
-    """What differs in a layer besides sizes and the weights that have units."""
-    copy = other.layers[name]
+def _settings(layer, copy, free=(), fixed=()):
+    """What differs in a layer, or in an operation, besides sizes and weights."""
     if type(layer) is not type(copy):
         yield f"is a {type(copy).__name__}"
         return
-    free = [path for owner, path in graph.sizes if owner == name]
-    ours, theirs = (_config(each, free, graph.fixed.get(name, {})) for each in (layer, copy))
-    if ours != theirs:
+    if _config(layer, free, fixed) != _config(copy, free, fixed):
         yield "has other settings"
-    for key in ("activation", "function"):
-        if getattr(layer, key, None) is not getattr(copy, key, None) and callable(
-            getattr(layer, key, None)
-        ):
-            if not _alike(getattr(layer, key), getattr(copy, key)):
-                yield f"has another {key}"
+    for key in FUNCTIONS:
+        if not _alike(getattr(layer, key, None), getattr(copy, key, None)):
+            yield f"has another {key}"
 
 
 def _weights(graph, other, name, slots, biases, kept):
@@ -175,32 +123,57 @@ def _finite(array):
 
 def _untouched(layer, copy):
     """What differs in a layer none of whose weights has units; a copy may order them otherwise."""
-    ours, theirs = (
-        sorted((w.path.rsplit("/", 1)[-1], str(w.dtype), stored(w).tobytes()) for w in each.weights)
-        for each in (layer, copy)
-    )
-    if ours != theirs:
+    if _plain_weights(layer) != _plain_weights(copy):
         yield "its weights, which belong to no unit, have changed"
+    if hasattr(layer, "get_vocabulary") and layer.get_vocabulary() != copy.get_vocabulary():
+        yield "has another vocabulary"
+
+
+def _plain_weights(layer):
+    """(path, dtype, bytes) of each weight by path; Keras numbers layers without names anew."""
+    found = [
+        (re.sub(r"_\d+(?=/|$)", "", w.path.rpartition(f"{layer.name}/")[2]), w)
+        for w in getattr(layer, "weights", ())
+    ]
+    found.sort(key=lambda pair: pair[0])
+    return [(path, str(w.dtype), stored(w).tobytes()) for path, w in found]
 
 
 def _alike(first, second):
-    """Functions of one name and module: after loading, one is a copy of the other."""
-    return all(
-        getattr(first, key, 0) == getattr(second, key, 1) for key in ("__module__", "__qualname__")
-    ) or (type(first) is type(second) and hasattr(first, "get_config"))
+    """Whether two functions do the same: after loading, one is a copy of the other. The settings of
+    those that are layers are compared with the layer's own."""
+    if first is second or not callable(first):
+        return first is second or not callable(second)
+    if type(first) is not type(second):
+        return False
+    if hasattr(first, "__code__"):
+        return _code(first) == _code(second)
+    names = [
+        [getattr(f, key, None) for key in ("__module__", "__qualname__")] for f in (first, second)
+    ]
+    return hasattr(first, "get_config") or (names[0] == names[1] and None not in names[0])
+
+
+def _code(function):
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+    return function.__code__, function.__module__, [leaf(value) for value in held]
 
 
 def _config(layer, free, fixed):
+    """The entries of a layer's config by path, without those that may differ; an operation that has
+    none is known by what it holds."""
     try:
         config = layer.get_config()
     except (NotImplementedError, TypeError):
-        return None
+        if hasattr(layer, "weights"):
+            return None
+        config = {key: value for key, value in vars(layer).items() if key[0] != "_"}
+    apart = {*fixed, *(["function"] if callable(getattr(layer, "function", None)) else ())}
     return {
         key: value
         for key, value in _entries(config)
-        if key not in free
-        and not any(key[: len(path)] == path for path in free)
-        and not any(key[:1] == (name,) for name in fixed)
+        if key[0] not in apart and not any(key[: len(path)] == path for path in free)
     }
 
 
@@ -214,7 +187,7 @@ def _entries(value, path=()):
         for key, item in enumerate(value):
             yield from _entries(item, (*path, key))
     else:
-        yield path, repr(value)
+        yield path, leaf(value)
 
 
 def _operations(graph, other):

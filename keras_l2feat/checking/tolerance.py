@@ -10,7 +10,6 @@ entry of one model that was moved by 64 u shows as 32 u of the sum of both.
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_l2feat.checking.numbers import (
     Numbers,
@@ -49,9 +48,7 @@ class Tolerance:
         self.numbers = exactly if exact else floats
         self._smallest = smallest(self.dtype)
 
-    def off(
-        self, remainder: Numbers, terms: Numbers, slack: float = 0.0, scale: ArrayLike = 1.0
-    ) -> np.ndarray:
+    def off(self, remainder: Numbers, terms: Numbers, slack: float = 0.0) -> np.ndarray:
         """|remainder| over u · terms: roundoffs. What storing tiny numbers explains is taken off
         where it is nothing beside the largest term of the same output, the last axis.
 
@@ -59,13 +56,19 @@ class Tolerance:
         """
         rest = floats(magnitude(remainder))
         parts = np.maximum(ratio(magnitude(remainder), terms) / self.unit - slack / self.unit, 0.0)
-        tiny = 2 * self._smallest * np.maximum(np.abs(scale), 1.0)
+        tiny = 2 * self._smallest
         small = (rest <= tiny) & (parts > 0)
         if small.any():
             largest = floats(terms)
             largest = largest.max(axis=tuple(range(largest.ndim - 1)), initial=0.0)
             parts = np.where(small & (tiny <= LIMIT * self.unit * largest), 0.0, parts)
         return parts
+
+    def share(self, rest: Numbers, whole: Numbers, scale: np.ndarray) -> float:
+        """The largest |rest| over the largest |whole|, in roundoffs, each entry over its scale: how
+        far a sum is off whose terms cancel, in whatever units its inputs are measured."""
+        parts = [ratio(np.abs(floats(part)), scale).max(initial=0.0) for part in (rest, whole)]
+        return float(ratio(*parts)) / self.unit
 
     def snapped(self, factor: np.ndarray) -> np.ndarray:
         """±1 where a factor is that up to roundings."""

@@ -133,7 +133,7 @@ def check(
 def _simulated(graph, pruned, numbered, exact, input_range):
     simulation = Simulation(graph, pruned, numbered, exact=exact)
     if input_range is not None:
-        simulation.boxes = bounds(graph, *input_range, LIMIT * simulation.tolerance.unit)
+        simulation.boxes = bounds(graph, *input_range, 2 * LIMIT * simulation.tolerance.unit)
     wrong = [
         tensor
         for op in graph.ops

@@ -50,6 +50,7 @@ class Walk:
         exact: count in integers instead of float64.
 
     Attributes:
+        tolerance: differences in roundoffs of the coarsest dtype that weights are stored in.
         boxes: tensor number → `Interval` of the original's channels, where inputs stay in a box;
             empty for all inputs.
         changes: list of `Change`.
@@ -59,8 +60,15 @@ class Walk:
 
     def __init__(self, graph: Graph, other: Graph, maps: UnitMaps, *, exact: bool = False) -> None:
         self.graph, self.pruned, self.maps = graph, other, maps
-        self.tolerance = Tolerance((graph.dtype(layer) for layer, *_ in graph.slots), exact)
+        dtypes = {layer: graph.dtype(layer) for layer, *_ in graph.slots}
+        self.tolerance = Tolerance(dtypes.values(), exact)
+        each = {dtype: Tolerance([dtype], exact) for dtype in set(dtypes.values())}
+        self._tolerances = {layer: each[dtype] for layer, dtype in dtypes.items()}
         self.boxes, self.changes, self.faults, self.blamed = {}, [], [], []
+
+    def tolerance_of(self, op: Op) -> Tolerance:
+        """Differences in roundoffs of what an operation's own weights are stored in."""
+        return self._tolerances.get(op.layer, self.tolerance)
 
     def kept(self, tensor: Tensor) -> np.ndarray:
         """(channels,) bool."""
@@ -70,6 +78,15 @@ class Walk:
         """Rows of an output that is expected to be as the maps say."""
         units = op.out.units
         return Rows.of_kept(self.maps.kept[units], 1.0 / self.maps.scale[units])
+
+    def still(self, op: Op) -> np.ndarray:
+        """What the pruned channels of an output are where the box lets them be one number only,
+        (pruned channels,); NaN where it does not."""
+        box, kept = self.boxes.get(op.out.number), self.kept(op.out)
+        if box is None:
+            return np.full(int(kept.sum()), np.nan)
+        value = np.where(box.low == box.high, box.low * self.maps.scale[op.out.units], np.nan)
+        return value[kept]
 
     def nothing(self, op: Op) -> Rows:
         """Rows of an output of which nothing is known: all channels are their own."""
@@ -104,7 +121,7 @@ class Walk:
         waiting = rows.constant != 0
         for nth in range(max(map(len, told), default=0) + 1):
             goal = np.array([t[nth] if nth < len(t) else 0.0 for t in told])
-            apart = self.tolerance.off(rows.constant - goal, rows.terms)
+            apart = self.tolerance_of(op).off(rows.constant - goal, rows.terms)
             near = waiting & (apart <= LIMIT)
             rows.constant = np.where(near, goal, rows.constant)
             rows.error = np.where(near, np.maximum(rows.error, apart), rows.error)

@@ -135,12 +135,13 @@ def test_units_of_very_different_size_still_merge(seed, exponent):
 
 @pytest.mark.parametrize(
     ("noise", "largest", "merged"),
-    [(1e-3, 1e-9, False), (1e-3, 1.0, False), (1e-12, 1e9, True)],
-    ids=["a tiny input", "an input like the others", "a huge one"],
+    [(1.0, 0.0, True), (1e-3, 1e-9, False), (1e-3, 1.0, False), (1e-12, 1e9, True)],
+    ids=["an input that is 0", "a tiny input", "an input like the others", "a huge one"],
 )
 def test_on_a_box_too_each_weight_counts_by_itself(noise, largest, merged):
     """Two units are equal but for their weights of one input. Within the rounding of these weights
-    they are one; where only the input is small, the weights cannot show it."""
+    they are one, and where the input is a constant; where it is only small, the weights cannot show
+    it."""
     generator = np.random.default_rng(7)
     kernel, bias = generator.normal(size=(5, 6)), generator.normal(size=6)
     kernel[:4, 5], bias[5] = 2 * kernel[:4, 1], 2 * bias[1]

@@ -73,7 +73,18 @@ class _Inside(Values):
 
     def source(self, op, *inputs):
         atoms = self.new(len(op.out.units), self.bound(op.out))
-        return self.monomials(atoms, np.ones(len(atoms)))
+        return self._where_it_varies(op, self.monomials(atoms, np.ones(len(atoms))))
+
+    def spread(self, op, x):
+        return self._where_it_varies(op, super().spread(op, x))
+
+    def _where_it_varies(self, op, forms):
+        """Forms of one atom each; constants where nothing in the box moves a channel."""
+        box = self.found[op.out.number]
+        still = box.low == box.high
+        value = np.where(still, box.low, forms.constant)
+        shift = np.where(still, np.abs(box.low), forms.shift)
+        return replace(forms.scaled(~still), constant=value, shift=shift)
 
     def map(self, op, *inputs):
         forms = super().map(op, *inputs)

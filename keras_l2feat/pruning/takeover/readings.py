@@ -177,17 +177,26 @@ def _constant(graph, op, reader):
         return (reader.layer, index, inside or (...,), 1.0 / beta) if beta else None
     if reader.writes is None:
         return None
-    for slot in graph.slots.values():  # a padded convolution's bias is a constant all the same
-        if slot.layer == reader.layer and slot.role == "write" and slot is not reader.writes:
-            if len(graph.layers[reader.layer].weights[slot.index].shape) == 1:
-                return reader.layer, slot.index, (...,), 1.0
+    return _bias_at_a_border(graph, reader) or _mean_behind(graph, op, reader)
+
+
+def _bias_at_a_border(graph, reader):
+    """The bias of a padded convolution is a constant too, though none is folded into it."""
+    weights = graph.layers[reader.layer].weights
+    written = (s for s in graph.slots.values() if (s.layer, s.role) == (reader.layer, "write"))
+    biases = [s.index for s in written if len(weights[s.index].shape) == 1]
+    return (reader.layer, biases[0], (...,), 1.0) if biases else None
+
+
+def _mean_behind(graph, op, reader):
+    """The mean of the one normalization that is called once, behind what is read once."""
     after = [other for other in graph.ops if any(t is op.out for t in other.inputs)]
-    if len(after) == 1 and isinstance(after[0], Affine) and after[0].statistics:
-        layer, mean, *_ = after[0].statistics
-        shared = [o for o in graph.ops if isinstance(o, Affine) and o.statistics]
-        if sum(o.statistics[0] == layer for o in shared) == 1 and len(reader.inputs) == 1:
-            return layer, mean, (...,), -1.0
-    return None
+    normalized = [o for o in graph.ops if isinstance(o, Affine) and o.statistics]
+    if len(after) != 1 or after[0] not in normalized or len(reader.inputs) != 1:
+        return None
+    layer, mean, *_ = after[0].statistics
+    once = sum(o.statistics[0] == layer for o in normalized) == 1
+    return (layer, mean, (...,), -1.0) if once else None
 
 
 def spread(count, share, first=0):

@@ -141,9 +141,17 @@ class Intervals(Semantics[Box]):
         return Box(*(np.concatenate([getattr(x, end) for x in inputs]) for end in ("low", "high")))
 
     def spread(self, op: ops.Spread, x: Box) -> Box:
-        if x.places is not None and len(x.places[0]) > np.max(op.place, initial=0):
+        if x.places is not None and _every_entry(op) == x.places[0].size:
             return Box(*(bound[op.place, op.channel] for bound in x.places))
         return Box(x.low[op.channel], x.high[op.channel])
+
+
+def _every_entry(op):
+    """How many entries of its input a reshape puts side by side, place after place; 0 where a
+    position is several of them, or places change their order."""
+    order = op.tag[1] if op.tag[0] == "reshape" else ()
+    places = [axis for axis in order if axis != op.inputs[0].axis]
+    return len(op.place) if places and places == sorted(places) else 0
 
 
 def _seen(op, x):
