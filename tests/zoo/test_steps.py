@@ -36,9 +36,13 @@ def test_descent_grows_and_comes_back_wide(making):
     take(making, {"copy": {"widths": [24, 22]}})
     take(making, {"fit": {"max_iterations": 50}})
     assert metrics(making.model, making.problem)["train_loss"] <= making.recipe.limit
+    before = metrics(making.model, making.problem)["train_loss"]
     small, certificate = prune(stored(making), data=making.data)
     assert certificate.verified
     assert np.less_equal(DenseNetwork.from_model(small).hidden, grown.hidden).all()
+    take(making, {"merge": {}})
+    assert DenseNetwork.from_model(making.model).hidden == DenseNetwork.from_model(small).hidden
+    assert metrics(making.model, making.problem)["train_loss"] == pytest.approx(before, rel=1e-9)
 
 
 @pytest.mark.slow

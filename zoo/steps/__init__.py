@@ -25,6 +25,7 @@ STEPS: dict[str, Callable] = {
     "descend": widths.descend,
     "grow": widths.grow,
     "copy": widths.copy,
+    "merge": widths.merge,
     "bipartite": first.bipartite,
     "deep_linear": first.deep_linear,
     "from_teacher": first.from_teacher,

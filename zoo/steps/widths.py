@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_l2feat.network import DenseNetwork
-from keras_l2feat.zoo.making import Making
+from keras_l2feat.zoo.making import ALIGNED, Making
 
-__all__ = ["copy", "descend", "grow"]
+__all__ = ["copy", "descend", "grow", "merge"]
 
 
 def descend(
@@ -67,3 +67,13 @@ def copy(making: Making, *, widths: Sequence[int]) -> None:
     from keras_l2feat.pruning.expand import expand
 
     making.model = expand(making.model, tuple(widths), seed=making.recipe.seed)
+
+
+def merge(making: Making) -> None:
+    """Neurons that training holds on one ray become one again: what `copy` did is undone, and what
+    training did to the copies stays."""
+    from keras_l2feat.pruning import prune
+    from keras_l2feat.training.rays import snap
+
+    snap(making.model, ALIGNED, 0.0)
+    making.model, _ = prune(making.model)
