@@ -6,6 +6,7 @@ Running both models on data and on a few random inputs is a second witness, in t
 `data` and `bounded`, which promise something on given points, running them is the evidence.
 """
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from keras_l2feat.checking.verdict import Verdict, check
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Affine, Linear
-from keras_l2feat.pruning.evaluate import outputs, precise, random_inputs
+from keras_l2feat.pruning.evaluate import input_shapes, outputs, precise, random_inputs
 from keras_l2feat.pruning.plan import Account
 
 __all__ = [
@@ -51,7 +52,8 @@ SCHEMA = {
 
 COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
 FEW = 1
-BUDGET = 2 * 10**9
+BUDGET = 5 * 10**8
+PLACES = 96  # along each axis of random inputs, at most, where a proof is there and layers take it
 NAMED = 8  # units or layers that a line names
 # A witness disagrees if the two models' outputs differ by more than this part of the largest one:
 # in float32, with layers between that amplify roundings. `SHARE_OF_DATA` is for float64.
@@ -396,27 +398,42 @@ def compare(
     models = graph.model, pruned
     same = pruned is graph.model
     sets = [] if data is None else [("data", f"data {data[0]}", data[1])]
-    if anywhere or (not same if claim.proved else not sets):
-        sets += _random_sets(graph, seed, claim.input_range)
     if not claim.proved:
         models = tuple(precise(model) for model in models)
-    old = _answers(models[0], sets)
-    new = old if same else _answers(models[1], sets)
+    share = _share(graph, claim)
     classes = len(graph.outputs) == 1 and len(graph.outputs[0].shape) == 2
-    return [
-        _evaluation(source, label, before, after, claim, _share(graph, claim), classes)
-        for (source, label, _), before, after in zip(sets, old, new)
-    ]
 
+    def compared(sets):
+        # the inputs of all sets go in one batch
+        whole = [np.concatenate(part) for part in zip(*(inputs for *_, inputs in sets))]
+        ends = np.cumsum([len(inputs[0]) for *_, inputs in sets])[:-1]
+        old = outputs(models[0], whole)
+        new = old if same else outputs(models[1], whole)
+        return [
+            _evaluation(source, label, *answers, claim, share, classes)
+            for (source, label, _), *answers in zip(sets, np.split(old, ends), np.split(new, ends))
+        ]
 
-def _answers(model, sets):
-    """What a model answers on each set; on random ones, which are few, in one batch."""
-    few = [inputs for source, _, inputs in sets if source != "data"]
-    found = [outputs(model, inputs) for source, _, inputs in sets if source == "data"]
-    if few:
-        ends = np.cumsum([len(inputs[0]) for inputs in few])[:-1]
-        found += np.split(outputs(model, [np.concatenate(part) for part in zip(*few)]), ends)
+    found = compared(sets) if sets else []
+    if anywhere or (not same if claim.proved else not sets):
+        found += _at_random(graph, claim, seed, compared)
     return found
+
+
+def _at_random(graph, claim, seed, compared):
+    """Evaluations on random inputs; of fewer places than a model was built for, where a proof is
+    there besides, all layers take them, and the two agree on them."""
+    shapes = input_shapes(graph.model)
+    fewer = [
+        tuple(n if axis == tensor.axis else min(n, PLACES) for axis, n in enumerate(shape, 1))
+        for tensor, shape in zip(graph.inputs, shapes)
+    ]
+    if claim.proved and fewer != shapes:
+        with contextlib.suppress(Exception):  # layers raise whatever they like
+            found = compared(_random_sets(graph, seed, claim.input_range, fewer))
+            if all(e.passed and not e.overflowed for e in found):
+                return found
+    return compared(_random_sets(graph, seed, claim.input_range, shapes))
 
 
 def _share(graph, claim):
@@ -428,22 +445,25 @@ def _share(graph, claim):
     return max(SHARE, 64 * unit) if claim.proved else max(SHARE_OF_DATA, 64 * unit, DEVIATION)
 
 
-def _random_sets(graph, seed, box):
-    """Sources, labels and inputs: fewer where a model takes long."""
-    count = int(np.clip(BUDGET // max(graph.flops(), 1), FEW, COUNT))
+def _random_sets(graph, seed, box, shapes):
+    """Sources, labels and inputs of such shapes: fewer where a model takes long."""
+    share = min(
+        np.prod(shape) / np.prod(whole) for shape, whole in zip(shapes, input_shapes(graph.model))
+    )
+    count = int(np.clip(BUDGET / max(graph.flops() * share, 1), FEW, COUNT))
     if box is not None:
         low, high = (np.asarray(end) for end in box)
         return [
             (
                 "domain",
                 "random in the domain",
-                random_inputs(graph, count, seed, low=low, high=high),
+                random_inputs(graph, count, seed, low=low, high=high, shapes=shapes),
             )
         ]
-    sets = [("random", "random, scale 1", random_inputs(graph, count, seed))]
+    sets = [("random", "random, scale 1", random_inputs(graph, count, seed, shapes=shapes))]
     if all(graph.tokens(tensor) is not None for tensor in graph.inputs):
         return sets
-    fitted = random_inputs(graph, count, seed + 1)
+    fitted = random_inputs(graph, count, seed + 1, shapes=shapes)
     scales = [_expected(graph, tensor) for tensor in graph.inputs]
     for array, tensor, (center, size) in zip(fitted, graph.inputs, scales):
         if array.dtype.kind == "f":

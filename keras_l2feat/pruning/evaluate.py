@@ -185,7 +185,14 @@ def arranged(model: Model, arrays: Sequence) -> Any:
 
 
 def random_inputs(
-    graph: Graph, count: int, seed: int, *, scale: float = 1.0, low: Any = None, high: Any = None
+    graph: Graph,
+    count: int,
+    seed: int,
+    *,
+    scale: float = 1.0,
+    low: Any = None,
+    high: Any = None,
+    shapes: Sequence | None = None,
 ) -> list:
     """Inputs for a model: Gaussian, or uniform between `low` and `high`; whole numbers where tokens
     are looked up.
@@ -195,11 +202,12 @@ def random_inputs(
         count: how many, fewer if they are large.
         scale: standard deviation of the Gaussian numbers.
         low, high: bounds that broadcast against one input, or `None`.
+        shapes: of one point of each input; by default `input_shapes`.
 
     Returns: list of arrays, one per input of the model, float32 (exact in float64) or int32.
     """
     generator = np.random.default_rng(seed)
-    shapes = input_shapes(graph.model)
+    shapes = shapes or input_shapes(graph.model)
     count = min(count, max(2, ENTRIES // max(int(np.prod(s)) for s in shapes)))
     inputs = []
     for symbolic, tensor, shape in zip(graph.model.inputs, graph.inputs, shapes):
