@@ -1,5 +1,8 @@
 """What this package needs of Keras, checked at first use of the parts that need it."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +11,9 @@ from keras_l2feat.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["require_keras", "require_tensorflow", "stored"]
+__all__ = ["require_keras", "require_tensorflow", "stored", "unchanged"]
+
+_seen: Any = contextvars.ContextVar("seen", default=None)
 
 
 def require_keras() -> ModuleType:
@@ -46,8 +51,29 @@ def require_tensorflow() -> ModuleType:
     return keras
 
 
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """Inside, no variable gets another value, so that `stored` reads each of them once."""
+    token = _seen.set({})
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 def stored(variable: Any) -> "np.ndarray":
     """A Keras variable's value as NumPy, to read only: not copied where the backend allows it."""
+    if (seen := _seen.get()) is None:
+        return _read(variable)
+    if id(variable) not in seen:
+        seen[id(variable)] = (
+            variable,
+            _read(variable),
+        )  # which is held, so that its id stays its own
+    return seen[id(variable)][1]
+
+
+def _read(variable):
     import keras
     import numpy as np
 

@@ -60,7 +60,8 @@ def _unknown(walk, op, rows, out, which):
 def _on_the_box(walk, op, rows, out, fixed):
     """Where a channel's sign is known, its activation is linear: so is what it makes of rows with
     several entries, or with a constant. `fixed` is filled in where nothing is left."""
-    box, both = walk.boxes.get(op.inputs[0].number), slopes(op)
+    box = walk.boxes.get(op.inputs[0].number)
+    both = None if box is None else slopes(op)
     if box is None or both is None:
         return out
     slope = np.where(box.low >= 0, both[1], np.where(box.high <= 0, both[0], np.nan))

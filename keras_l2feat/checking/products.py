@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 
 from keras_l2feat.checking.numbers import Dyadic, exactly, floats, magnitude, stacked
 from keras_l2feat.checking.rows import Rows
@@ -57,7 +56,6 @@ class Product:
         self.entries = row, column, factor = row[order], column[order], factor[order]
         most = int(np.bincount(column, minlength=1).max()) if len(column) else 0
         self.slack = 0.0 if tolerance.exact else (most + 2) * FLOAT64
-        self.matrix = scipy.sparse.csr_matrix((factor, (column, row)), (self.count, x.count))
 
     @classmethod
     def pair(
@@ -76,7 +74,8 @@ class Product:
 
     def blocks(self, which: np.ndarray) -> Iterator[np.ndarray]:
         """Parts of some outputs that are worked on at a time."""
-        step = max(1, BLOCK // max(1, self.kernel.shape[0] * (self.count + self.border)))
+        entries = max(self.count + self.border, len(self.entries[0]))
+        step = max(1, BLOCK // max(1, self.kernel.shape[0] * entries))
         return (which[a : a + step] for a in range(0, len(which), step))
 
     def constants(self) -> np.ndarray:
@@ -138,15 +137,19 @@ class Product:
         return part
 
     def _floats(self, which, columns):
-        """Values of some outputs and the sizes of their terms, in some columns."""
-        matrix = self.matrix if columns is None else self.matrix[columns]
-        rows = np.unique(matrix.indices)
-        part = floats(self.stored(rows, which))
-        if self.trivial:
-            return part, np.abs(part)
-        matrix = matrix[:, rows]
-        value = np.stack([matrix @ tap for tap in part])
-        return value, np.stack([abs(matrix) @ np.abs(tap) for tap in part])
+        """Values of some outputs and the sizes of their terms, in some columns, ascending."""
+        row, column, factor = self.entries
+        count = self.count if columns is None else len(columns)
+        if columns is not None:
+            nth = np.full(self.count, -1)
+            nth[columns] = np.arange(count)
+            chosen = nth[column] >= 0
+            row, column, factor = row[chosen], nth[column[chosen]], factor[chosen]
+        terms = floats(self.stored(row, which))
+        if (factor != 1).any():
+            terms = terms * factor[:, None]
+        new = np.diff(column, prepend=-1) > 0
+        return tuple(_spread(_added(part, new), column[new], count) for part in (terms, abs(terms)))
 
     def _integers(self, part, absolute=False):
         row, column, factor = self.entries
@@ -164,3 +167,25 @@ class Product:
 def _row(array):
     shape = array.shape
     return array.reshape(shape[0], 1, shape[1])
+
+
+def _added(terms, new):
+    """Sums of the terms (taps, n, outputs) from each that is `new`, (n,) bool, up to the next."""
+    first = np.flatnonzero(new)
+    if len(first) == len(new):
+        return terms
+    total, nth = np.take(terms, first, axis=1), np.cumsum(new) - 1
+    place = np.arange(len(new)) - first[nth]
+    for k in range(1, int(place.max()) + 1):  # few, and much faster than `np.add.reduceat`
+        at = np.flatnonzero(place == k)
+        total[:, nth[at]] += terms[:, at]
+    return total
+
+
+def _spread(values, column, count):
+    """Values (taps, n, outputs) at such columns, ascending, of so many; 0 at the others."""
+    if len(column) == count:
+        return values
+    whole = np.zeros((len(values), count, values.shape[2]))
+    whole[:, column] = values
+    return whole

@@ -171,6 +171,8 @@ def _bias(graph, op, named):
 
 def _occurrence(units):
     """Which of its unit's positions each position is: a list."""
+    if len(set(units)) == len(units):
+        return [0] * len(units)
     seen = {}
     count = []
     for unit in units:

@@ -34,13 +34,13 @@ def differences(graph: Graph, other: Graph, kept: np.ndarray) -> list:
     if set(graph.layers) != set(other.layers):
         changed = sorted(set(graph.layers) ^ set(other.layers))
         return [(changed[0], "is not in both models")]
-    slots, biases = _slots(graph), _biases(graph)
+    slots, biases, free = _slots(graph), _biases(graph), _free(graph)
     found = [
         (name, reason)
         for name, layer in graph.layers.items()
         if functional(layer) is None
         for reason in (
-            *_settings(layer, other.layers[name], *_free(graph, name)),
+            *_settings(layer, other.layers[name], free.get(name, ())),
             *_weights(graph, other, name, slots.get(name, {}), biases.get(name, {}), kept),
         )
     ]
@@ -71,17 +71,20 @@ def _biases(graph):
     return found
 
 
-def _free(graph, name):
-    """The entries of a layer's config that count units, and those that are checked otherwise."""
-    return [path for owner, path in graph.sizes if owner == name], graph.fixed.get(name, {})
+def _free(graph):
+    """layer → paths of the entries of its config that count units, or are checked otherwise."""
+    found: dict = {name: {(key,) for key in fixed} for name, fixed in graph.fixed.items()}
+    for layer, path in graph.sizes:
+        found.setdefault(layer, set()).add(path)
+    return found
 
 
-def _settings(layer, copy, free=(), fixed=()):
+def _settings(layer, copy, free=()):
     """What differs in a layer, or in an operation, besides sizes and weights."""
     if type(layer) is not type(copy):
         yield f"is a {type(copy).__name__}"
         return
-    if _config(layer, free, fixed) != _config(copy, free, fixed):
+    if not _same(_config(layer), _config(copy), free):
         yield "has other settings"
     for key in FUNCTIONS:
         if not _alike(getattr(layer, key, None), getattr(copy, key, None)):
@@ -160,34 +163,35 @@ def _code(function):
     return function.__code__, function.__module__, [leaf(value) for value in held]
 
 
-def _config(layer, free, fixed):
-    """The entries of a layer's config by path, without those that may differ; an operation that has
-    none is known by what it holds."""
+def _config(layer):
+    """A layer's config; an operation that has none is known by what it holds."""
     try:
         config = layer.get_config()
     except (NotImplementedError, TypeError):
         if hasattr(layer, "weights"):
             return None
         config = {key: value for key, value in vars(layer).items() if key[0] != "_"}
-    apart = {*fixed, *(["function"] if callable(getattr(layer, "function", None)) else ())}
-    return {
-        key: value
-        for key, value in _entries(config)
-        if key[0] not in apart and not any(key[: len(path)] == path for path in free)
-    }
+    if callable(getattr(layer, "function", None)):
+        config = {key: value for key, value in config.items() if key != "function"}
+    return config
 
 
-def _entries(value, path=()):
-    """The leaves of a nested config by path; names and built shapes are left out."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key not in IGNORED:
-                yield from _entries(item, (*path, key))
-    elif isinstance(value, (list, tuple)):
-        for key, item in enumerate(value):
-            yield from _entries(item, (*path, key))
-    else:
-        yield path, leaf(value)
+def _same(value, other, free, path=()):
+    """Whether two nested configs are the same but for entries whose paths are `free`, names and
+    built shapes."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return all(
+            key in IGNORED
+            or (*path, key) in free
+            or (key in value and key in other and _same(value[key], other[key], free, (*path, key)))
+            for key in value.keys() | other.keys()
+        )
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(value) == len(other) and all(
+            (*path, nth) in free or _same(*pair, free, (*path, nth))
+            for nth, pair in enumerate(zip(value, other))
+        )
+    return value is other or leaf(value) == leaf(other)
 
 
 def _operations(graph, other):

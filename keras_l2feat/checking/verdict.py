@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_l2feat.backend import unchanged
 from keras_l2feat.checking.box import bounds
 from keras_l2feat.checking.maps import Maps
 from keras_l2feat.checking.simulation import Simulation
@@ -118,16 +119,17 @@ def check(
         numbered = _numbered(graph, maps)
     except InputError as error:
         return Verdict(False, exact, "", faults=[(graph.model.name, 0, str(error))])
-    found = differences(graph, pruned, numbered.kept)
-    if found:
-        return Verdict(False, exact, "", faults=[(layer, 0, reason) for layer, reason in found])
-    try:
-        # A bound or a factor that float64 does not hold proves nothing.
-        with np.errstate(over="raise", invalid="raise"):
-            return _verdict(graph, _simulated(graph, pruned, numbered, exact, input_range))
-    except FloatingPointError:
-        reason = "numbers of the certificate are beyond what float64 holds"
-        return Verdict(False, exact, "", faults=[(graph.model.name, 0, reason)])
+    with unchanged():
+        found = differences(graph, pruned, numbered.kept)
+        if found:
+            return Verdict(False, exact, "", faults=[(layer, 0, reason) for layer, reason in found])
+        try:
+            # A bound or a factor that float64 does not hold proves nothing.
+            with np.errstate(over="raise", invalid="raise"):
+                return _verdict(graph, _simulated(graph, pruned, numbered, exact, input_range))
+        except FloatingPointError:
+            reason = "numbers of the certificate are beyond what float64 holds"
+            return Verdict(False, exact, "", faults=[(graph.model.name, 0, reason)])
 
 
 def _simulated(graph, pruned, numbered, exact, input_range):

@@ -117,9 +117,10 @@ class Walk:
     def rounded(self, op: Op, rows: Rows) -> Rows:
         """Constants are what was told, or 0, where they are that up to roundings of the weights
         that they were added up from."""
-        told = [self.maps.constants.get(u, ()) for u in op.out.units.tolist()]
         waiting = rows.constant != 0
-        for nth in range(max(map(len, told), default=0) + 1):
+        units = op.out.units.tolist() if waiting.any() else []
+        told = [self.maps.constants.get(u, ()) for u in units]
+        for nth in range(max(map(len, told), default=-1) + 1):
             goal = np.array([t[nth] if nth < len(t) else 0.0 for t in told])
             apart = self.tolerance_of(op).off(rows.constant - goal, rows.terms)
             near = waiting & (apart <= LIMIT)

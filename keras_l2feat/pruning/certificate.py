@@ -447,20 +447,20 @@ def _share(graph, claim):
 
 def _random_sets(graph, seed, box, shapes):
     """Sources, labels and inputs of such shapes: fewer where a model takes long."""
-    share = min(
-        np.prod(shape) / np.prod(whole) for shape, whole in zip(shapes, input_shapes(graph.model))
-    )
+    whole = input_shapes(graph.model)
+    share = min(np.prod(fewer) / np.prod(shape) for fewer, shape in zip(shapes, whole))
     count = int(np.clip(BUDGET / max(graph.flops() * share, 1), FEW, COUNT))
+    place = "" if shapes == whole else f", size {PLACES}"
     if box is not None:
         low, high = (np.asarray(end) for end in box)
         return [
             (
                 "domain",
-                "random in the domain",
+                f"random in the domain{place}",
                 random_inputs(graph, count, seed, low=low, high=high, shapes=shapes),
             )
         ]
-    sets = [("random", "random, scale 1", random_inputs(graph, count, seed, shapes=shapes))]
+    sets = [("random", f"random, scale 1{place}", random_inputs(graph, count, seed, shapes=shapes))]
     if all(graph.tokens(tensor) is not None for tensor in graph.inputs):
         return sets
     fitted = random_inputs(graph, count, seed + 1, shapes=shapes)
@@ -471,7 +471,7 @@ def _random_sets(graph, seed, box, shapes):
             array *= size.reshape(along).astype(array.dtype)
             array += center.reshape(along).astype(array.dtype)
     if any(center.any() or (size != 1).any() for center, size in scales):
-        sets.append(("random", "random, fitted scale", fitted))
+        sets.append(("random", f"random, fitted scale{place}", fitted))
     return sets
 
 
