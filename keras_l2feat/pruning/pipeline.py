@@ -141,7 +141,7 @@ def prune(
             data=named,
             seed=seed,
             layers=_layers(graph, current, steps, why),
-            removals=_removals(done),
+            removals=[{**vars(r), "into": [*map(list, r.into)]} for p in done for r in p.removed],
             costs=_costs(graph, current),
             account=_account(done, named),
             dataset=getattr(data, "facts", {}),
@@ -188,20 +188,6 @@ def _pruned(graph, chosen, planners, given):
     return steps, current, scale
 
 
-def _removals(plans):
-    return [
-        {
-            "layer": r.layer,
-            "unit": r.unit,
-            "reason": r.reason,
-            "into": [[layer, unit, factor] for layer, unit, factor in r.into],
-            "constant": r.constant,
-        }
-        for plan in plans
-        for r in plan.removed
-    ]
-
-
 def _costs(graph, after):
     return {
         f"{key}_{when}": value
@@ -230,26 +216,14 @@ def _planners(plans, guarantee, options):
     """What makes the plans, each for the model that the one before left."""
     if plans is not None:
         return [lambda graph, plan=plan, **_: plan for plan in plans]
-    levels = list(GUARANTEES)
-    wanted = [
-        level
-        for level in levels[: levels.index(guarantee)]
-        if level == "exact" or _asked(level, options)
-    ]
-    before = [_planner(level) for level in wanted]
+    before = ["exact", "domain"] if options.get("input_range") is not None else ["exact"]
+    planners = []
+    for level in [*(level for level in before if level != guarantee), guarantee]:
+        module, name = GUARANTEES[level].split(":")
+        planners.append(getattr(importlib.import_module(module), name))
     if guarantee == "data":
-        before = [within_norm(planner) for planner in before]
-    return [*before, _planner(guarantee)]
-
-
-def _planner(level):
-    module, name = GUARANTEES[level].split(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _asked(level, options):
-    """Whether a level before the wanted one has what it needs."""
-    return level == "domain" and options.get("input_range") is not None
+        planners[:-1] = map(within_norm, planners[:-1])
+    return planners
 
 
 def _loaded(data, model):

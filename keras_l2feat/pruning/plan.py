@@ -168,27 +168,16 @@ class Plan:
                 raise InputError(
                     f"A plan has the format {FORMAT!r}. Received: {value['format']!r}."
                 )
-            return cls(
-                str(value["guarantee"]),
-                [
-                    Removal(
-                        str(layer),
-                        int(unit),
-                        str(reason),
-                        tuple((str(a), int(b), float(f)) for a, b, f in into),
-                        float(constant),
-                    )
-                    for layer, unit, reason, into, constant in value["removed"]
-                ],
-                {
-                    str(name): [(int(s), int(t), float(f)) for s, t, f in moves]
-                    for name, moves in value["transfers"].items()
-                },
-                weights={
-                    str(layer): {int(index): _array(text) for index, text in arrays.items()}
-                    for layer, arrays in value.get("weights", {}).items()
-                },
-            )
+            plan = cls(str(value["guarantee"]))
+            for layer, unit, reason, into, constant in value["removed"]:
+                targets = tuple((str(a), int(b), float(f)) for a, b, f in into)
+                removal = Removal(str(layer), int(unit), str(reason), targets, float(constant))
+                plan.removed.append(removal)
+            for reader, moves in value["transfers"].items():
+                plan.transfers[str(reader)] = [(int(s), int(t), float(f)) for s, t, f in moves]
+            for layer, arrays in value.get("weights", {}).items():
+                plan.weights[str(layer)] = {int(i): _array(text) for i, text in arrays.items()}
+            return plan
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
@@ -240,17 +229,10 @@ def removed_units(plans: Sequence) -> dict:
     for plan in plans:
         step = {}
         for removal in plan.removed:
-            step.setdefault(removal.layer, set()).add(
-                _original(removal.unit, gone.get(removal.layer, ()))
-            )
+            unit = removal.unit
+            for lost in sorted(gone.get(removal.layer, ())):
+                unit += lost <= unit
+            step.setdefault(removal.layer, set()).add(unit)
         for layer, units in step.items():
             gone.setdefault(layer, set()).update(units)
     return gone
-
-
-def _original(unit, gone):
-    """The index of the `unit`-th of the units that are not gone."""
-    for lost in sorted(gone):
-        if lost <= unit:
-            unit += 1
-    return unit

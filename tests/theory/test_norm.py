@@ -51,7 +51,7 @@ def test_one_hot_targets_cost_the_roots_of_the_class_sizes(counts, seed):
     labels = np.repeat(np.arange(len(counts)), counts)
     y = np.eye(len(counts))[labels]
     found = norm.representation_cost(
-        np.eye(len(y)), y, hidden=2 * len(y), trials=2, seed=seed, bound=False
+        np.eye(len(y)), y, hidden=2 * len(y) + 4, trials=2, seed=seed, bound=False
     )
     assert found.cost == pytest.approx(2 * np.sum(np.sqrt(counts)), rel=1e-5)
 
