@@ -38,7 +38,7 @@ def covariance_cost(
 
     Reference: [Jacot et al. 2022, §3.2].
     """
-    k, s = as_matrices(k, s)
+    k, s = as_matrices(k, s, names=("k", "s"))
     return total(k * covariance_inverse(s, ridge, relative=relative))
 
 

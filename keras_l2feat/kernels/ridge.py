@@ -129,22 +129,24 @@ def read_ridge(ridge: Ridge, dtype: tf.DType, unit: Tensor | None = None) -> tf.
     return ridge if unit is None else tf.maximum(ridge * unit, SMALLEST_RIDGE)
 
 
-def as_matrices(z: ArrayLike, a: ArrayLike) -> tuple[tf.Tensor, tf.Tensor]:
-    """`z` (..., N, k) and `a` (..., N, n) as tensors that go together.
+def as_matrices(
+    z: ArrayLike, a: ArrayLike, names: tuple[str, str] = ("z", "a")
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`z` (..., N, k) and `a` (..., N, n) as tensors that go together; `names` are what the caller
+    has for them.
 
     Raises:
         InputError: shapes or dtypes do not.
     """
-    z = tf.convert_to_tensor(z)
-    a = tf.convert_to_tensor(a)
-    require(z.dtype in (tf.float32, tf.float64), "z", "of dtype float32 or float64", z.dtype.name)
-    require(a.dtype == z.dtype, "a", f"of the dtype of z, {z.dtype.name}", a.dtype.name)
-    if z.shape.rank is None or z.shape.rank < 2:
-        raise bad_argument("z", "a matrix or a batch of matrices, of shape (..., N, k)", z.shape)
-    if a.shape.rank != z.shape.rank or not z.shape[:-1].is_compatible_with(a.shape[:-1]):
-        raise bad_argument(
-            "a", f"of shape {(*z.shape[:-1], 'n')}, to go with z of shape {z.shape}", a.shape
-        )
+    z, a = tf.convert_to_tensor(z), tf.convert_to_tensor(a)
+    first, other = names
+    require(z.dtype in (tf.float32, tf.float64), first, "of dtype float32 or float64", z.dtype.name)
+    require(a.dtype == z.dtype, other, f"of the dtype of {first}, {z.dtype.name}", a.dtype.name)
+    matrices = "a matrix or a batch of matrices, of shape (..., N, k)"
+    require(z.shape.rank is not None and z.shape.rank >= 2, first, matrices, z.shape)
+    fits = a.shape.rank == z.shape.rank and z.shape[:-1].is_compatible_with(a.shape[:-1])
+    expected = f"of shape {(*z.shape[:-1], 'n')}, to go with {first} of shape {z.shape}"
+    require(fits, other, expected, a.shape)
     return z, a
 
 

@@ -96,7 +96,7 @@ def forces(
         subject: a Keras chain of Dense layers or a `DenseNetwork`, whose forces hold the reaction
             of the constraint; or the list of Z_1 … Z_L, `(N, n_l)` each, free representations with
             the forces of the Tikhonov form.
-        data: a `Dataset` (its training part) or a pair `(x, y)`.
+        data: a `Dataset` (its training part), its name, or a pair `(x, y)`.
         lam: λ > 0.
         ridge: relative ridge of every layer, at least 0 for free representations and positive for a
             network, whose directions below it count as outside col(A).
@@ -110,7 +110,7 @@ def forces(
         InputError: as for `objectives.representation`, or λ or a network's ridge is not positive.
     """
     require(lam > 0, "lam", "positive", lam)
-    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
+    network, data, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     if network is None:
         return _free_forces(subject, data, lam, ridge, activation, beta, cost)
     require(ridge > 0, "ridge", "positive for a network", ridge)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from keras_l2feat.errors import require
 from keras_l2feat.kernels import (
     append_bias,
     covariance_cost,
@@ -56,7 +57,7 @@ def weight_space(
         subject: a Keras chain of Dense layers, a `DenseNetwork`, or the list of W_1 … W_L,
             `(n_{l-1} + 1, n_l)` each (`(n_{l-1}, n_l)` for β = 0), float32 or float64 arrays or
             tensors.
-        data: a `Dataset` (its training part) or a pair `(x (N, n_0), y)`.
+        data: a `Dataset` (its training part), its name, or a pair `(x (N, n_0), y)`.
         lam: λ.
         activation: σ by name or as a function, for arrays (default "relu"); a model brings its own.
         beta: amount of bias, for arrays (default 1).
@@ -66,9 +67,10 @@ def weight_space(
     Returns: a `Loss`.
 
     Raises:
-        InputError: a model without array form, unknown names, or data of no use.
+        InputError: a model without array form, matrices that are no chain, unknown names, or data
+            of no use.
     """
-    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
+    network, data, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     weights = [
         tf.convert_to_tensor(weight) for weight in (subject if network is None else network.weights)
     ]
@@ -79,10 +81,17 @@ def weight_space(
 
 def forward(weights: Arrays, x: ArrayLike, activation: Callable, beta: float) -> list:
     """The pre-activations Z_1 … Z_L of tensors W_1 … W_L on inputs `x` (N, n_0); σ is a
-    function."""
+    function.
+
+    Raises:
+        InputError: the matrices are no chain from the inputs.
+    """
     a = append_bias(x, beta)
-    representations = []
+    representations: list = []
     for weight in weights:
+        known = None in (a.shape[-1], weight.shape[0]) or a.shape[-1] == weight.shape[0]
+        expected = f"a chain: W_{len(representations) + 1} needs {a.shape[-1]} rows"
+        require(known, "weights", expected, tuple(weight.shape))
         representations.append(tf.matmul(a, weight))
         a = append_bias(activation(representations[-1]), beta)
     return representations
@@ -119,7 +128,7 @@ def representation(
     Raises:
         InputError: as for `weight_space`, or a negative ridge.
     """
-    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
+    network, data, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     if network is None:
         representations = [tf.convert_to_tensor(z) for z in subject]
     else:
@@ -191,7 +200,7 @@ def covariance(
         InputError: as for `weight_space`, a negative ridge, or an activation that is not positively
             homogeneous.
     """
-    network, activation, beta, cost = read_network(subject, data, activation, beta, cost)
+    network, data, activation, beta, cost = read_network(subject, data, activation, beta, cost)
     require_homogeneous(activation)
     if network is not None:
         subject = covariances_of(representations_of(network, data), activation, beta)

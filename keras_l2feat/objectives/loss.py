@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_l2feat import costs
 from keras_l2feat.activations import ACTIVATIONS, scaling
-from keras_l2feat.data.dataset import Dataset
+from keras_l2feat.data import load
 from keras_l2feat.errors import InputError, bad_argument, require
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.objectives.data_term import chain_cost
@@ -70,22 +70,24 @@ def require_homogeneous(activation: Sigma) -> None:
 def read_network(
     subject: Any, data: Data, activation: Sigma | None, beta: float | None, cost: Cost | None
 ) -> tuple:
-    """`(network, activation, beta, cost)`: a Keras model or a `DenseNetwork` brings its own σ and
-    β, a model its data term too; arrays take the given.
+    """`(network, data, activation, beta, cost)`: a Keras model or a `DenseNetwork` brings its own σ
+    and β, a model its data term too; arrays take the given.
 
     `network` is a `DenseNetwork`, or `None` when `subject` is arrays. A σ or β that contradicts the
-    model's is an `InputError`; where neither says anything they are "relu" and 1.
+    model's is an `InputError`; where neither says anything they are "relu" and 1. Data by name are
+    loaded.
     """
+    data = data if isinstance(data, tuple) else load(data)
     if hasattr(subject, "layers"):
         cost = chain_cost(subject, data, cost)
         subject = DenseNetwork.from_model(subject)
     if not isinstance(subject, DenseNetwork):
         own = "relu" if activation is None else activation, 1.0 if beta is None else beta
-        return None, *own, cost
+        return None, data, *own, cost
     if activation not in (None, subject.activation):
         raise bad_argument("activation", f"that of the network, {subject.activation!r}", activation)
     require(beta in (None, subject.beta), "beta", f"that of the network, {subject.beta}", beta)
-    return subject, subject.activation, subject.beta, cost
+    return subject, data, subject.activation, subject.beta, cost
 
 
 def read_data(data: Data, cost: Cost | None, dtype: Any) -> tuple:
@@ -93,20 +95,16 @@ def read_data(data: Data, cost: Cost | None, dtype: Any) -> tuple:
     function.
 
     Args:
-        data: a `Dataset`, or a pair `(x, y)`.
+        data: a pair `(x, y)` of arrays or tensors, or whatever `data.load` knows.
         cost: a name or function for `costs.cost_function`; `None` is the data set's own, for a pair
             "crossentropy" with integer labels and "squared" otherwise.
         dtype: of the network's arrays.
     """
-    if isinstance(data, Dataset):
-        x, y, own = data.x_train, data.y_train, data.cost
-    elif isinstance(data, tuple) and len(data) == 2:
+    if isinstance(data, tuple) and len(data) == 2:
         x, y = data
         own = "crossentropy" if tf.convert_to_tensor(y).dtype.is_integer else "squared"
     else:
-        raise bad_argument("data", "a Dataset or a pair (x, y)", data)
-    return (
-        tf.cast(x, dtype),
-        tf.convert_to_tensor(y),
-        costs.cost_function(own if cost is None else cost),
-    )
+        known = load(data)
+        x, y, own = known.x_train, known.y_train, known.cost
+    term = costs.cost_function(own if cost is None else cost)
+    return tf.cast(x, dtype), tf.convert_to_tensor(y), term

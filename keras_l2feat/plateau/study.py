@@ -1,6 +1,7 @@
 """A whole study of one data set: tasks, their results, where the plateau starts, tables and the
 best network."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -60,18 +61,13 @@ def plan(
     if "iterations" in options:
         options["budget"] = replace(BUDGETS[method], iterations=options.pop("iterations"))
     settings = tuple(sorted(options.items()))
-    tasks = []
-    for lam in lams:
-        for count in points:
-            if method == "sweep":
-                tasks += [
-                    Task(method, lam, (w,), tuple(seeds), count, certify, settings) for w in widths
-                ]
-            else:
-                tasks += [
-                    Task(method, lam, tuple(widths), (s,), count, certify, settings) for s in seeds
-                ]
-    return tasks
+    parts: list[tuple] = [(tuple(widths), (seed,)) for seed in seeds]
+    if method == "sweep":
+        parts = [((width,), tuple(seeds)) for width in widths]
+    return [
+        Task(method, lam, recorded, runs, count, certify, settings)
+        for lam, count, (recorded, runs) in itertools.product(lams, points, parts)
+    ]
 
 
 def estimate(task: Task, data: Dataset) -> float:
@@ -121,13 +117,9 @@ def run(
     """
     out = Path(output)
     results = run_tasks(tasks, data, out / "tasks", **execution)
-    largest = max((task.points or len(data.x_train)) for task in tasks)
-    whole = [
-        trial
-        for task, trials in zip(tasks, results)
-        if (task.points or len(data.x_train)) == largest
-        for trial in trials
-    ]
+    groups = _by_points(tasks, results, data)
+    largest = max(points for _, points in groups)
+    whole = [t for (_, n), trials in groups.items() if n == largest for t in trials]
     frame = table(whole)
     write_csv(frame, out / "curve.csv")
     lam = frame["lam"].min()
@@ -150,7 +142,7 @@ def run(
     }
     sparsity = None
     if sweep_lam:
-        sparsity = _sparsity(tasks, results, data, epsilon)
+        sparsity = _sparsity(groups, epsilon)
         write_csv(sparsity, out / "sparsity.csv")
         result["sparsity"] = sparsity.to_dict("records")
     write_json(out / "curve.json", result)
@@ -181,25 +173,28 @@ def summary(result: dict) -> list[str]:
 
 def best_at_start(trials: Sequence[Trial], epsilon: float) -> Trial:
     """The trial of the least loss among those no wider than where the plateau starts."""
-    start = plateau_starts(
-        [t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,), bootstrap=0
-    )[0]
-    return min(
-        (trial for trial in trials if trial.width <= start.width), key=lambda trial: trial.loss
-    )
+    limit = _start(trials, epsilon, bootstrap=0).width
+    return min((t for t in trials if t.width <= limit), key=lambda trial: trial.loss)
 
 
-def _sparsity(tasks, results, data, epsilon):
-    """Plateau start for each λ and N: columns lam, n, width, low, high, reached."""
+def _start(trials, epsilon, **options):
+    widths, losses = [t.width for t in trials], [t.loss for t in trials]
+    return plateau_starts(widths, losses, epsilons=(epsilon,), **options)[0]
+
+
+def _by_points(tasks, results, data):
+    """(λ, N) → trials."""
     groups = {}
     for task, trials in zip(tasks, results):
         groups.setdefault((task.lam, task.points or len(data.x_train)), []).extend(trials)
+    return groups
+
+
+def _sparsity(groups, epsilon):
+    """Plateau start for each λ and N: columns lam, n, width, low, high, reached."""
     rows = []
     for (lam, n), trials in sorted(groups.items()):
-        start = plateau_starts(
-            [t.width for t in trials], [t.loss for t in trials], epsilons=(epsilon,)
-        )[0]
-        found = start.as_dict()
+        found = _start(trials, epsilon).as_dict()
         del found["epsilon"]
         rows.append({"lam": lam, "n": n, **found})
     return pd.DataFrame(rows)

@@ -83,9 +83,7 @@ def run_task(task: Task, data: Dataset) -> list[Trial]:
         else:
             trials = growth(problem, width_limit=max(task.widths), **options)
     if task.certify:
-        trials = [
-            trial.certified(problem) if trial.certificate is None else trial for trial in trials
-        ]
+        trials = [t.certified(problem) if t.certificate is None else t for t in trials]
     return trials
 
 
@@ -127,10 +125,8 @@ def run_tasks(
                 left -= 1
                 least = min(trial.loss for trial in trials)
                 best[task.lam] = min(least, best.get(task.lam, np.inf))
-                bar.set_postfix(
-                    {f"best at λ={lam:g}": f"{loss:.5g}" for lam, loss in best.items()},
-                    refresh=False,
-                )
+                shown = {f"best at λ={lam:g}": f"{loss:.5g}" for lam, loss in best.items()}
+                bar.set_postfix(shown, refresh=False)
                 bar.update()
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
@@ -169,13 +165,10 @@ def _on_cluster(pending, data, scheduler):
         raise InputError(f"No Dask scheduler answers at {scheduler!r}: {error}") from error
     with client:
         shared = client.scatter(data, broadcast=True)
-        futures = {
-            client.submit(run_task, task, shared, key=name, pure=False, retries=RETRIES): (
-                task,
-                name,
-            )
-            for task, name in pending
-        }
+        futures = {}
+        for task, name in pending:
+            future = client.submit(run_task, task, shared, key=name, pure=False, retries=RETRIES)
+            futures[future] = task, name
         for future in as_completed(futures):
             yield futures[future], future.result()
 

@@ -151,10 +151,19 @@ def test_bad_input_is_named():
         objectives.weight_space(network, (x, y), lam=0.1, activation="abs")
     with pytest.raises(InputError, match="'beta' must be that of the network"):
         objectives.weight_space(network, (x, y), lam=0.1, beta=0.5)
-    with pytest.raises(InputError, match=r"'data' must be a Dataset or a pair \(x, y\)"):
+    with pytest.raises(InputError, match=r"'data' must be a name, .* or a Dataset"):
         objectives.weight_space(network, x, lam=0.1)
     with pytest.raises(InputError, match="'activation' must be one of"):
         objectives.weight_space(network.weights, (x, y), lam=0.1, activation="gelu")
+    with pytest.raises(InputError, match="'weights' must be a chain: W_1 needs 4 rows"):
+        objectives.weight_space(network.weights, (x, y), lam=0.1, beta=0.0)
+
+
+def test_data_by_name():
+    network = DenseNetwork.random((784, 3, 3))
+    digits = data.load("mnist-789-42")
+    for form in FORMS:
+        assert form(network, "mnist-789-42", lam=0.1).total == form(network, digits, lam=0.1).total
 
 
 def half_squares(z, y):

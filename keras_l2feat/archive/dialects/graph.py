@@ -141,11 +141,8 @@ class Translation:
     def _functional(self, config, path):
         layers = config["layers"]
         calls = {layer["name"]: layer.get("inbound_nodes") or [] for layer in layers}
-        models = {layer["name"] for layer in layers if layer["class_name"] in MODELS}
+        models = {x["name"]: x["class_name"] for x in layers if x["class_name"] in MODELS}
         shifts = shifts_of(config, calls, models)
-        outer = {
-            layer["name"] for layer in layers if layer["class_name"] in MODELS - {"Sequential"}
-        }
         found = []
         for layer in layers:
             new = self.layer(layer, path)
@@ -160,7 +157,8 @@ class Translation:
         def ends(value):
             if is_source(value, shifts):
                 # where today's Keras looks up the ends of a model it counts a model's own call
-                return [safe(value[0]), _index(value, shifts) + (value[0] in outer), value[2]]
+                outer = models.get(value[0], "Sequential") != "Sequential"
+                return [safe(value[0]), _index(value, shifts) + outer, value[2]]
             if isinstance(value, dict):
                 return {key: ends(one) for key, one in value.items()}
             return [ends(one) for one in value] if len(value) > 1 else ends(value[0])
@@ -179,19 +177,14 @@ class Translation:
             if shape is None:
                 raise refused("a branch of the model does not say the shape of its input")
             start = f"merge_input_{place + 1}"
-            found.append(_called("InputLayer", {"batch_shape": shape, "name": start}, []))
+            new = _object("InputLayer", {"batch_shape": shape, "name": start})
+            found.append(new | {"name": start, "inbound_nodes": []})
             inputs.append([start, 0, 0])
-            new = self._named(branch, path)
-            new["name"] = new["config"]["name"]
-            new["inbound_nodes"] = [node([[start, 0, 0]], {start: 0})]
-            found.append(new)
-            ends.append([new["name"], 0, 0])
+            found.append(_called_on(self._named(branch, path), [[start, 0, 0]]))
+            ends.append([found[-1]["name"], 0, 0])
         for described in [{**merge, "config": {**merge["config"], "layers": None}}, *rest]:
-            new = self._named(described, path)
-            new["name"] = new["config"]["name"]
-            new["inbound_nodes"] = [node(ends, {end[0]: 0 for end in ends})]
-            found.append(new)
-            ends = [[new["name"], 0, 0]]
+            found.append(_called_on(self._named(described, path), ends))
+            ends = [[found[-1]["name"], 0, 0]]
         return {"layers": found, "input_layers": inputs, "output_layers": ends}
 
 
@@ -216,8 +209,10 @@ def _object(name, config, described=None) -> dict:
     return {"module": module, "class_name": name, "config": config, "registered_name": registered}
 
 
-def _called(name, config, calls):
-    return _object(name, config) | {"name": config["name"], "inbound_nodes": calls}
+def _called_on(layer, sources):
+    """A layer, called once."""
+    calls = [node(sources, {source[0]: 0 for source in sources})]
+    return layer | {"name": layer["config"]["name"], "inbound_nodes": calls}
 
 
 def _input(config):
