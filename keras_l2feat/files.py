@@ -9,13 +9,14 @@ import platform
 import secrets
 import shutil
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from keras_l2feat.errors import InputError
-from keras_l2feat.loading import load_model
+from keras_l2feat.loading import READ_CHUNK, load_model
 from keras_l2feat.types import Model
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "write_text",
 ]
 
-READ_CHUNK = 1 << 20
 # Temporary files are named after the machine and the process that they belong to, so that what a
 # killed process left can be told from what another one is writing.
 OURS = f".l2feat-{zlib.crc32(platform.node().encode()):08x}-"
@@ -172,7 +172,14 @@ def save_model(model: Model, path: str | Path) -> None:
     if Path(path).suffix != ".keras":
         raise InputError(f"Cannot write {str(path)!r}: the name of a model file ends in '.keras'.")
     with atomic_path(path) as temporary:
-        model.save(temporary)
+        # Keras writes an archive's weights into memory first, a folder's to the disk at once.
+        name, place = f"{temporary.stem}-", temporary.parent
+        with tempfile.TemporaryDirectory(prefix=name, dir=place) as folder:
+            model.save(folder, zipped=False)
+            with zipfile.ZipFile(temporary, "w") as archive:
+                for part in sorted(Path(folder).rglob("*")):
+                    if part.is_file():
+                        archive.write(part, part.relative_to(folder).as_posix())
 
 
 def is_stream(path: str | Path) -> bool:

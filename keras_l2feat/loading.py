@@ -1,15 +1,17 @@
 """Loading untrusted model files.
 
-A file is read once, into memory. That copy is hashed and checked, and from that copy Keras loads,
-so that nothing which changes the file meanwhile can come between. What a kind of file needs is a
-function of the copy, a row of `LOADERS`.
+A file is read once, into memory or, if it is large, into a temporary file without a name. That copy
+is hashed and checked, and from that copy Keras loads, so that nothing which changes the file
+meanwhile can come between. What a kind of file needs is a function of the copy, a row of `LOADERS`.
 
 Nothing here imports TensorFlow or Keras until a model is read.
 """
 
+import contextlib
 import hashlib
 import io
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -20,8 +22,11 @@ from keras_l2feat.types import Model
 
 __all__ = ["load_model"]
 
-# In memory a file is there as its copy, as the weights unpacked from it, and as the model.
-TIMES_IN_MEMORY = 3
+# In memory a file is there as the weights unpacked from it, and as the model; besides, its copy, if
+# it has at most SMALL bytes.
+TIMES_IN_MEMORY = 2
+SMALL = 1 << 20
+READ_CHUNK = 1 << 20
 _WEIGHTS = (
     "Argument 'weights' (--weights FILE.h5) takes the HDF5 file of weights that belongs to the "
     "JSON of an architecture, and goes with nothing else. Received: {received!r} for {path!r}."
@@ -70,12 +75,17 @@ def load_model(
     if weights is None and (path / CONFIG).is_file():
         weights = path / WEIGHTS
         path = Path(path, CONFIG)
-    content = _content(path)
-    if (weights is None) == (path.suffix == ".json"):
-        raise InputError(_WEIGHTS.format(path=str(path), received=weights))
-    beside = None if weights is None else io.BytesIO(_content(Path(weights)))
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise CheckFailed(f"{str(path)!r} is damaged: its SHA-256 is not {sha256}.")
+    with contextlib.ExitStack() as opened:
+        content = opened.enter_context(_copy(path))
+        if (weights is None) == (path.suffix == ".json"):
+            raise InputError(_WEIGHTS.format(path=str(path), received=weights))
+        beside = None if weights is None else opened.enter_context(_copy(Path(weights)))
+        if sha256 is not None and hashlib.file_digest(content, "sha256").hexdigest() != sha256:
+            raise CheckFailed(f"{str(path)!r} is damaged: its SHA-256 is not {sha256}.")
+        return _loaded(path, content, beside, custom_objects, compile)
+
+
+def _loaded(path, content, beside, custom_objects, compile):
     from keras_l2feat.archive import refused
     from keras_l2feat.backend import require_keras
 
@@ -89,9 +99,11 @@ def load_model(
             # nothing to warn of.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             load = LOADERS.get(path.suffix, _from_archive)
-            if content.startswith(HDF5):  # under whatever name: Keras 2 wrote such '.keras' files
+            content.seek(0)
+            if content.read(len(HDF5)) == HDF5:  # under whatever name: so Keras 2 wrote '.keras'
                 load = _from_hdf5
-            return load(io.BytesIO(content), beside, custom_objects, compile)
+            content.seek(0)
+            return load(content, beside, custom_objects, compile)
     # Keras raises whatever a broken file provokes: one clear error for all
     except Exception as error:
         raise InputError(f"Cannot load {str(path)!r} as a Keras model: {refused(error)}") from error
@@ -136,14 +148,25 @@ HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file begins with
 LOADERS = {".keras": _from_archive, ".h5": _from_hdf5, ".hdf5": _from_hdf5, ".json": _from_json}
 
 
-def _content(path) -> bytes:
+def _copy(path) -> io.BytesIO | io.BufferedRandom:
+    """A file's bytes, where nobody else can change them."""
     try:
         if fault := _fault(path):
             raise InputError(f"Cannot load {str(path)!r}: {fault}")
         with open(path, "rb") as stream:
-            return stream.read(os.fstat(stream.fileno()).st_size)
+            left = os.fstat(stream.fileno()).st_size
+            copy = io.BytesIO() if left <= SMALL else _nameless()
+            while left and (chunk := stream.read(min(left, READ_CHUNK))):
+                left -= copy.write(chunk)
+            copy.seek(0)
+            return copy
     except OSError as error:
         raise InputError(f"Cannot load {str(path)!r}: {error.strerror or error}.") from error
+
+
+def _nameless() -> io.BytesIO | io.BufferedRandom:
+    """A temporary file; in memory where the system has none without a name."""
+    return tempfile.TemporaryFile() if os.name == "posix" else io.BytesIO()
 
 
 def _fault(path) -> str | None:

@@ -39,7 +39,7 @@ def check_archive(content: Any, custom_objects: dict | None = None, compiled: bo
     is written.
 
     Args:
-        content: the bytes of the file, an `io.BytesIO`: the same that Keras will get, as a file
+        content: the bytes of the file, opened: the same that Keras will get, as a file
             that is opened twice may be another one.
         custom_objects: classes by name that the caller knows, besides the registered ones.
         compiled: whether the model will be compiled as the file says.

@@ -5,10 +5,10 @@ Keras 1 to 3 write one layout: a group for each layer with its arrays, their ord
 architecture and how it was compiled, as JSON in attributes.
 """
 
-import io
 import json
 import math
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -42,18 +42,20 @@ class Stored:
     numbers: int
 
 
-def read_hdf5(content: io.BytesIO) -> Stored:
+def read_hdf5(content: BinaryIO) -> Stored:
     """What an HDF5 file holds.
 
     Raises:
         InputError: it is not a file that Keras wrote, or may not be read (see `weights`).
     """
     size = content.seek(0, 2)
+    content.seek(0)
+    longest = _longest(content.read())
     numbers = stored_numbers(content, allowed_bytes(size))
     with h5py.File(content, "r") as file:
         if file.id.get_create_plist().get_sizes() != (8, 8):
             raise refused("its offsets are not of 8 bytes")
-        texts = _Texts(_longest(content.getvalue()), allowed_bytes(size))
+        texts = _Texts(longest, allowed_bytes(size))
         weights = file.get("model_weights", file)
         version = texts.one(weights, "keras_version") or texts.one(file, "keras_version") or "1"
         return Stored(

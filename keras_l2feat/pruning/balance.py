@@ -23,13 +23,13 @@ def norms(graph: Graph) -> tuple:
     Returns: ‖w_in‖, ‖v_out‖, (units,) float64; both 0 where a unit has none.
     """
     every = np.ones(len(graph.pinned), dtype=bool)
-    return _norms(_squares(graph, every), np.ones(len(every)))
+    return _norms((square for _, square in _squares(graph, every)), np.ones(len(every)))
 
 
 def squared_norm(graph: Graph) -> float:
     """Σ‖W‖² of all weights that write or read units, biases included."""
     every = np.ones(len(graph.pinned), dtype=bool)
-    return sum(float(square.sum()) for *_, square in _squares(graph, every).values())
+    return sum(float(square.sum()) for _, (*_, square) in _squares(graph, every))
 
 
 def balance_units(graph: Graph) -> np.ndarray:
@@ -40,10 +40,10 @@ def balance_units(graph: Graph) -> np.ndarray:
 
     Returns: (units,) float64, what each was multiplied by.
     """
-    squares = _squares(graph, ~graph.rigid)
+    squares = dict(_squares(graph, ~graph.rigid))
     scale = np.ones(len(graph.pinned))
     for _ in range(SWEEPS):
-        inward, outward = _norms(squares, scale)
+        inward, outward = _norms(squares.values(), scale)
         free = ~graph.rigid & (inward > 0) & (outward > 0)
         step = np.sqrt(outward[free] / inward[free])
         scale[free] *= step
@@ -63,21 +63,19 @@ def balance_units(graph: Graph) -> np.ndarray:
 
 
 def _squares(graph, wanted):
-    """(layer, index) → its slots that write and read units of which some are wanted, (units,) bool,
-    and its squares summed over all other axes."""
+    """By (layer, index): its slots that write and read units of which some are wanted, (units,)
+    bool, and its squares summed over all other axes. One at a time: all take twice the model."""
     found = {}
     for slot in graph.slots.values():
         if slot.role in ("write", "read") and wanted[slot.units].any():
             found.setdefault((slot.layer, slot.index), {})[slot.role] = slot
-    squares = {}
     for key, slots in found.items():
         # In float64: in float32 the squares of weights beyond 1e19 are infinite.
         weight = np.asarray(graph.weight(*key), dtype=np.float64)
         axes = list(range(weight.ndim))
         kept = [slots[role].axis for role in ("write", "read") if role in slots]
         square = np.einsum(weight, axes, weight, axes, kept)
-        squares[key] = slots.get("write"), slots.get("read"), square
-    return squares
+        yield key, (slots.get("write"), slots.get("read"), square)
 
 
 def _wide(weight):
@@ -88,7 +86,7 @@ def _wide(weight):
 def _norms(squares, scale):
     """Norms of the units' weights once units have been rescaled."""
     inward, outward = np.zeros(len(scale)), np.zeros(len(scale))
-    for write, read, square in squares.values():
+    for write, read, square in squares:
         up = None if write is None else scale[write.units] ** 2
         down = None if read is None else scale[read.units] ** -2.0
         if write is not None:

@@ -5,20 +5,20 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from keras_l2feat.activations import Scaling
+from keras_l2feat.progress import bar
 from keras_l2feat.pruning.balance import norms
 from keras_l2feat.pruning.channels.operations import Linear
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.guarantees.exact import exact_plan
 from keras_l2feat.pruning.plan import Plan
-from keras_l2feat.pruning.values.near import near_aligned_pairs
 from keras_l2feat.types import Model
 
 __all__ = ["ANGLES", "inspect"]
 
 ANGLES = (1e-6, 1e-3, 1e-2, 1e-1)  # radians, at which rays are counted
 LARGEST = 700.0  # logarithm of a factor that is a number still
-LIMIT = 4096  # units of a layer that are compared with each other
+LIMIT = 4096  # units of a layer that are compared with each other, BLOCK of them at a time
+BLOCK = 256
 
 
 def inspect(
@@ -69,25 +69,47 @@ def inspect(
 
 
 def _rays(op, quiet):
-    kernel = op.kernel()
-    vectors = kernel.reshape(-1, kernel.shape[2]).T
-    if op.bias is not None:
-        vectors = np.column_stack([vectors, op.bias()])
-    vectors = vectors[np.linalg.norm(vectors, axis=1) > 0][:LIMIT]
-    count = len(vectors)
-    near = {}
-    if count > 1:
-        first, second, chord = near_aligned_pairs(vectors, Scaling.POSITIVE, 1.5, quiet=quiet)
-        angle = 2 * np.arcsin(np.clip(chord / 2, 0, 1))
-        nearest = np.full(count, np.pi)
-        np.minimum.at(nearest, first, angle)
-        np.minimum.at(nearest, second, angle)
-        near = {"smallest_angle": float(nearest.min()), "median_angle": float(np.median(nearest))}
-        rays = {}
-        for a in ANGLES:
-            links = first[angle <= a], second[angle <= a]
-            joined = sparse.coo_array((np.ones(len(links[0])), links), shape=(count, count))
-            rays[f"{a:g}"] = int(connected_components(joined, directed=False)[0])
-    else:
-        rays = {f"{a:g}": count for a in ANGLES}
-    return {"rays": rays, "smallest_angle": None, "median_angle": None, **near}
+    """What there is to see of a layer's incoming weights, some units beside others at a time."""
+    kernel, bias = op.stored(), 0.0 if op.bias is None else op.bias()
+    norms = np.sqrt(np.einsum("tio,tio->o", kernel, kernel, dtype=np.float64) + bias**2)
+    alive = np.flatnonzero(norms)[:LIMIT]
+    count = len(alive)
+
+    def directions(start):
+        units = alive[start : start + BLOCK]
+        rows = kernel[:, :, units].reshape(-1, len(units)).astype(np.float64)
+        if op.bias is not None:
+            rows = np.vstack([rows, bias[units]])
+        return rows / norms[units]
+
+    rays = {angle: np.arange(count) for angle in ANGLES}
+    nearest = np.full(count, np.inf)
+    starts = range(0, count if count > 1 else 0, BLOCK)
+    for a in bar(starts, description="near-aligned", quiet=quiet):
+        left = directions(a)
+        for b in range(a, count, BLOCK):
+            square = 2 - 2 * left.T @ (left if a == b else directions(b))
+            if a == b:
+                np.fill_diagonal(square, np.inf)
+            for start, axis in ((a, 1), (b, 0)):
+                part = nearest[start : start + BLOCK]
+                np.minimum(part, square.min(axis=axis), out=part)
+            for angle in ANGLES:
+                i, j = np.nonzero(square <= (2 * np.sin(angle / 2)) ** 2)
+                rays[angle] = _joined(rays[angle], a + i, b + j) if len(i) else rays[angle]
+    angles = 2 * np.arcsin(np.sqrt(np.clip(nearest, 0, 4)) / 2)
+    return {
+        "rays": {f"{angle:g}": len(np.unique(ray)) for angle, ray in rays.items()},
+        "smallest_angle": float(angles.min()) if count > 1 else None,
+        "median_angle": float(np.median(angles)) if count > 1 else None,
+    }
+
+
+def _joined(groups, first, second):
+    """Groups, each named by one of its units, once those of some pairs of units are joined."""
+    ends = np.concatenate([np.arange(len(groups)), first]), np.concatenate([groups, second])
+    links = sparse.coo_array((np.ones(len(ends[0])), ends), shape=2 * groups.shape)
+    _, first, labels = np.unique(
+        connected_components(links, directed=False)[1], return_index=True, return_inverse=True
+    )
+    return first[labels]

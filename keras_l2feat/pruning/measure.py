@@ -1,10 +1,12 @@
 """What a model costs: parameters, bytes of its file, floating point operations, seconds."""
 
-import io
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from keras_l2feat import files
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import arranged, batches, random_inputs
@@ -23,37 +25,11 @@ def costs(model: Model, graph: Graph | None = None) -> dict:
 
 def file_bytes(model: Model) -> int:
     """Size of the model's `.keras` file."""
-    from keras.src.saving import saving_lib  # what is public saves to paths alone
-
-    content = _Counted()
-    saving_lib.save_model(model, content)
-    return content.size
-
-
-class _Counted(io.RawIOBase):
-    """A file of which nothing is kept but its size."""
-
-    def __init__(self):
-        self.place = self.size = 0
-
-    def writable(self):
-        return True
-
-    def seekable(self):
-        return True
-
-    def tell(self):
-        return self.place
-
-    def seek(self, offset, whence=io.SEEK_SET):
-        self.place = offset + (0, self.place, self.size)[whence]
-        return self.place
-
-    def write(self, content):
-        count = memoryview(content).nbytes
-        self.place += count
-        self.size = max(self.size, self.place)
-        return count
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        with files.separately():
+            files.save_model(model, path)
+        return path.stat().st_size
 
 
 def latencies(

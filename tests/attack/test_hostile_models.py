@@ -18,6 +18,7 @@ import pytest
 from keras_l2feat.archive import allowed
 from keras_l2feat.errors import CheckFailed, InputError
 from keras_l2feat.files import load_model
+from keras_l2feat.loading import SMALL
 
 MEGABYTES = 400
 
@@ -148,8 +149,9 @@ def test_objects_given_explicitly_and_no_others(tmp_path):
     assert isinstance(load_model(path, {"Tripled": Tripled}).layers[0], Tripled)
 
 
+@pytest.mark.parametrize("units", [3, SMALL // 16], ids=["in memory", "on disk"])
 @pytest.mark.parametrize("swap", [Path.write_bytes, replace], ids=["written into", "replaced"])
-def test_a_file_that_changes_while_it_is_checked(swap, tmp_path):
+def test_a_file_that_changes_while_it_is_checked(swap, units, tmp_path):
     """What is loaded is what was checked, whatever the path holds by then."""
     path = tmp_path / "m.keras"
 
@@ -160,7 +162,7 @@ def test_a_file_that_changes_while_it_is_checked(swap, tmp_path):
             return cls(**config)
 
     def model(bias):
-        made = keras.Sequential([keras.Input((6,)), Swapping(3, bias_initializer=bias)])
+        made = keras.Sequential([keras.Input((6,)), Swapping(units, bias_initializer=bias)])
         made.save(path)
         return path.read_bytes()
 

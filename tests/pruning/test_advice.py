@@ -5,11 +5,13 @@ import shlex
 
 import numpy as np
 import pytest
+from scipy.sparse.csgraph import connected_components
 
 from keras_l2feat import data as catalog
 from keras_l2feat.models import mlp
 from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.advice import advice
+from keras_l2feat.pruning.inspect import ANGLES, BLOCK, inspect
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,25 @@ def test_it_counts_rays_and_dead_units():
     model.set_weights(weights)
     first, *_ = advice(model, "m.keras", removed=0)
     assert first == "Nothing can go: 43 units lie on 42 rays (42 at 0.1 radians), 1 of them dead."
+
+
+def test_rays_and_angles_are_those_of_brute_force():
+    model, random = mlp(4, (2 * BLOCK + 9,), 3, seed=1), np.random.default_rng(0)
+    kernel, bias, *rest = model.get_weights()
+    for start, apart in ((40, 0.0), (300, 1e-4), (500, 3e-2)):
+        copies = np.r_[start : start + 9]
+        kernel[:, copies] = 2 * kernel[:, :9] * (1 + apart * random.uniform(-1, 1, (4, 9)))
+    model.set_weights([kernel, bias, *rest])
+    vectors = np.vstack([kernel, bias]).astype(np.float64).T
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    angles = 2 * np.arcsin(np.linalg.norm(vectors[:, None] - vectors, axis=2) / 2)
+    rays = {f"{a:g}": connected_components(angles <= a)[0] for a in ANGLES}
+    np.fill_diagonal(angles, np.inf)
+    found, _ = inspect(model)["layers"]
+    assert found["rays"] == rays
+    assert len({*rays.values()}) == 4
+    assert found["smallest_angle"] == pytest.approx(angles.min(), abs=1e-7)
+    assert found["median_angle"] == pytest.approx(np.median(angles.min(axis=1)), rel=1e-6)
 
 
 def test_units_that_never_switch_on_the_range_of_the_data_are_found_and_go(data):

@@ -10,6 +10,7 @@ their layout or meaning since is undone (`layout`).
 import io
 import json
 import zipfile
+from typing import BinaryIO
 
 from keras_l2feat.archive.dialects.filling import fill
 from keras_l2feat.archive.dialects.graph import Translation
@@ -43,7 +44,7 @@ def translated(
     return model, translation.changes
 
 
-def joined(config: dict, weights: io.BytesIO) -> io.BytesIO:
+def joined(config: dict, weights: BinaryIO) -> BinaryIO:
     """The `.keras` file that an architecture and the weights of a `.keras` file make.
 
     Args:
@@ -53,10 +54,11 @@ def joined(config: dict, weights: io.BytesIO) -> io.BytesIO:
     if "module" not in config:
         config, _ = translated(config, version_of(config, 2))
     archive = io.BytesIO()
+    weights.seek(0)
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("metadata.json", "{}")
         made.writestr("config.json", json.dumps(config))
-        made.writestr("model.weights.h5", weights.getvalue())
+        made.writestr("model.weights.h5", weights.read())
     archive.seek(0)
     return archive
 

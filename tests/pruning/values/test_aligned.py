@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from keras_l2feat.activations import Scaling
 from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.values.aligned import aligned_groups, tolerance
-from keras_l2feat.pruning.values.near import near_aligned_pairs
 
 
 def roots(groups, n_units):
@@ -159,42 +158,6 @@ def test_degenerate_shapes():
     assert (positive.members.tolist(), negative.members.tolist()) == ([2], [3])
     with pytest.raises(InputError, match="'vectors' must be a matrix"):
         aligned_groups(np.zeros(3), Scaling.POSITIVE)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    scaling=st.sampled_from(list(FACTORS)),
-    angle=st.floats(1e-3, 0.5),
-    block=st.integers(3, 64),
-)
-def test_near_aligned_pairs_are_those_of_brute_force(seed, scaling, angle, block):
-    random = np.random.default_rng(seed)
-    vectors, _ = planted(random, 30, 4, scaling, "float64")
-    vectors += angle * random.uniform(0, 1, (30, 1)) * random.standard_normal(vectors.shape) / 4
-    i, j, distance = near_aligned_pairs(vectors, scaling, angle, block=block)
-    norms = np.linalg.norm(vectors, axis=1)
-    rescaled = scaling in (Scaling.POSITIVE, Scaling.LINEAR)
-    units = vectors / norms[:, None] if rescaled else vectors
-    expected = {}
-    for a in range(30):
-        for b in range(a + 1, 30):
-            size = 1.0 if rescaled else max(norms[a], norms[b])
-            gaps = [np.linalg.norm(units[a] - units[b]) / size]
-            if scaling in (Scaling.LINEAR, Scaling.ODD):
-                gaps.append(np.linalg.norm(units[a] + units[b]) / size)
-            if min(gaps) <= (2 * np.sin(angle / 2) if rescaled else angle):
-                expected[a, b] = min(gaps)
-    assert set(zip(i.tolist(), j.tolist())) == set(expected)
-    np.testing.assert_allclose(distance, [expected[p] for p in zip(i, j)], atol=1e-7)
-    assert (np.diff(distance) >= 0).all()
-    near = near_aligned_pairs(vectors, scaling, angle, limit=3, block=block)
-    np.testing.assert_array_equal(near[2], distance[:3])
-
-
-def test_a_bad_angle_is_named():
-    with pytest.raises(InputError, match="'angle' must be in radians"):
-        near_aligned_pairs(np.ones((2, 2)), Scaling.POSITIVE, 0.0)
 
 
 @pytest.mark.parametrize("scaling", list(FACTORS))
