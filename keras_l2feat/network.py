@@ -171,23 +171,32 @@ class DenseNetwork:
             weights.append(weight)
         return cls(tuple(weights), activation=activation, beta=beta)
 
-    # The way to Keras and back is in `models.conversion`, which is imported only when it is taken.
+    # The way to Keras and back: Keras is imported only when it is taken.
 
     @classmethod
     def from_model(cls, model: Model) -> "DenseNetwork":
-        """`models.conversion.to_network(model)`: the arrays of a Keras chain of Dense layers."""
-        from keras_l2feat.models.conversion import to_network
+        """The array form of a Keras chain of `Dense` or `HomogeneousDense` layers (one σ, one β,
+        linear output).
 
-        return to_network(model)
+        Raises:
+            InputError: the model is no such chain; the layer that prevents it is named.
+        """
+        from keras_l2feat.models.conversion import arrays_of
+
+        return cls(*arrays_of(model))
 
     def to_model(self, *, dtype: str = "float32", name: str = "mlp", lam: float = 0.0) -> Model:
-        """`models.conversion.to_model`: a Keras `Sequential` model with these weights."""
-        from keras_l2feat.models.conversion import to_model
+        """A Keras `Sequential` model with these weights (see `models.mlp`)."""
+        from keras_l2feat.models.dense import mlp
 
-        return to_model(self, dtype=dtype, name=name, lam=lam)
+        sizes = self.widths[0], self.hidden, self.widths[-1]
+        own: dict[str, Any] = {"activation": self.activation, "beta": self.beta}
+        model = mlp(*sizes, **own, lam=lam, dtype=dtype, name=name)
+        self.into_model(model)
+        return model
 
     def into_model(self, model: Model) -> None:
-        """`models.conversion.into_model`: write the weights into the Dense layers of `model`."""
-        from keras_l2feat.models.conversion import into_model
+        """Write the weights into the Dense layers of `model`, which has the same widths."""
+        from keras_l2feat.models.conversion import write_arrays
 
-        into_model(self, model)
+        write_arrays(model, self.weights, self.beta)

@@ -1,20 +1,20 @@
-"""From Keras models to networks as plain arrays, and back."""
+"""Dense chains of Keras as plain arrays, and back."""
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from keras_l2feat.activations import ACTIVATIONS
 from keras_l2feat.errors import InputError
-from keras_l2feat.models.dense import mlp
-from keras_l2feat.network import DenseNetwork
 from keras_l2feat.types import Model
 
-__all__ = ["into_model", "to_model", "to_network"]
+__all__ = ["arrays_of", "write_arrays"]
 
 
-def to_network(model: Model) -> DenseNetwork:
-    """The array form of a Keras chain of `Dense` or `HomogeneousDense` layers (one σ, one β,
-    linear output).
+def arrays_of(model: Model) -> tuple[tuple, str, float]:
+    """`(weights, activation, beta)`, as a `network.DenseNetwork` has them, of a Keras chain of
+    `Dense` or `HomogeneousDense` layers (one σ, one β, linear output).
 
     Raises:
         InputError: the model is no such chain; the layer that prevents it is named.
@@ -57,35 +57,15 @@ def to_network(model: Model) -> DenseNetwork:
             f"Model {model.name!r}: layers must share one amount of bias. Received: {betas}."
         )
     weights = [k if b is None else np.vstack([k, b]) for k, b in zip(kernels, biases)]
-    return DenseNetwork(
-        tuple(weights), activation=activations[0] if len(weights) > 1 else "relu", beta=betas[0]
-    )
+    return tuple(weights), activations[0] if len(weights) > 1 else "relu", betas[0]
 
 
-def to_model(
-    network: DenseNetwork, *, dtype: str = "float32", name: str = "mlp", lam: float = 0.0
-) -> Model:
-    """A Keras `Sequential` model with these weights (see `models.mlp`)."""
-    model = mlp(
-        network.widths[0],
-        network.hidden,
-        network.widths[-1],
-        activation=network.activation,
-        beta=network.beta,
-        lam=lam,
-        dtype=dtype,
-        name=name,
-    )
-    into_model(network, model)
-    return model
-
-
-def into_model(network: DenseNetwork, model: Model) -> None:
-    """Write the weights into the Dense layers of `model`, which has the same widths."""
+def write_arrays(model: Model, weights: Sequence[np.ndarray], beta: float) -> None:
+    """Write weights into the Dense layers of a model that has the same widths."""
     dense = [layer for layer in _chain(model) if hasattr(layer, "kernel")]
-    for layer, weight in zip(dense, network.weights, strict=True):
-        layer.kernel.assign(weight[:-1] if network.beta > 0 else weight)
-        if network.beta > 0:
+    for layer, weight in zip(dense, weights, strict=True):
+        layer.kernel.assign(weight[:-1] if beta > 0 else weight)
+        if beta > 0:
             layer.bias.assign(weight[-1])
 
 
