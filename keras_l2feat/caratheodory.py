@@ -245,12 +245,8 @@ def reduce_network(
     from keras_l2feat.activations import scaling
     from keras_l2feat.errors import require
 
-    require(
-        scaling(network.activation).homogeneous,
-        "network",
-        "positively homogeneous (relu, leaky_relu, abs, linear)",
-        network.activation,
-    )
+    expected = "positively homogeneous (relu, leaky_relu, abs, linear)"
+    require(scaling(network.activation).homogeneous, "network", expected, network.activation)
     weights, reductions = list(network.weights), []
     a = network.augment(x)
     for layer in range(network.depth - 1):
@@ -264,9 +260,8 @@ def reduce_network(
         if reduction is not None:
             incoming, kernel = incoming[:, reduction.keep], reduction.mixing @ kernel
         sizes = np.linalg.norm(incoming, axis=0), np.linalg.norm(kernel, axis=1)
-        ratio = np.sqrt(
-            np.divide(sizes[1], sizes[0], out=np.zeros_like(sizes[0]), where=sizes[0] > 0)
-        )
+        lone = np.zeros_like(sizes[0])
+        ratio = np.sqrt(np.divide(sizes[1], sizes[0], out=lone, where=sizes[0] > 0))
         live = ratio > 0
         weights[layer] = incoming[:, live] * ratio[live]
         weights[layer + 1] = np.concatenate([kernel[live] / ratio[live, None], bias])

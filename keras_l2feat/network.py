@@ -44,12 +44,9 @@ class DenseNetwork:
         require(self.beta >= 0, "beta", "at least 0", self.beta)
         weights = tuple(np.asarray(weight, dtype=np.float64) for weight in self.weights)
         for layer, (below, above) in enumerate(itertools.pairwise(weights), start=2):
-            require(
-                above.shape[0] == below.shape[1] + (self.beta > 0),
-                "weights",
-                f"a chain: W_{layer} needs {below.shape[1] + (self.beta > 0)} rows",
-                [weight.shape for weight in weights],
-            )
+            rows = below.shape[1] + (self.beta > 0)
+            expected = f"a chain: W_{layer} needs {rows} rows"
+            require(len(above) == rows, "weights", expected, [weight.shape for weight in weights])
         object.__setattr__(self, "weights", weights)
 
     @property

@@ -56,12 +56,8 @@ def load(name: Data, *, scale: str | float | None = None) -> Dataset:
         return name
     if isinstance(name, tuple) and len(name) == 2:
         return from_pair(*name, **({} if scale is None else {"scale": Fraction(scale)}))
-    require(
-        isinstance(name, (str, Path)),
-        "data",
-        "a name, the path of an .npz file, a pair (x, y) or a Dataset",
-        type(name),
-    )
+    expected = "a name, the path of an .npz file, a pair (x, y) or a Dataset"
+    require(isinstance(name, (str, Path)), "data", expected, type(name))
     text = str(name)
     if scale is not None:
         text = f"{text}{',' if _FILE.sub('', text).count(':') else ':'}scale={scale}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_l2feat.data.arrays import as_inputs, read_npz
 from keras_l2feat.data.dataset import Dataset
-from keras_l2feat.errors import InputError, bad_argument, require
+from keras_l2feat.errors import InputError, require
 from keras_l2feat.files import offline
 
 __all__ = ["PIXEL", "mnist"]
@@ -53,8 +53,7 @@ def mnist(
     names = list(range(10))
     if digits is not None:
         digits = sorted({int(digit) for digit in digits})
-        if not digits or not set(digits) <= set(range(10)):
-            raise bad_argument("digits", "a choice of 0 … 9", digits)
+        require(digits and set(digits) <= set(range(10)), "digits", "a choice of 0 … 9", digits)
         names = digits
         for part in ("train", "test"):
             kept = np.isin(arrays[f"y_{part}"], digits)

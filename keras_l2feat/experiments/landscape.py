@@ -51,10 +51,8 @@ def run(out: Path, *, seed: int = 0, quiet: bool = False) -> str:
 def _regions(seed, quiet):
     """Rows (data, n, d, m, fraction global, fraction spurious)."""
     generator = np.random.default_rng(seed)
-    sets = [
-        ("general", n, d, generator.standard_normal((n, d)), generator.standard_normal(n))
-        for n, d in SIZES
-    ]
+    normal = generator.standard_normal
+    sets = [("general", n, d, normal((n, d)), normal(n)) for n, d in SIZES]
     sets += [("orthogonal", n, n, np.eye(n), 1 + generator.uniform(size=n)) for n in ORTHOGONAL]
     rows = []
     with progress.bar(total=len(sets) * len(NEURONS), description="regions", quiet=quiet) as bar:
@@ -62,10 +60,8 @@ def _regions(seed, quiet):
             problem = Problem((x, y), LAM, beta=0.0)
             optimum = global_optimum(problem, tolerance=1e-8).value
             for m in NEURONS:
-                kinds = [
-                    region_minimum(problem, random_region(x, m, generator), optimum).kind
-                    for _ in range(SAMPLES)
-                ]
+                drawn = (random_region(x, m, generator) for _ in range(SAMPLES))
+                kinds = [region_minimum(problem, region, optimum).kind for region in drawn]
                 shares = (kinds.count(kind) / SAMPLES for kind in ("global", "spurious"))
                 rows.append((data, n, d, m, *shares))
                 bar.update()
@@ -104,9 +100,8 @@ def _training(seed, quiet):
 def _outputs(x, region, minimum):
     """The outputs (N, 1) at a region's minimum."""
     columns = region.columns
-    return np.sum(
-        columns[:, -1] * np.where(columns[:, :-1].T > 0, x @ minimum.u.T, 0), axis=1, keepdims=True
-    )
+    active = np.where(columns[:, :-1].T > 0, x @ minimum.u.T, 0)
+    return np.sum(columns[:, -1] * active, axis=1, keepdims=True)
 
 
 def _descend(x, y, w, v):
@@ -117,9 +112,8 @@ def _descend(x, y, w, v):
         z = x @ w
         a = np.maximum(z, 0)
         residual = np.einsum("snm,sm->sn", a, v) - y
-        loss = np.mean(residual**2, axis=1) + LAM * (
-            np.sum(w**2, axis=(1, 2)) + np.sum(v**2, axis=1)
-        )
+        norms = np.sum(w**2, axis=(1, 2)) + np.sum(v**2, axis=1)
+        loss = np.mean(residual**2, axis=1) + LAM * norms
         g = 2 / len(x) * residual
         to_w = np.matmul(x.T, g[:, :, None] * (z > 0) * v[:, None, :]) + 2 * LAM * w
         return loss, to_w, np.einsum("snm,sn->sm", a, g) + 2 * LAM * v
@@ -131,13 +125,11 @@ def _descend(x, y, w, v):
         new_loss, new_to_w, new_to_v = evaluate(new_w, new_v)
         lower = new_loss <= loss
         rate = np.where(lower, np.minimum(1.02 * rate, 0.5), rate / 2)
-        w, to_w = (
-            np.where(lower[:, None, None], new, old) for new, old in ((new_w, w), (new_to_w, to_w))
-        )
-        v, to_v = (
-            np.where(lower[:, None], new, old) for new, old in ((new_v, v), (new_to_v, to_v))
-        )
         loss = np.where(lower, new_loss, loss)
+        lower = lower[:, None]
+        v, to_v = np.where(lower, new_v, v), np.where(lower, new_to_v, to_v)
+        lower = lower[:, None]
+        w, to_w = np.where(lower, new_w, w), np.where(lower, new_to_w, to_w)
     return w, v, loss
 
 
@@ -159,18 +151,13 @@ def _draw(out, regions, training):
                     axis.axvline(n**d, color=color, linewidth=1, alpha=0.6)
                 else:  # one neuron must be active on every point, with a positive head
                     m = np.geomspace(1, NEURONS[-1], 100)
-                    axis.plot(
-                        m, 1 - (1 - 2.0 ** -(n + 1)) ** m, color=color, alpha=0.4, linewidth=3
-                    )
+                    hit = 1 - (1 - 2.0 ** -(n + 1)) ** m
+                    axis.plot(m, hit, color=color, alpha=0.4, linewidth=3)
             axis.set_xscale("log", base=2)
-            axis.set(
-                xlabel="neurons m", ylabel="fraction of regions", title=title, ylim=(-0.03, 1.03)
-            )
-            axis.legend(
-                fontsize="small",
-                loc="center right" if data == "general" else "upper left",
-                framealpha=0.9,
-            )
+            axis.set(xlabel="neurons m", ylabel="fraction of regions", title=title)
+            axis.set_ylim(-0.03, 1.03)
+            place = "center right" if data == "general" else "upper left"
+            axis.legend(fontsize="small", loc=place, framealpha=0.9)
         note = "solid: global minimum\ndotted: spurious minimum\nupright: n^d, dotted 2^n"
         left.text(0.02, 0.6, note, transform=left.transAxes, fontsize="x-small")
         for m in WIDTHS:

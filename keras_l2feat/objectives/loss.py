@@ -45,12 +45,8 @@ def activation_function(name: Sigma) -> Callable:
     """
     if callable(name):
         return name
-    require(
-        name in ACTIVATIONS,
-        "activation",
-        f"one of {sorted(ACTIVATIONS)} or a function of a tensor",
-        name,
-    )
+    expected = f"one of {sorted(ACTIVATIONS)} or a function of a tensor"
+    require(name in ACTIVATIONS, "activation", expected, name)
     return ACTIVATIONS[name].tensor
 
 

@@ -30,6 +30,11 @@ COMPARED = {  # title → key in an evaluation
     "kind of bound": "bound_kind",
     "predictions changed": "changed",
 }
+MEASURES = {
+    "accuracy": "accuracy",
+    "agree": "share of the predictions that stay",
+    "max_abs": "largest change of an output, as a power of ten,",
+}
 PANELS = 24  # layers that are drawn, those that lost most; a page stays light enough for a phone
 ANGLES = np.linspace(-8, np.log10(np.pi), 29)
 ALIGNED, NEAR = 1e-6, 0.1  # radians: on one ray; so near that a looser guarantee may merge them
@@ -125,15 +130,8 @@ def _tradeoff(curve):
     """All sizes that were measured, and how each can be had."""
     if not curve:
         return ""
-    key, text = next(
-        (key, text)
-        for key, text in (
-            ("accuracy", "accuracy"),
-            ("agree", "share of the predictions that stay"),
-            ("max_abs", "largest change of an output, as a power of ten,"),
-        )
-        if key in curve[0]
-    )
+    key = next(key for key in MEASURES if key in curve[0])
+    text = f"{MEASURES[key]} on points held out, against the share of the operations that is left"
     whole = curve[0]["flops"]
     values = [np.log10(r[key]) if key == "max_abs" and r[key] else r[key] for r in curve]
     shown = [
@@ -141,13 +139,9 @@ def _tradeoff(curve):
         for r, value in zip(curve, values)
         if r[key] or key != "max_abs"
     ]
-    text = f"{text} on points held out, against the share of the operations that is left"
     names = ("units", "parameters", "flops", *(k for k in ("accuracy", "agree") if k in curve[0]))
     rows = [
-        [
-            *(r[k] for k in (*names, "max_abs")),
-            f"--flops {np.ceil(1e4 * r['flops'] / whole) / 100:g}%",
-        ]
+        [*map(r.get, (*names, "max_abs")), f"--flops {np.ceil(1e4 * r['flops'] / whole) / 100:g}%"]
         for r in curve
     ]
     return (

@@ -62,12 +62,8 @@ class Points:
         if isinstance(data, tf.data.Dataset):
             self.batches = data
             self.steps = int(data.cardinality())
-            require(
-                self.steps != tf.data.INFINITE_CARDINALITY,
-                "data",
-                "finite, as after .take(steps)",
-                "a dataset that repeats",
-            )
+            ends = self.steps != tf.data.INFINITE_CARDINALITY
+            require(ends, "data", "finite, as after .take(steps)", "a dataset that repeats")
             if self.steps < 0:  # nobody knows without looking
                 self.steps = sum(1 for _ in data)
             require(self.steps != 0, "data", "of at least one batch", "an empty dataset")
@@ -95,12 +91,9 @@ class Points:
         if isinstance(data, (str, Path, Dataset)):
             self.dataset = data = load(data)
             return data.inputs(model), data.y_train
-        require(
-            isinstance(data, tuple) and len(data) == 2,
-            "data",
-            "a data set, its name, a pair (x, y) or a tf.data.Dataset",
-            type(data),
-        )
+        pair = isinstance(data, tuple) and len(data) == 2
+        expected = "a data set, its name, a pair (x, y) or a tf.data.Dataset"
+        require(pair, "data", expected, type(data))
         import keras
 
         x, y = (keras.tree.map_structure(np.asarray, part) for part in data)

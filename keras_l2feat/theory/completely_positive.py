@@ -216,10 +216,8 @@ def _by_diagonal_dominance(a, slack):
         d = np.abs(vectors[:, 0])
         for i, j in itertools.combinations(range(len(index)), 2):
             if block[i, j] > 0 and d[i] > 0 and d[j] > 0:
-                column = np.zeros(n)
-                column[index[i]], column[index[j]] = np.sqrt(
-                    block[i, j] * np.array([d[j] / d[i], d[i] / d[j]])
-                )
+                column, ratios = np.zeros(n), np.array([d[j] / d[i], d[i] / d[j]])
+                column[[index[i], index[j]]] = np.sqrt(block[i, j] * ratios)
                 columns.append(column)
     factor = np.array(columns).reshape(-1, n).T
     surplus = np.diag(a) - (factor**2).sum(axis=1)
@@ -251,12 +249,9 @@ def _copositive_minimum(m):
         for face in itertools.combinations(range(len(m)), size):
             block = m[np.ix_(face, face)]
             x = np.linalg.lstsq(block, np.ones(size), rcond=1e-12)[0]
-            if (
-                np.allclose(block @ x, 1, atol=1e-9)
-                and abs(x.sum()) > 1e-12
-                and (x / x.sum()).min() >= 0
-            ):
-                best = min(best, 1 / x.sum())
+            solves, total = np.allclose(block @ x, 1, atol=1e-9), x.sum()
+            if solves and abs(total) > 1e-12 and (x / total).min() >= 0:
+                best = min(best, 1 / total)
     return best
 
 
@@ -289,6 +284,5 @@ def _zero(a):
 
 
 def _rank(a):
-    return int(
-        np.linalg.matrix_rank(a, tol=1e-10 * max(np.abs(a).max(), 1e-300) * len(a), hermitian=True)
-    )
+    tolerance = 1e-10 * max(np.abs(a).max(), 1e-300) * len(a)
+    return int(np.linalg.matrix_rank(a, tol=tolerance, hermitian=True))

@@ -117,10 +117,7 @@ def symmetric(matrix: ArrayLike) -> np.ndarray:
     a = np.asarray(matrix, dtype=np.float64)
     if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a) or not np.isfinite(a).all():
         raise bad_argument("matrix", "a square matrix of finite numbers", a.shape)
-    require(
-        np.abs(a - a.T).max() <= 1e-09 * max(np.abs(a).max(), 1e-300),
-        "matrix",
-        "symmetric",
-        f"a matrix with asymmetry {np.abs(a - a.T).max():.3g}",
-    )
+    gap = np.abs(a - a.T).max()
+    even = gap <= 1e-09 * max(np.abs(a).max(), 1e-300)
+    require(even, "matrix", "symmetric", f"a matrix with asymmetry {gap:.3g}")
     return (a + a.T) / 2

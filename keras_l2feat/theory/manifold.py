@@ -54,12 +54,8 @@ def widen(
             homogeneous.
     """
     widths = tuple(widths)
-    require(
-        len(widths) == len(network.hidden),
-        "widths",
-        f"one width for each of the {len(network.hidden)} hidden layers",
-        widths,
-    )
+    expected = f"one width for each of the {len(network.hidden)} hidden layers"
+    require(len(widths) == len(network.hidden), "widths", expected, widths)
     generator = np.random.default_rng(seed)
     for layer, width in enumerate(widths):
         owners = random_owners(network.hidden[layer], width, zero_types=zero_types, seed=generator)
@@ -73,10 +69,8 @@ def random_owners(r: int, m: int, *, zero_types: int = 0, seed: Seed = 0) -> np.
 
     Returns: int `(m,)`, neurons 0 … r − 1, groups −1, −2, ….
     """
-    if zero_types < 0 or m < r + zero_types:
-        raise bad_argument(
-            "widths", f"at least {r} + {zero_types} (neurons and zero-type places)", m
-        )
+    expected = f"at least {r} + {zero_types} (neurons and zero-type places)"
+    require(0 <= zero_types <= m - r, "widths", expected, m)
     generator = np.random.default_rng(seed)
     copies = generator.integers(r, size=m - r - zero_types)
     groups = -1 - generator.integers(max(zero_types, 1), size=zero_types)
@@ -120,16 +114,13 @@ def expand_layer(
         )
     generator = np.random.default_rng(seed)
     incoming, outgoing = network.weights[layer], network.weights[layer + 1][: network.hidden[layer]]
-    if shares is None:
-        shares = _draw_shares(
-            owners, outgoing.shape[1] if sharing == "free" else 1, sharing, generator
-        )
+    columns = outgoing.shape[1] if sharing == "free" else 1
+    shares = _draw_shares(owners, columns, sharing, generator) if shares is None else shares
     shares = np.asarray(shares, dtype=np.float64).reshape(len(owners), -1)
     _check_shares(owners, shares, sharing)
+    factors = np.ones((len(owners), 1))
     if sharing == "balanced":
         shares = factors = np.sqrt(shares)
-    else:
-        factors = np.ones((len(owners), 1))
     groups = sorted({owner for owner in owners if owner < 0}, reverse=True)
     # a balanced neuron without outgoing weights is zero
     scale = 0.0 if sharing == "balanced" else 1.0
@@ -165,10 +156,8 @@ def flat_directions(
         places = np.flatnonzero(owners == owner)
         if sharing == "free":
             pairs += _free(wide, layer, places, zero_type=owner < 0)
-        elif owner >= 0 and sharing == "fractions":
-            pairs += _moved_shares(wide, layer, places)
         elif owner >= 0:
-            pairs += _rotations(wide, layer, places)
+            pairs += (_moved_shares if sharing == "fractions" else _rotations)(wide, layer, places)
     directions = [_direction(wide, layer, *pair) for pair in pairs]
     size = sum(weight.size for weight in wide.weights)
     return np.array(directions).reshape(len(directions), size)
@@ -222,27 +211,22 @@ def _draw_shares(owners, columns, sharing, generator):
     for owner in np.unique(owners):
         places = owners == owner
         count = int(places.sum())
-        if owner < 0:
-            drawn = generator.standard_normal((count, columns)) * (sharing != "balanced")
-            shares[places] = drawn - drawn.mean(axis=0)
-        elif sharing == "balanced":
+        if owner >= 0 and sharing == "balanced":
             shares[places] = generator.dirichlet(np.ones(count) * 2.0, size=columns).T
-        else:  # around equal shares, of either sign
-            drawn = generator.standard_normal((count, columns))
-            shares[places] = drawn - drawn.mean(axis=0) + 1 / count
+            continue
+        drawn = generator.standard_normal((count, columns)) * (sharing != "balanced")
+        # around equal shares, of either sign; a group's around 0
+        shares[places] = drawn - drawn.mean(axis=0) + (1 / count if owner >= 0 else 0.0)
     return shares
 
 
 def _owners(network, layer, owners):
-    if not 0 <= layer < len(network.hidden):
-        raise bad_argument("layer", f"a hidden layer, 0 to {len(network.hidden) - 1}", layer)
-    owners = np.asarray(owners)
-    if owners.ndim != 1 or set(owners[owners >= 0].tolist()) != set(range(network.hidden[layer])):
-        raise bad_argument(
-            "owners",
-            f"whole numbers in which each of 0 … {network.hidden[layer] - 1} occurs",
-            owners,
-        )
+    last, owners = len(network.hidden) - 1, np.asarray(owners)
+    require(0 <= layer <= last, "layer", f"a hidden layer, 0 to {last}", layer)
+    count = network.hidden[layer]
+    complete = owners.ndim == 1 and set(owners[owners >= 0].tolist()) == set(range(count))
+    expected = f"whole numbers in which each of 0 … {count - 1} occurs"
+    require(complete, "owners", expected, owners)
     return owners
 
 

@@ -119,15 +119,13 @@ def global_optimum(
             break
         priced = _columns(a, g, found.directions[:, found.scores > 2 * lam], activation)
         columns, old = len(signs), len(signs) + len(priced[0])
-        signs, outgoing, kept = _joined(
-            (signs, outgoing), priced, _columns(a, g, best[1].weights[0], activation)
-        )
+        those = _columns(a, g, best[1].weights[0], activation)
+        signs, outgoing, kept = _joined((signs, outgoing), priced, those)
         if not ((kept >= columns) & (kept < old)).any():
             break  # nothing new is priced in: the solver's accuracy is reached
-        norms = np.concatenate(
-            [np.linalg.norm(solution.u, axis=1), np.full(len(signs) - columns, np.inf)]
-        )
-        used = norms > NEGLIGIBLE * norms[:columns].max(initial=0.0)
+        norms = np.linalg.norm(solution.u, axis=1)
+        used = norms > NEGLIGIBLE * norms.max(initial=0.0)
+        used = np.append(used, np.ones(len(signs) - columns, dtype=bool))
         signs, outgoing = signs[used], outgoing[used]
     sparse = tidy(best[1], loss, slack=tolerance / 10)
     best = loss(sparse), sparse
@@ -161,9 +159,8 @@ def _joined(*groups):
 
 def _network(solution, outgoing, problem):
     norms = np.linalg.norm(solution.u, axis=1)
-    used = norms > max(
-        NEGLIGIBLE * norms.max(initial=0.0), ACCURACY * solution.value / (2 * problem.lam)
-    )
+    accurate = ACCURACY * solution.value / (2 * problem.lam)
+    used = norms > max(NEGLIGIBLE * norms.max(initial=0.0), accurate)
     scale = np.sqrt(norms[used])
     above = outgoing[used] * scale[:, None]
     if problem.beta > 0:

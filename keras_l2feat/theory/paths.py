@@ -7,6 +7,7 @@ can also keep the norm, by turning (w, v) from one place into the other, (cos θ
 the regularized loss is constant as well.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -84,12 +85,9 @@ def connect_permutations(
         _require_homogeneous(a)
     orders = match(a, b, seed=seed)
     gap = distance(permute(a, orders), b)
-    require(
-        gap <= tolerance * max(np.sqrt(b.squared_norm), 1e-300),
-        "b",
-        "a permutation of a",
-        f"a network at distance {gap:.3g} from the nearest one found",
-    )
+    found = f"a network at distance {gap:.3g} from the nearest one found"
+    near = gap <= tolerance * max(np.sqrt(b.squared_norm), 1e-300)
+    require(near, "b", "a permutation of a", found)
     network = pad(a, [n + 1 for n in a.hidden])
     pieces = []
     for layer, order in enumerate(orders):
@@ -113,13 +111,9 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep: str = "norm
 
     Returns: a `Path` from `pad(a, …)` to b in the places after a's.
     """
-    kinds = [(n.depth, n.widths[0], n.widths[-1], n.activation, n.beta) for n in (a, b)]
-    require(
-        kinds[0] == kinds[1],
-        "b",
-        f"of a's depth, inputs, outputs, activation and beta, {kinds[0]}",
-        kinds[1],
-    )
+    kind, other = ((n.depth, n.widths[0], n.widths[-1], n.activation, n.beta) for n in (a, b))
+    expected = f"of a's depth, inputs, outputs, activation and beta, {kind}"
+    require(kind == other, "b", expected, other)
     widths = [n + m for n, m in zip(a.hidden, b.hidden)]
     first = [np.arange(n) for n in a.hidden]
     second = [np.arange(n, n + m) for n, m in zip(a.hidden, b.hidden)]
@@ -135,16 +129,12 @@ def connect_through_union(a: DenseNetwork, b: DenseNetwork, *, keep: str = "norm
     )
     zero_a, zero_b = (n.with_weights([np.zeros_like(w) for w in n.weights]) for n in (a, b))
     stops = [union(a, zero_b), union(a, silent_b), union(silent_a, b), union(zero_a, b)]
-    return Path(tuple(line(*pair) for pair in zip(stops, stops[1:])))  # noqa: RUF007
+    return Path(tuple(itertools.starmap(line, itertools.pairwise(stops))))
 
 
 def _require_homogeneous(network):
-    require(
-        scaling(network.activation).homogeneous,
-        "keep",
-        f"'function' where σ is {network.activation}, not positively homogeneous",
-        "norm",
-    )
+    expected = f"'function' where σ is {network.activation}, not positively homogeneous"
+    require(scaling(network.activation).homogeneous, "keep", expected, "norm")
 
 
 def _moves(order):
@@ -169,18 +159,16 @@ def _move(network, layer, source, target, keep):
     """Pieces that take the neuron at `source` to the free place `target`, which is zero, and leave
     `source` zero."""
     w, v = network.weights[layer][:, source], network.weights[layer + 1][source]
+
+    def turned(t):
+        return _place(network, layer, {source: _turn(t, w, v), target: _turn(1 - t, w, v)})
+
     if keep == "norm":
-        return [
-            lambda t: _place(network, layer, {source: _turn(t, w, v), target: _turn(1 - t, w, v)})
-        ]
-    stops = [network]
-    for places in (
-        {target: (w, 0 * v)},
-        {target: (w, v), source: (w, 0 * v)},
-        {source: (0 * w, 0 * v)},
-    ):
+        return [turned]
+    stops, silent = [network], (w, 0 * v)
+    for places in {target: silent}, {target: (w, v), source: silent}, {source: (0 * w, 0 * v)}:
         stops.append(_place(stops[-1], layer, places))
-    return [line(*pair) for pair in zip(stops, stops[1:])]  # noqa: RUF007
+    return list(itertools.starmap(line, itertools.pairwise(stops)))
 
 
 def _turn(t, w, v):
@@ -208,16 +196,16 @@ def line(a: DenseNetwork, b: DenseNetwork) -> Callable[[float], DenseNetwork]:
 def _block(network, widths, places):
     """The same function in a wider network of zeros, its hidden neurons at `places`, one int array
     per hidden layer."""
-    rows = np.arange(network.widths[0])
+    inputs, outputs = network.widths[0], network.widths[-1]
+    sizes = inputs, *widths, outputs
+    stand = np.arange(inputs), *places, np.arange(outputs)
     weights = []
     for layer, weight in enumerate(network.weights):
-        below = network.widths[0] if layer == 0 else widths[layer - 1]
-        above = network.widths[-1] if layer == len(widths) else widths[layer]
-        columns = np.arange(above) if layer == len(widths) else places[layer]
-        wide = np.zeros((below + (network.beta > 0), above))
-        wide[np.ix_(np.append(rows, below) if network.beta > 0 else rows, columns)] = weight
+        below, rows = sizes[layer], stand[layer]
+        wide = np.zeros((below + (network.beta > 0), sizes[layer + 1]))
+        rows = np.append(rows, below) if network.beta > 0 else rows
+        wide[np.ix_(rows, stand[layer + 1])] = weight
         weights.append(wide)
-        rows = columns
     return network.with_weights(weights)
 
 

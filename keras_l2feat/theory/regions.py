@@ -69,17 +69,17 @@ def region_of(network: DenseNetwork, x: ArrayLike) -> Region:
     counts as inactive."""
     z = network.forward(x)[0][0]
     heads = network.weights[1][: z.shape[1], 0]
-    return Region(
-        np.where(z.T > 0, 1, -1).astype(np.int8), np.where(heads >= 0, 1, -1).astype(np.int8)
-    )
+    return Region(_signs(z.T > 0), _signs(heads >= 0))
 
 
 def random_region(x: np.ndarray, neurons: int, generator: np.random.Generator) -> Region:
     """The region of `neurons` Gaussian neurons with random signs v on points `x` (N, d)."""
-    signs = np.where(generator.standard_normal((neurons, x.shape[1])) @ x.T > 0, 1, -1).astype(
-        np.int8
-    )
+    signs = _signs(generator.standard_normal((neurons, x.shape[1])) @ x.T > 0)
     return Region(signs, generator.choice(np.array([-1, 1], dtype=np.int8), neurons))
+
+
+def _signs(positive):
+    return np.where(positive, 1, -1).astype(np.int8)
 
 
 def region_minimum(problem: Problem, region: Region, optimum: float) -> RegionMinimum:

@@ -118,14 +118,12 @@ class ConditionalGradient:
         def value_and_gradient(weights):
             moved = network.with_weights(weights)
             value, a, upstream = self.backward(moved)
-            value += self.lam * moved.squared_norm
-            return value, [
-                x.T @ g + 2 * self.lam * w for x, g, w in zip(a, upstream, moved.weights)
-            ]
+            parts = zip(a, upstream, moved.weights)
+            slopes = [x.T @ g + 2 * self.lam * w for x, g, w in parts]
+            return value + self.lam * moved.squared_norm, slopes
 
-        result = lbfgs.minimize(
-            value_and_gradient, list(network.weights), Budget(iterations, SETTLED), quiet=True
-        )
+        start, budget = list(network.weights), Budget(iterations, SETTLED)
+        result = lbfgs.minimize(value_and_gradient, start, budget, quiet=True)
         return network.with_weights(balance(result.arrays, network.activation))
 
     def corrective_step(self, found: Iterate, slide: int) -> DenseNetwork:
@@ -191,9 +189,8 @@ class ConditionalGradient:
 
         def value_and_gradient(point):
             scale, size, bias = point[0], point[1], point[2:]
-            value, g = self.with_gradient(
-                scale * old + size * new + ones * (bias if len(bias) else 0.0)
-            )
+            shift = ones * (bias if len(bias) else 0.0)
+            value, g = self.with_gradient(scale * old + size * new + shift)
             value += self.lam * (scale * price + 2 * size + bias @ bias)
             slope = [np.vdot(g, old) + self.lam * price, np.vdot(g, new) + 2 * self.lam]
             return value, np.concatenate(

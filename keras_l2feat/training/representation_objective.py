@@ -66,10 +66,8 @@ class RepresentationObjective:
         self._first = [tf.constant(matrix, dtype) for matrix in self._first_layer()]
         self._y = tf.constant(problem.y)
         # as tensors of the dtype: a Python number would pass through float32
-        self._numbers = [
-            *(tf.constant(number, dtype) for number in (problem.lam, ridge)),
-            problem.beta,
-        ]
+        numbers = (tf.constant(number, dtype) for number in (problem.lam, ridge))
+        self._numbers = [*numbers, problem.beta]
         self._step = _compiled_step(form, problem.cost, problem.activation, dtype)
 
     def __call__(self, arrays: Arrays) -> tuple:
@@ -104,14 +102,12 @@ class RepresentationObjective:
             z = a @ w
             if self.form == "coordinates":
                 arrays.append(column_coordinates(w, a, self.ridge, relative=True).numpy())
-            elif (
-                self.form == "projected"
-            ):  # (AᵀA + ρI)⁻¹Aᵀ (A + ρ A⁺ᵀ) W = W, for W in the row space of A
-                arrays.append(
-                    z + self.ridge * np.sum(a**2) / len(a) * np.linalg.pinv(a, rcond=1e-12).T @ w
-                )
-            else:
-                arrays.append(z)
+                continue
+            arrays.append(z)
+            if self.form == "projected":
+                # (AᵀA + ρI)⁻¹Aᵀ (A + ρ A⁺ᵀ) W = W, for W in the row space of A
+                ridge = self.ridge * np.sum(a**2) / len(a)
+                arrays[-1] = z + ridge * np.linalg.pinv(a, rcond=1e-12).T @ w
         return [np.asarray(array, self.dtype) for array in arrays]
 
     def decode(self, arrays: Arrays) -> DenseNetwork:
@@ -129,9 +125,8 @@ class RepresentationObjective:
         z = self._u @ (s * first)
         for v in arrays[1:]:
             a = network.augment(network.activate(z))
-            network = network.with_weights(
-                (*network.weights, solve(v, a, self.ridge, relative=True).numpy())
-            )
+            weight = solve(v, a, self.ridge, relative=True).numpy()
+            network = network.with_weights((*network.weights, weight))
             z = a @ network.weights[-1]
         return network
 
@@ -164,9 +159,8 @@ def _compiled_step(form, cost, activation, dtype):
             tape.watch(arrays)
             first, *rest = arrays
             z = first if form == "tikhonov" else tf.matmul(p, first)
-            norm = tf.reduce_sum(
-                tf.square(b[:, None] * first if b.shape.rank == 1 else tf.matmul(b, first))
-            )
+            paid = b[:, None] * first if b.shape.rank == 1 else tf.matmul(b, first)
+            norm = tf.reduce_sum(tf.square(paid))
             for v in rest:
                 z, share = layer(v, append_bias(activate(z), beta), ridge)
                 norm += share
