@@ -125,6 +125,7 @@ class Walk:
             apart = self.tolerance_of(op).off(rows.constant - goal, rows.terms)
             near = waiting & (apart <= LIMIT)
             rows.constant = np.where(near, goal, rows.constant)
+            rows.terms = np.where(near, np.abs(goal), rows.terms)  # from here on it is known
             rows.error = np.where(near, np.maximum(rows.error, apart), rows.error)
             waiting &= ~near
         if rows.spare is not None:

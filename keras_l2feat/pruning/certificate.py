@@ -97,8 +97,13 @@ class Claim:
     def text(self) -> str:
         """Where it holds."""
         if self.level == "domain" and self.input_range is not None:
-            low, high = (np.asarray(end) for end in self.input_range)
-            return f"for every input between {low.min():g} and {high.max():g}"
+            low, high = np.broadcast_arrays(*self.input_range)
+            text = f"for every input between {low.min():g} and {high.max():g}"
+            if (low == low.flat[0]).all() and (high == high.flat[0]).all():
+                return text
+            still = int((low == high).sum())
+            fixed = f", {still} of {low.size} at one value" if still else ""
+            return f"{text}, each entry in a range of its own{fixed}"
         return "for every input" if self.level == "exact" else "on the data"
 
 
