@@ -72,15 +72,12 @@ class Exact:
         return self.ints << (self.exponent - exponent)
 
     def floats(self):
-        down, up = 2 ** max(-self.exponent, 0), 2 ** max(self.exponent, 0)
-        return np.array([part * up / down for part in self.ints.tolist()], dtype=np.float64)
+        return np.array([float(part * Fraction(2) ** self.exponent) for part in self.ints.tolist()])
 
 
 @dataclass(frozen=True)
 class Row:
-    """A channel of the original: the sum of entries[c] times pruned channel c, plus a constant.
-
-    A column from the pruned model's width on is a channel of the original that was lost."""
+    """The sum of entries[c] times channel c of the pruned model, or behind those a lost one."""
 
     entries: dict
     constant: float = 0.0
@@ -88,9 +85,8 @@ class Row:
 
     def settled(self, fixed):
         """The same where some pruned channels are known to be constants."""
-        rest = {c: f for c, f in self.entries.items() if c not in fixed}
-        known = sum(f * fixed[c] for c, f in self.entries.items() if c in fixed)
-        return Row(rest, self.constant + known, self.error)
+        constant = self.constant + sum(f * fixed.get(c, 0.0) for c, f in self.entries.items())
+        return Row({c: f for c, f in self.entries.items() if c not in fixed}, constant, self.error)
 
 
 def product(layer, rows, height):
@@ -115,19 +111,17 @@ class Check:
 
     def __init__(self, original, pruned, maps):
         self.layers, self.maps, self.changes = list(zip(original, pruned)), maps, []
-        info = max((np.finfo(layer.kernel.dtype) for layer in original), key=lambda one: one.eps)
-        self.unit, self.tiny = float(info.eps) / 2, 2 * Fraction(float(info.smallest_subnormal))
         self.width = len(original[0].kernel)
         self.kept, self.sizes = {p: p for p in range(self.width)}, np.ones(self.width)
         self.rows, self.fixed = [Row({p: 1.0}) for p in self.kept], {}
 
     def run(self):
-        """The changes of all layers; raises Unequal unless the models are shown to be equal."""
+        """The largest change of a layer; raises Unequal unless the models are shown to be equal."""
         for layer, other in self.layers:
             self.compute(layer, other)
             self.activate(layer)
         self.same(layer)
-        return self.changes
+        return max(self.changes)
 
     def same(self, layer):
         """Each channel is the pruned one of its number."""
@@ -138,6 +132,8 @@ class Check:
 
     def compute(self, layer, other):
         """Rows of what a layer writes: of kept units as is claimed, the others are looked for."""
+        info = np.finfo(layer.kernel.dtype)
+        self.unit, self.tiny = float(info.eps) / 2, 2 * Fraction(float(info.smallest_subnormal))
         units, gone = range(layer.kernel.shape[1]), set(self.maps["removed"].get(layer.name, []))
         kept = {p: nth for nth, p in enumerate(p for p in units if p not in gone)}
         shapes = (len(self.rows), len(units)), (self.width, len(kept))
@@ -153,8 +149,7 @@ class Check:
         ours = product(layer, self.rows, height)
         theirs = [Row({q: 1.0}).settled(self.fixed) for q in range(self.width)]
         theirs = product(other, theirs, height)
-        found, lost = {}, []
-        told = self.maps.get("constants", {}).get(layer.name, [])
+        found, lost, told = {}, [], self.maps.get("constants", {}).get(layer.name, [])
         self.constants = {p: [*constants, 0.0] for p, *constants in told}
         sources = {p: choices for p, *choices in self.maps["sources"].get(layer.name, [])}
         for p in units:
@@ -169,10 +164,10 @@ class Check:
                     found[p] = self.expressed(ours, theirs, p, factors)
             if not found[p]:
                 found[p] = self.among_lost(ours, p, lost, len(kept))
-        worst = max(kept, key=lambda p: found[p].error)
-        self.changes.append((found[worst].error, layer.name, worst))
+        errors = [(found[p].error, layer.name, p) for p in kept]
+        self.changes.append(max(errors, key=lambda change: change[0]))
         moved = theirs[1].ints[:-1].any(axis=0)
-        self.fixed = {q: theirs[0][-1:, q].floats()[0] for q in range(len(kept)) if not moved[q]}
+        self.fixed = {q: theirs[0][-1:, q].floats()[0] for q in np.flatnonzero(~moved).tolist()}
         self.rows = [found[p].settled(self.fixed) for p in units]
         self.width, self.kept, self.sizes = len(kept), kept, sizes / max(sizes.max(), 1e-300)
 
@@ -184,11 +179,17 @@ class Check:
             terms = terms + theirs[1][:, column] * abs(factor)
         least = min(rest.exponent, terms.exponent)
         tiny, sizes = self.tiny / Fraction(2) ** least, terms.aligned(least)[:-1]
-        tiny = int(tiny * max(1, *map(abs, map(Fraction, factors.values())), 0))
         tiny *= tiny <= Fraction(LIMIT * self.unit) * max(sizes)  # storing tiny numbers is no error
         off = (abs(r) / t for r, t in zip(rest.aligned(least), sizes) if abs(r) > tiny)
         error = max(off, default=0.0) / self.unit
         constant, size = (float(part[-1:].floats()[0]) for part in (rest, terms))
+        if len(factors) > 1:  # where terms cancel, the unit's own row is what counts
+            own = [ours[0][:-1, p], *(theirs[0][:-1, column] for column in factors)]
+            own = np.abs([part.floats() for part in own])
+            scale = own.max(axis=0) + (own == 0).all(axis=0)
+            share, part = ((abs(row) / scale).max() for row in (rest.floats()[:-1], own[0]))
+            error = error if share <= AMPLIFIED * self.unit * part else math.inf
+            size = max(float(ours[1][-1:, p].floats()[0]), 1e-300)
         for goal in self.constants.get(p, [0.0]):  # a constant is as told, up to roundings
             away = abs(constant - goal) / size / self.unit if constant != goal else 0.0
             if away <= LIMIT:
@@ -196,8 +197,7 @@ class Check:
         return Row(factors, constant, error) if error <= LIMIT else None
 
     def expressed(self, ours, theirs, p, told):
-        """The row of a unit that is gone: with the factors that were told, else with those of least
-        squares, each entry measured by the size of its terms; None where the weights disagree."""
+        """The row of a unit that is gone, if the weights agree: as told, or by least squares."""
         if all(told.values()) and (row := self.row(ours, theirs, p, told)):
             return row
         target = ours[0][:-1, p].floats()
@@ -208,8 +208,7 @@ class Check:
         return self.row(ours, theirs, p, dict(zip(told, found))) if all(found) else None
 
     def among_lost(self, ours, p, lost, width):
-        """A unit that nothing kept expresses is its own, or a multiple of another one: what reads
-        them may add them up to nothing."""
+        """A unit that nothing kept expresses is its own, or a multiple of another such one."""
         for q in lost:
             row = self.expressed(ours, ours, p, {q: 0.0})
             if row and not row.constant:
@@ -252,7 +251,7 @@ class Check:
 
 
 def chain(path):
-    """A .keras file's settings, sizes left out, and its list of `Layer`."""
+    """A .keras file's settings without sizes, and its list of `Layer`."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
         weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r")
@@ -262,7 +261,8 @@ def chain(path):
     settings, layers = [], []
     for kind, inner in ((e["class_name"], e["config"]) for e in config["config"]["layers"]):
         settings.append([kind, *(inner.get(key) for key in SETTINGS)])
-        if kind == "InputLayer":
+        if kind == "InputLayer":  # its dtype is what inputs are rounded to
+            settings[-1].append(inner["dtype"])
             continue
         name = "dense_" * bool(layers) + str(len(layers) or "dense")
         arrays = [v[()] for _, v in sorted(weights["layers"][name]["vars"].items())]
@@ -284,7 +284,7 @@ def main(original, pruned, certificate):
     (settings, wide), (others, small) = chain(original), chain(pruned)
     if settings != others:
         raise Unequal("the layers have other settings")
-    units, layer, worst = max(Check(wide, small, told["maps"]).run())
+    units, layer, worst = Check(wide, small, told["maps"]).run()
     where = f"at most {units:.2g} units in the last place (worst: layer {layer!r}, unit {worst})"
     change = f"with its weights changed by {where}" if units else "weight by weight"
     return f"Shown in integers: for every input, the pruned model equals the given one {change}."

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from keras_l2feat import files
-from keras_l2feat.checking import check
-from keras_l2feat.pruning.certificate import load_certificate
+from keras_l2feat.checking import Maps, check
+from keras_l2feat.pruning.certificate import Certificate, load_certificate, save_certificate
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.zoo.recipe import recipe
 from keras_l2feat.zoo.registry import FOLDER
@@ -97,6 +97,29 @@ def test_wrong_hints_are_not_believed(tmp_path):
         wrong.write_text(json.dumps(told))
         assert said(original, pruned, wrong)[0] == 1, part
         assert not verdict(original, pruned, wrong).accepted
+
+
+@pytest.mark.parametrize("size", [1e20, 1e8, 1.0])
+def test_what_cancels_hides_nothing(size, tmp_path):
+    """Unit 3, told to be `size` times unit 0 less unit 1: these are equal, or unit 3 is that."""
+    random = np.random.default_rng(0)
+    kernel, bias, outgoing = (random.integers(-8, 9, n) / 8 for n in ((4, 4), 4, (4, 2)))
+    column = (1, 0) if size > 1 else (3, -1)
+    kernel[:, column[0]] = kernel[:, 0] + column[1] * kernel[:, 1]
+    bias[column[0]] = bias[0] + column[1] * bias[1]
+    paths = [tmp_path / name for name in ("wide.keras", "thin.keras", "certificate.json")]
+    for units, path in zip((4, 3), paths):
+        parts = [keras.layers.Dense(units, name="a"), keras.layers.Dense(2, name="b")]
+        model = keras.Sequential([keras.Input((4,), name="x"), *parts], name="model")
+        merged = outgoing[:units] + 0.0
+        if units == 3:
+            merged[:2] += np.outer([size, -size], outgoing[3])
+        model.set_weights([kernel[:, :units], bias[:units], merged, np.zeros(2)])
+        model.save(path)
+    maps = Maps({"a": [3]}, {("a", 3): [{("a", 0): size, ("a", 1): -size}]})
+    save_certificate(Certificate("exact", [], [], {}, [], maps=maps), paths[-1])
+    assert said(*paths)[0] == (size > 1)
+    assert verdict(*paths).accepted is (size == 1)
 
 
 def test_what_it_cannot_answer(tmp_path):
