@@ -50,11 +50,8 @@ def command(first, second, data, tolerance_of, seed, quiet):
         from keras_l2feat.pruning.rounding import tolerance
 
         bound = tolerance(*models, data, precisions)
-        result["tolerance"] = {
-            "precisions": precisions,
-            "largest": float(bound.max()),
-            "median": float(np.median(bound)),
-        }
+        found = {"largest": float(bound.max()), "median": float(np.median(bound))}
+        result["tolerance"] = {"precisions": precisions, **found}
     facts = {} if data is None else data.facts
     with files.separately():  # the answer, whatever it is
         outputs.tell({"sources": [first, second], **facts, **result}, *_table(result))
@@ -67,14 +64,14 @@ def _table(result):
 
     rows = [("layer", "A", "B", "largest weight difference")]
     for layer in result["layers"]:
-        units = ["–" if n is None else str(n) for n in layer["units"]]
+        units = ["–" if n is None else n for n in layer["units"]]
         gap = layer["max_weight_difference"]
         rows.append((layer["name"], *units, "other shape" if gap is None else f"{gap:.2g}"))
-    rows.append(("parameters", *map(str, result["parameters"]), ""))
+    rows.append(("parameters", *result["parameters"], ""))
     checks = [("compared on", "max |Δ|", "relative", "bound", "predictions changed")]
     for e in result["evaluations"]:
         numbers = (f"{e[key]:.2g}" for key in ("max_abs", "max_rel", "bound"))
-        checks.append((f"{e['inputs']} ({e['count']})", *numbers, str(e["changed"])))
+        checks.append((f"{e['inputs']} ({e['count']})", *numbers, e["changed"]))
     lines = [*columns(rows, left=(0, 3)), "", *columns(checks)]
     if "tolerance" in result:
         found = result["tolerance"]

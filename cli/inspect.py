@@ -33,26 +33,16 @@ def command(source, quiet):
     from keras_l2feat.text import columns, printable
 
     seen = inspect(model, quiet=quiet)
-    result = {
-        "source": source,
-        **seen,
-        "advice": advice(model, source, seen=seen, weights=inputs.given_weights()),
-    }
+    told = advice(model, source, seen=seen, weights=inputs.given_weights())
+    result = {"source": source, **seen, "advice": told}
     rows = [("layer", "units", "alive", *SHOWN.values(), "angle", "imbalance", "would go")]
     for layer in result["layers"]:
         angle, apart = layer["smallest_angle"], layer["imbalance"]
-        rows.append(
-            (
-                layer["name"],
-                str(layer["units"]),
-                str(layer["alive"]),
-                *(str(layer["rays"][key]) for key in SHOWN),
-                "" if angle is None else f"{angle:.2g}",
-                "" if apart is None else f"{apart:.3g}",
-                ", ".join(f"{count} {reason}" for reason, count in layer["would_go"].items())
-                or "–",
-            )
-        )
+        counts = layer["units"], layer["alive"], *(layer["rays"][key] for key in SHOWN)
+        angle = "" if angle is None else f"{angle:.2g}"
+        apart = "" if apart is None else f"{apart:.3g}"
+        gone = ", ".join(f"{count} {reason}" for reason, count in layer["would_go"].items())
+        rows.append((layer["name"], *counts, angle, apart, gone or "–"))
     lines = columns(rows, left=(0, len(rows[0]) - 1))
     for name, reason in result["barriers"].items():
         lines.append(printable(f"Left alone around {name}: {reason}."))

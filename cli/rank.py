@@ -50,25 +50,14 @@ def command(source, data, tolerance, quiet):
             f"Data set {data.name!r} has {data.x_train.shape[1]} inputs; {source!r} takes "
             f"{network.widths[0]}."
         )
-    layers = [
-        bounds.as_dict() for bounds in rank_report(network, data.x_train, tolerance=tolerance)
-    ]
+    report = rank_report(network, data.x_train, tolerance=tolerance)
+    layers = [bounds.as_dict() for bounds in report]
     rows = [(*COLUMNS, "needed")]
     for bounds in layers:
         low, high = bounds["lower"], bounds["upper"]
-        needed = str(low) if low == high else f"{low} to {high}"
-        rows.append((*(_cell(bounds[key]) for key in COLUMNS.values()), needed))
-    outputs.tell(
-        {
-            "source": source,
-            **data.facts,
-            "points": len(data.x_train),
-            "tolerance": tolerance,
-            "layers": layers,
-        },
-        *columns(rows, left=(0, len(COLUMNS))),
-    )
-
-
-def _cell(value) -> str:
-    return "–" if value is None else str(value)
+        needed = low if low == high else f"{low} to {high}"
+        cells = (bounds[key] for key in COLUMNS.values())
+        rows.append((*("–" if cell is None else cell for cell in cells), needed))
+    result = {"source": source, **data.facts, "points": len(data.x_train)}
+    result |= {"tolerance": tolerance, "layers": layers}
+    outputs.tell(result, *columns(rows, left=(0, len(COLUMNS))))

@@ -93,27 +93,12 @@ def command(
     from keras_l2feat.plateau.trial import measure
     from keras_l2feat.training import fit
 
-    model = mlp(
-        data.x_train.shape[1],
-        widths,
-        data.outputs,
-        activation=activation,
-        beta=beta,
-        lam=lam,
-        dtype=dtype,
-        seed=seed,
-    )
+    kind = {"activation": activation, "beta": beta, "lam": lam, "dtype": dtype, "seed": seed}
+    model = mlp(data.x_train.shape[1], widths, data.outputs, **kind)
     try:
         if form == "weights":
-            fitted = fit(
-                model,
-                data,
-                method=method,
-                tolerance=tolerance,
-                batch_size=batch_size,
-                callbacks=_callbacks(align),
-                **limits,
-            )
+            limits |= {"tolerance": tolerance, "batch_size": batch_size}
+            fitted = fit(model, data, method=method, callbacks=_callbacks(align), **limits)
         else:
             fitted = _fit_form(form, model, data, lam, seed, limits)
     except Interrupted as stop:
@@ -132,9 +117,7 @@ def command(
         "form": form,
         "loss": trial.loss,
         "test_loss": None if data.x_test is None else trial.test_loss,
-        "test_accuracy": trial.test_accuracy
-        if trial.test_accuracy == trial.test_accuracy
-        else None,
+        "test_accuracy": None if math.isnan(trial.test_accuracy) else trial.test_accuracy,
         "iterations": fitted.iterations,
         "seconds": fitted.seconds,
         "reason": fitted.reason,

@@ -76,22 +76,15 @@ def export(
                 "was written."
             )
         size = sum(f.stat().st_size for f in (temporary, *temporary.rglob("*")) if f.is_file())
-    return {
-        "format": format,
-        "path": str(path),
-        "bytes": size,
-        "max_abs_deviation": deviation,
-        "max_rel_deviation": relative,
-    }
+    found = {"format": format, "path": str(path), "bytes": size}
+    return found | {"max_abs_deviation": deviation, "max_rel_deviation": relative}
 
 
 def _samples(model, samples, seed):
     if samples is not None:
         samples = samples if isinstance(samples, (list, tuple)) else [samples]
-        return [
-            np.asarray(x)[:SAMPLES].astype(t.dtype)
-            for x, t in zip(samples, model.inputs, strict=True)
-        ]
+        pairs = zip(samples, model.inputs, strict=True)
+        return [np.asarray(x)[:SAMPLES].astype(t.dtype) for x, t in pairs]
     random = np.random.default_rng(seed)
     inputs = []
     for tensor, shape in zip(model.inputs, input_shapes(model)):

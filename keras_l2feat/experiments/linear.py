@@ -14,6 +14,7 @@ DEPTHS = (2, 3, 4, 5)
 N, RANK, SHOWN = 6, 3, 4  # points, rank of Y, depth whose covariances are drawn
 METHODS = ("constrained", "limit")
 TRIALS = 3
+COLUMNS = ("depth", "width", "method", "cost", "schatten", "error")
 
 
 @figure("linear", summary="Deep linear networks: the Schatten norm.")
@@ -27,20 +28,11 @@ def command(out, *, seed, quiet):
         for depth, width in progress:
             known = constructions.linear(N, RANK, seed, depth)
             for method in METHODS:
-                answer = representation_cost(
-                    known.x, known.y, depth, width, method=method, **options
-                )
-                rows.append(
-                    {
-                        "depth": depth,
-                        "width": width,
-                        "method": method,
-                        "cost": answer.cost,
-                        "schatten": known.cost,
-                        "error": abs(answer.cost / known.cost - 1),
-                    }
-                )
-                found[depth, width, method] = answer
+                key = depth, width, method
+                own = {**options, "method": method}
+                found[key] = representation_cost(known.x, known.y, depth, width, **own)
+                cost, schatten = found[key].cost, known.cost
+                rows.append(dict(zip(COLUMNS, (*key, cost, schatten, abs(cost / schatten - 1)))))
     for depth in DEPTHS:
         known = constructions.linear(N, RANK, seed, depth)
         norm = known.facts()["squared_norm"]
@@ -49,56 +41,31 @@ def command(out, *, seed, quiet):
             cost = found[depth, N, method].cost
             claims.check(f"L = {depth}: R, {method}", known.cost, cost, tolerance=1e-6)
         narrow = representation_cost(known.x, known.y, depth, RANK - 1, bound=False, **options)
-        claims.check(
-            f"L = {depth}: R with {RANK - 1} neurons, fewer than the rank",
-            known.cost,
-            narrow.cost,
-            ">",
-        )
+        what = f"L = {depth}: R with {RANK - 1} neurons, fewer than the rank"
+        claims.check(what, known.cost, narrow.cost, ">")
     network = found[SHOWN, N, "constrained"].network
     spectra = [np.linalg.eigvalsh(z @ z.T)[::-1][:RANK] for z in network.forward(np.eye(N))[0]]
     for layer, spectrum in enumerate(spectra, start=1):
         expected = np.arange(RANK, 0, -1.0) ** (2 * layer / SHOWN)
         worst = np.abs(spectrum / expected - 1).max()
-        claims.check(
-            f"L = {SHOWN}, K_{layer}: largest relative error of s^(2l/L)", 0, worst, tolerance=1e-4
-        )
+        what = f"L = {SHOWN}, K_{layer}: largest relative error of s^(2l/L)"
+        claims.check(what, 0, worst, tolerance=1e-4)
     write_csv(rows, out / "linear.csv")
     with canvas(1, 2, width=4.6) as (drawing, (left, right)):
         for method, marker in (("constrained", "o"), ("limit", "s")):
             own = [row for row in rows if row["method"] == method and row["width"] == N]
-            left.semilogy(
-                column(own, "depth"),
-                [max(r["error"], 1e-16) for r in own],
-                marker + "-",
-                label=method,
-            )
+            errors = np.maximum(column(own, "error"), 1e-16)
+            left.semilogy(column(own, "depth"), errors, marker + "-", label=method)
         left.axhline(1e-6, color="0.5", ls=":", label="1e-6")
-        left.set(
-            xlabel="depth L",
-            ylabel="|R / (L Σ sᵢ^(2/L)) − 1|",
-            xticks=DEPTHS,
-            title="least norm that fits, found",
-        )
-        layers = np.arange(1, SHOWN + 1)
+        left.set(xlabel="depth L", ylabel="|R / (L Σ sᵢ^(2/L)) − 1|", xticks=DEPTHS)
+        left.set_title("least norm that fits, found")
         for index in range(RANK):
-            right.semilogy(
-                layers,
-                [spectrum[index] for spectrum in spectra],
-                f"C{index}o",
-                label=f"s = {RANK - index}",
-            )
-            right.semilogy(
-                [0, *layers],
-                (RANK - index) ** (2 * np.array([0, *layers]) / SHOWN),
-                f"C{index}-",
-                lw=1,
-            )
-        right.set(
-            xlabel="layer l",
-            ylabel="eigenvalue of K_l",
-            title=f"L = {SHOWN}: geometric, lines are s^(2l/L)",
-        )
+            s, every = RANK - index, np.arange(SHOWN + 1)
+            values = [spectrum[index] for spectrum in spectra]
+            right.semilogy(every[1:], values, f"C{index}o", label=f"s = {s}")
+            right.semilogy(every, s ** (2 * every / SHOWN), f"C{index}-", lw=1)
+        right.set(xlabel="layer l", ylabel="eigenvalue of K_l")
+        right.set_title(f"L = {SHOWN}: geometric, lines are s^(2l/L)")
         for axis in (left, right):
             axis.legend(fontsize=8)
         save(drawing, out / "linear.png")

@@ -35,29 +35,20 @@ def command(out, *, seed, quiet):
             matrix, edges = completely_positive.graph_matrix(graph), graph.number_of_edges()
             columns = range(max(edges - 3, 1), edges + 2)
             residuals = search(matrix, columns, seed)
-            rows += [
-                {"graph": name, "edges": edges, "columns": k, "residual": r}
-                for k, r in zip(columns, residuals)
-            ]
+            fit = dict(zip(columns, residuals))
+            own = {"graph": name, "edges": edges}
+            rows += [{**own, "columns": k, "residual": r} for k, r in fit.items()]
             below = completely_positive.fooling_set(matrix > 0)
             claims.check(f"{name}: CP-rank from below, a fooling set", edges, below)
-            fit = dict(zip(columns, residuals))
             claims.check(f"{name}: residual with {edges} columns", 0, fit[edges], tolerance=1e-9)
             claims.check(f"{name}: residual with {edges - 1}", 1e-4, fit[edges - 1], ">")
     write_csv(rows, out / "prop13.csv")
     with canvas(1, 2, width=4.6) as (drawing, (left, right)):
-        nx.draw_networkx(
-            GRAPHS["bipartite 3+3"],
-            pos=nx.bipartite_layout(GRAPHS["bipartite 3+3"], range(3)),
-            ax=left,
-            node_color="0.85",
-            edge_color="C0",
-            font_size=9,
-        )
-        left.set_title(
-            "9 edges, no triangle: each column of a\nnonnegative factor covers one edge",
-            fontsize=10,
-        )
+        graph, look = GRAPHS["bipartite 3+3"], {"node_color": "0.85", "edge_color": "C0"}
+        places = nx.bipartite_layout(graph, range(3))
+        nx.draw_networkx(graph, pos=places, ax=left, font_size=9, **look)
+        text = "9 edges, no triangle: each column of a\nnonnegative factor covers one edge"
+        left.set_title(text, fontsize=10)
         left.axis("off")
         for index, name in enumerate(GRAPHS):
             own = [row for row in rows if row["graph"] == name]

@@ -26,16 +26,9 @@ def command(out, *, seed, quiet):
         for n, draw in tasks:
             construction = constructions.one_dim(n, seed + draw)
             facts = construction.facts()
-            counts.append(
-                {
-                    "n": n,
-                    "seed": seed + draw,
-                    "neurons": construction.plateau,
-                    "cost": facts["squared_norm"],
-                    "lower_bound": construction.cost,
-                    "residual": facts["residual"],
-                }
-            )
+            row = {"n": n, "seed": seed + draw, "neurons": construction.plateau}
+            row |= {"cost": facts["squared_norm"], "lower_bound": construction.cost}
+            counts.append(row | {"residual": facts["residual"]})
     for n in SIZES:
         own = [row for row in counts if row["n"] == n]
         most = max(column(own, "neurons"))
@@ -50,22 +43,16 @@ def command(out, *, seed, quiet):
         draw_function(axes[0], seed)
         axes[1].plot(column(curve, "width"), column(curve, "cost"), "o-", ms=4, label="R found")
         axes[1].axhline(exact["lower_bound"], color="0.4", lw=1, label="global optimum")
-        axes[1].axvline(
-            exact["neurons"], color="C1", ls="--", label=f"its neurons, {exact['neurons']}"
-        )
+        neurons = exact["neurons"]
+        axes[1].axvline(neurons, color="C1", ls="--", label=f"its neurons, {neurons}")
         axes[1].axvline(4 * SHOWN, color="C2", ls=":", label=f"4N = {4 * SHOWN}")
         axes[1].set(xlabel="neurons", ylabel="R", title=f"N = {SHOWN}")
-        axes[2].plot(
-            column(counts, "n"), column(counts, "neurons"), "o", alpha=0.4, label="targets"
-        )
+        points = column(counts, "n"), column(counts, "neurons")
+        axes[2].plot(*points, "o", alpha=0.4, label="targets")
         axes[2].plot(SIZES, [4 * n for n in SIZES], ":", color="C2", label="4N")
         axes[2].plot(SIZES, SIZES, "--", color="0.5", label="N")
-        axes[2].set(
-            xlabel="N",
-            xticks=SIZES,
-            ylabel="neurons of the optimum",
-            title=f"{DRAWS} random targets each",
-        )
+        axes[2].set(xlabel="N", xticks=SIZES, ylabel="neurons of the optimum")
+        axes[2].set_title(f"{DRAWS} random targets each")
         for axis in axes:
             axis.legend(fontsize=8)
         save(drawing, out / "prop15.png")

@@ -122,16 +122,10 @@ def command(out, *, seed, quiet):
         same, other = connections(claims, seed, True)
         progress.update()
     along = [
-        {
-            "pair": pair,
-            "path": name,
-            "t": float(t),
-            "loss": float(loss),
-            "squared_norm": float(norm),
-        }
+        {"pair": pair, "path": name, "t": float(t), "loss": float(loss), "squared_norm": float(n)}
         for pair, connection in (("permuted", same), ("different", other))
         for name, profile in connection.profiles.items()
-        for t, loss, norm, _ in zip(*profile)
+        for t, loss, n, _ in zip(*profile)
     ]
     write_csv(rows, out / "ratio.csv")
     write_csv(crossings, out / "crossover.csv")
@@ -139,18 +133,11 @@ def command(out, *, seed, quiet):
     with canvas(2, 3, width=4.2) as (drawing, axes):
         draw_counts(axes[0, 0], axes[0, 1], rows, crossings)
         for (name, values), marker in zip(spectra.items(), "os"):
-            axes[0, 2].semilogy(
-                np.maximum(values / values[0], 1e-17),
-                marker,
-                ms=4,
-                label=f"{name}, {len(values)} weights",
-            )
+            shares, label = np.maximum(values / values[0], 1e-17), f"{name}, {len(values)} weights"
+            axes[0, 2].semilogy(shares, marker, ms=4, label=label)
         axes[0, 2].axhline(FLAT, color="0.5", ls=":")
-        axes[0, 2].set(
-            xlabel="eigenvalue",
-            ylabel="|eigenvalue| / largest",
-            title="Hessian before and after expansion",
-        )
+        axes[0, 2].set(xlabel="eigenvalue", ylabel="|eigenvalue| / largest")
+        axes[0, 2].set_title("Hessian before and after expansion")
         draw_paths(axes[1, 0], same, ("straight", "moves"), "a permutation of itself")
         draw_paths(axes[1, 1], other, ("straight", "matched", "bent", "union"), "another minimum")
         draw_norms(axes[1, 2], other)
@@ -179,23 +166,13 @@ def draw_counts(left, right, rows, crossings):
     """Critical over minima subspaces, and the width from which minima win."""
     for r in LEAST_WIDTHS:
         own = [row for row in rows if row["r"] == r]
-        left.plot(
-            [row["m"] / r for row in own], [row["log10_ratio"] / r for row in own], label=f"r = {r}"
-        )
+        widths, ratios = ([row[key] / r for row in own] for key in ("m", "log10_ratio"))
+        left.plot(widths, ratios, label=f"r = {r}")
     left.axhline(0, color="0.3", lw=1)
-    left.set(
-        xlabel="m / r",
-        ylabel="log₁₀(critical / minima) / r",
-        ylim=(-1.5, None),
-        title="critical subspaces over minima",
-    )
-    right.plot(
-        column(crossings, "r"),
-        column(crossings, "crossover"),
-        "o",
-        ms=3,
-        label="minima outnumber from here",
-    )
+    left.set(xlabel="m / r", ylabel="log₁₀(critical / minima) / r", ylim=(-1.5, None))
+    left.set_title("critical subspaces over minima")
+    points = column(crossings, "r"), column(crossings, "crossover")
+    right.plot(*points, "o", ms=3, label="minima outnumber from here")
     right.plot([2, 60], [2, 60], ":", color="0.5", label="m = r")
     right.set(xlabel="least width r", ylabel="width m", title="where minima win")
 
@@ -206,12 +183,8 @@ def draw_paths(axis, connection, names, title):
         t, losses, _, _ = connection.profiles[name]
         axis.semilogy(t / t[-1], losses, label=f"{name}, barrier {connection.barriers[name]:.2g}")
     low, high = axis.get_ylim()
-    axis.set(
-        xlabel="along the path",
-        ylabel="loss with the λ term",
-        title=title,
-        ylim=(low, high * (high / low) ** 0.5),
-    )
+    axis.set(xlabel="along the path", ylabel="loss with the λ term", title=title)
+    axis.set_ylim(low, high * (high / low) ** 0.5)
 
 
 def draw_norms(axis, connection):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_l2feat.errors import InputError, bad_argument, require, require_counts
+from keras_l2feat.errors import InputError, require, require_counts
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.operations import Concat, Spread
 from keras_l2feat.pruning.channels.read import read
@@ -129,20 +129,12 @@ def _wanted(graph, widths, factor):
         require_counts(factor=factor)
         return {layer: factor * len(units) for layer, units in free.items()}
     if not isinstance(widths, dict):
-        require(
-            len(widths) == len(free),
-            "widths",
-            f"one number for each of {', '.join(free) or 'no layers'}",
-            tuple(widths),
-        )
+        expected = f"one number for each of {', '.join(free) or 'no layers'}"
+        require(len(widths) == len(free), "widths", expected, tuple(widths))
         widths = dict(zip(free, widths))
+    expected = f"for layers that can be widened: {', '.join(free) or 'none'}"
     for layer, width in widths.items():
-        require(
-            layer in free,
-            "widths",
-            f"for layers that can be widened: {', '.join(free) or 'none'}",
-            layer,
-        )
-        if width < len(free[layer]):
-            raise bad_argument("widths", f"at least {len(free[layer])} for layer {layer!r}", width)
+        require(layer in free, "widths", expected, layer)
+        least = len(free[layer])
+        require(width >= least, "widths", f"at least {least} for layer {layer!r}", width)
     return {layer: int(width) for layer, width in widths.items()}

@@ -25,15 +25,10 @@ def stacked_bar(parts: Sequence[tuple[str, int, str]], total: int, scale: int, l
             f"<title>{escape(title)}</title></rect>"
         )
         x += size
-    frame = (
-        f'<rect class="frame" x="0" y="0" width="{width * total / max(scale, 1):.2f}" height="10"/>'
-    )
-    return _svg(
-        f"0 0 {width:g} 10",
-        label,
-        "".join(shapes) + frame,
-        'class="bar" preserveAspectRatio="none"',
-    )
+    whole = width * total / max(scale, 1)
+    shapes.append(f'<rect class="frame" x="0" y="0" width="{whole:.2f}" height="10"/>')
+    look = 'class="bar" preserveAspectRatio="none"'
+    return _svg(f"0 0 {width:g} 10", label, "".join(shapes), look)
 
 
 def rays(points: np.ndarray, kept: np.ndarray, label: str, extent: float | None = None) -> str:

@@ -23,22 +23,14 @@ def rows(done: Shrinkage) -> list:
 
 def table(done: Shrinkage) -> str:
     """Rounds, sizes, what was measured, and how long it took: lines of text."""
-    shown: list[tuple] = [
-        ("round", "epochs", "units", "parameters", "FLOPs", "loss", "accuracy", "")
-    ]
+    names = ("round", "epochs", "units", "parameters", "FLOPs", "loss", "accuracy", "")
+    shown: list[tuple] = [names]
     for record in done.curve:
         what = "original" if not record["round"] else "" if record["kept"] else "taken back"
-        loss, accuracy = record["loss"], record["accuracy"]
-        shown.append(
-            (
-                str(record["round"]),
-                str(record["epochs"]),
-                *(f"{record[name]:,}" for name in ("units", "parameters", "flops")),
-                "" if loss is None else f"{loss:.4g}",
-                "" if accuracy is None else f"{accuracy:.2%}",
-                what,
-            )
-        )
+        sizes = (f"{record[name]:,}" for name in ("units", "parameters", "flops"))
+        loss = "" if record["loss"] is None else f"{record['loss']:.4g}"
+        accuracy = "" if record["accuracy"] is None else f"{record['accuracy']:.2%}"
+        shown.append((record["round"], record["epochs"], *sizes, loss, accuracy, what))
     lines = columns(shown, left={7})
     first, last = (done.curve[n]["inputs"] for n in (0, -1))
     if last is not None and last < first:

@@ -54,13 +54,12 @@ def descend(
 
     Returns: the network where it ended, and the loss after each iteration.
     """
-    found = minimize(
-        lambda weights: loss_and_gradient(network.with_weights(weights), problem),
-        list(network.weights),
-        budget,
-        quiet=quiet,
-        description="training",
-    )
+
+    def evaluate(weights):
+        return loss_and_gradient(network.with_weights(weights), problem)
+
+    start = list(network.weights)
+    found = minimize(evaluate, start, budget, quiet=quiet, description="training")
     return network.with_weights(found.arrays), found.values
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from keras_l2feat.errors import bad_argument, require
+from keras_l2feat.errors import require
 from keras_l2feat.network import DenseNetwork
 
 __all__ = ["distance", "match", "permute"]
@@ -24,12 +24,8 @@ def permute(network: DenseNetwork, permutations: Sequence[np.ndarray]) -> DenseN
     weights = list(network.weights)
     for layer, order in enumerate(permutations):
         width = network.hidden[layer]
-        require(
-            sorted(order) == list(range(width)),
-            "permutations",
-            f"an order of 0 … {width - 1} for hidden layer {layer + 1}",
-            order,
-        )
+        expected = f"an order of 0 … {width - 1} for hidden layer {layer + 1}"
+        require(sorted(order) == list(range(width)), "permutations", expected, order)
         weights[layer] = weights[layer][:, order]
         weights[layer + 1] = np.concatenate([weights[layer + 1][order], weights[layer + 1][width:]])
     return network.with_weights(weights)
@@ -55,28 +51,17 @@ def match(
     Raises:
         InputError: the two differ in widths, σ or β.
     """
-    if (network.widths, network.activation, network.beta) != (
-        target.widths,
-        target.activation,
-        target.beta,
-    ):
-        raise bad_argument(
-            "target",
-            f"a network of widths {network.widths}, activation {network.activation!r} and "
-            f"beta {network.beta}",
-            (target.widths, target.activation, target.beta),
-        )
+    kind, other = ((n.widths, n.activation, n.beta) for n in (network, target))
+    expected = "a network of widths {}, activation {!r} and beta {}".format(*kind)
+    require(kind == other, "target", expected, other)
     generator = np.random.default_rng(seed)
     best = _sweep(network, target, _upwards(network, target))
     for _ in range(restarts):
         if distance(permute(network, best), target) == 0:
             break
         start = [generator.permutation(width) for width in network.hidden]
-        best = min(
-            best,
-            _sweep(network, target, start),
-            key=lambda p: distance(permute(network, p), target),
-        )
+        rivals = best, _sweep(network, target, start)
+        best = min(rivals, key=lambda orders: distance(permute(network, orders), target))
     return best
 
 
@@ -92,11 +77,8 @@ def _upwards(network, target):
         # Row sums of the outgoing weights know no order above: they tell neurons with equal
         # incoming weights apart.
         sums = [n.weights[layer + 1][:width].sum(axis=1) for n in (target, network)]
-        squares = (
-            -2 * target.weights[layer].T @ below
-            + (below**2).sum(axis=0)
-            + (sums[0][:, None] - sums[1]) ** 2
-        )
+        squares = -2 * target.weights[layer].T @ below + (below**2).sum(axis=0)
+        squares += (sums[0][:, None] - sums[1]) ** 2
         orders.append(linear_sum_assignment(squares)[1])
     return orders
 

@@ -93,19 +93,14 @@ def solve_columns(
     z = points * outputs
     linear = np.einsum("cn,nd,ck->nkcd", sides, a, outgoing).reshape(z, u)
     to_bias = np.kron(np.ones((points, 1)), beta * np.eye(outputs))[:, :bias]
-    rows = [
-        sparse.hstack(
-            [sparse.csc_matrix(linear), sparse.csc_matrix((z, t)), to_bias, -sparse.eye(z)]
-        )
-    ]
+    fit = [sparse.csc_matrix(linear), sparse.csc_matrix((z, t)), to_bias, -sparse.eye(z)]
+    rows = [sparse.hstack(fit)]
     right, cones = [np.zeros(z)], [clarabel.ZeroConeT(z)]
     known = u + t + bias
 
-    walls = (
-        sparse.block_diag([-sign[:, None] * a for sign in signs])
-        if columns
-        else sparse.csc_matrix((0, 0))
-    )
+    walls = sparse.csc_matrix((0, 0))
+    if columns:
+        walls = sparse.block_diag([-sign[:, None] * a for sign in signs])
     rows.append(_at(walls, 0, known + z))
     right.append(np.zeros(columns * points))
     cones.append(clarabel.NonnegativeConeT(columns * points))
@@ -175,16 +170,9 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
         objective[known:] = -2 / points * y.ravel()
         return quadratic, objective, [], [], [], float(np.vdot(y, y)) / points
     if cost == "exact":
-        zeros = np.zeros(known + z)
-        fit = _at(sparse.eye(z), known, known + z)
-        return (
-            zeros,
-            zeros.copy(),
-            [fit],
-            [np.ravel(np.asarray(y, dtype=np.float64))],
-            [clarabel.ZeroConeT(z)],
-            0.0,
-        )
+        zeros, fit = np.zeros(known + z), _at(sparse.eye(z), known, known + z)
+        targets = np.ravel(np.asarray(y, dtype=np.float64))
+        return zeros, zeros.copy(), [fit], [targets], [clarabel.ZeroConeT(z)], 0.0
     require(cost == "crossentropy", "cost", "'squared', 'crossentropy' or 'exact'", cost)
     # log Σ_k exp z_ik ≤ m_i  ⇔  Σ_k e_ik ≤ 1 and (z_ik − m_i, 1, e_ik) in the exponential cone
     labels = np.asarray(y, dtype=np.int64)
@@ -200,14 +188,8 @@ def _cost_block(clarabel, cost, y, points, outputs, known):
     cone += sparse.csc_matrix((np.ones(z), (3 * entry, m + point)), shape=shape)
     cone += sparse.csc_matrix((-np.ones(z), (3 * entry + 2, e + entry)), shape=shape)
     cones = [clarabel.NonnegativeConeT(points)] + [clarabel.ExponentialConeT()] * z
-    return (
-        quadratic,
-        objective,
-        [sums, cone],
-        [np.ones(points), np.tile([0.0, 1.0, 0.0], z)],
-        cones,
-        0.0,
-    )
+    right = [np.ones(points), np.tile([0.0, 1.0, 0.0], z)]
+    return quadratic, objective, [sums, cone], right, cones, 0.0
 
 
 def solve_matrices(problem: Problem, cones: Cones) -> float:
@@ -237,11 +219,8 @@ def solve_matrices(problem: Problem, cones: Cones) -> float:
             moment = cp.Variable((count + outputs, count + outputs), PSD=True)
             constraints.append(moment[:count, :count] >= 0)
             z = z + (side[:, None] * (a @ rays)) @ moment[:count, count:]
-            norm = (
-                norm
-                + cp.sum(cp.multiply(rays.T @ rays, moment[:count, :count]))
-                + cp.trace(moment[count:, count:])
-            )
+            norm = norm + cp.sum(cp.multiply(rays.T @ rays, moment[:count, :count]))
+            norm = norm + cp.trace(moment[count:, count:])
     penalty = lam * norm
     if beta > 0:
         bias = cp.Variable((1, outputs))

@@ -116,11 +116,8 @@ def parts_of(vectors: ArrayLike | Sequence[ArrayLike]) -> tuple[list[np.ndarray]
     """The parts of a matrix, side by side; how many rows it has, and how many columns."""
     parts = [np.asarray(p) for p in (vectors if isinstance(vectors, (list, tuple)) else [vectors])]
     if not parts or any(p.ndim != 2 or len(p) != len(parts[0]) for p in parts):
-        raise bad_argument(
-            "vectors",
-            "a matrix (n_units, n_inputs), or such matrices side by side",
-            [p.shape for p in parts],
-        )
+        expected = "a matrix (n_units, n_inputs), or such matrices side by side"
+        raise bad_argument("vectors", expected, [p.shape for p in parts])
     return parts, len(parts[0]), sum(p.shape[1] for p in parts)
 
 

@@ -51,9 +51,7 @@ class Readings(Classes):
         found, links = self.graph.pinned.copy(), []
         for reader in reversed(self.graph.readers.values()):
             kernel = self.graph.weight(reader.layer, reader.slot.index) != 0
-            kept = {
-                axis.axis: axis.units for axis in (reader.slot, reader.writes) if axis is not None
-            }
+            kept = {place.axis for place in (reader.slot, reader.writes) if place is not None}
             others = tuple(axis for axis in range(kernel.ndim) if axis not in kept)
             kernel = kernel.any(axis=others)
             if reader.writes is None:
@@ -139,18 +137,12 @@ class Readings(Classes):
         names, which = np.unique(read.atoms[member], return_inverse=True)
         order = np.lexsort((-np.abs(scales), which))
         first = order[np.searchsorted(which[order], np.arange(len(names)))]
-        offset, error = (
-            values[member[first]] / scale
-            for values, scale in (
-                (read.constants, scales[first]),
-                (read.terms, np.abs(scales[first])),
-            )
-        )
-        moved = [
-            self.atom(("plus", name, by), self.size_with(name, by)) if by else name
-            for name, by in zip(names.tolist(), offset.tolist())
-        ]
-        moved = np.array(moved, dtype=int)
+        offset = read.constants[member[first]] / scales[first]
+        error = read.terms[member[first]] / np.abs(scales[first])
+        moved = names.copy()
+        for index in np.flatnonzero(offset):
+            name, by = names[index].item(), offset[index].item()
+            moved[index] = self.atom(("plus", name, by), self.size_with(name, by))
         atoms, constants, terms = read.atoms.copy(), read.constants.copy(), read.terms.copy()
         atoms[member] = moved[which]
         constants[member] -= scales * offset[which]
