@@ -56,7 +56,8 @@ def _inputs(model, top):
     """What has to be the same of the inputs: how many channels they have may differ inside, and one
     alone needs no name."""
     dtypes, shapes = zip(*((str(t.dtype), tuple(t.shape)) for t in model.inputs))
-    names = [t.name for t in model.inputs] if len(model.inputs) > 1 else []
+    layers = [t._keras_history.operation.name for t in model.inputs]
+    names = layers if len(layers) > 1 else []
     return (dtypes, shapes, names) if top else dtypes
 
 

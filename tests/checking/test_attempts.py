@@ -7,6 +7,7 @@ import pytest
 from keras import layers, ops
 
 from keras_l2feat.checking import Maps, check
+from keras_l2feat.pruning import prune
 from keras_l2feat.pruning.channels.read import read
 
 
@@ -120,6 +121,19 @@ def test_what_is_no_weight_is_compared_too(name):
     assert not check(read(first), read(second), Maps()).accepted
     first, second = pair(lambda _: build(0))
     assert check(read(first), read(second), Maps()).accepted
+
+
+def test_inputs_without_names_are_the_same_in_a_copy():
+    """Keras names the tensors of a copy after its layers."""
+    inputs = [keras.Input((4,)), keras.Input((3,))]
+    hidden = layers.Dense(6, "relu")(layers.Concatenate()(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    kernel, bias = model.layers[-2].get_weights()
+    kernel[:, 1] = 2 * kernel[:, 0]
+    model.layers[-2].set_weights([kernel, bias])
+    pruned, certificate = prune(model)
+    assert certificate.verified
+    assert pruned.layers[-2].units == 5
 
 
 def doubled(layer):
