@@ -21,13 +21,8 @@ _DATA = {"__tensor__", "__numpy__"}
 _PLAIN = {"__keras_tensor__", "__bytes__", "__ellipsis__", "__slice__"}
 _PATH_ARGUMENTS = ("vocabulary", "idf_weights")
 _SHAPES = ("shape", "batch_shape", "batch_input_shape", "input_shape", "target_shape")
-_NO_SIZES = {
-    "seed",
-    "salt",
-    "shared_object_id",
-    "vocabulary",
-    "decay_steps",
-}  # any whole number will do
+# any whole number will do
+_NO_SIZES = {"seed", "salt", "shared_object_id", "vocabulary", "decay_steps"}
 
 
 def check_objects(config: dict, custom_objects: Iterable[str], compiled: bool = True) -> None:

@@ -63,15 +63,9 @@ def from_npz(path: str | Path, *, scale: Fraction = Fraction(1)) -> Dataset:
     Integer `y` of shape `(N,)` or `(N, 1)` are class labels 0 … k − 1; anything else is a
     regression target. Inputs are fed as they are, whatever their dtype, times `scale`.
     """
-    suffix = "" if scale == 1 else f":scale={scale}"
-    return _dataset(
-        read_npz(path),
-        f"Data file {str(path)!r}",
-        scale,
-        name=Path(path).name + suffix,
-        reference=str(path) + suffix,
-        source=str(path),
-    )
+    suffix, what = "" if scale == 1 else f":scale={scale}", f"Data file {str(path)!r}"
+    named = {"name": Path(path).name + suffix, "reference": str(path) + suffix}
+    return _dataset(read_npz(path), what, scale, **named, source=str(path))
 
 
 def from_pair(x: ArrayLike, y: ArrayLike, *, scale: Fraction = Fraction(1)) -> Dataset:

@@ -47,11 +47,8 @@ def accumulate_gram(batches: tf.data.Dataset) -> Gram:
         InputError: the dataset has no batch, or its elements are no such pairs.
     """
     z, a = _element(batches)
-    start = Gram(
-        tf.zeros([a.shape[-1], a.shape[-1]], tf.float64),
-        tf.zeros([a.shape[-1], z.shape[-1]], tf.float64),
-        tf.zeros([], tf.int64),
-    )
+    aa, az = ([a.shape[-1], side.shape[-1]] for side in (a, z))
+    start = Gram(tf.zeros(aa, tf.float64), tf.zeros(az, tf.float64), tf.zeros([], tf.int64))
 
     def add(gram, batch):
         z, a = (tf.cast(x, tf.float64) for x in batch)

@@ -73,12 +73,8 @@ class RepresentationNetwork(keras.Model):
         require(0 < ridge < float("inf"), "ridge", "positive", ridge)
         self.hidden, self.units, self.seed = tuple(hidden), int(outputs), seed
         self.lam, self.activation, self.beta = float(lam), activation, float(beta)
-        network = DenseNetwork.random(
-            (inputs.shape[1], *self.hidden, self.units),
-            activation=activation,
-            beta=self.beta,
-            seed=seed,
-        )
+        widths = inputs.shape[1], *self.hidden, self.units
+        network = DenseNetwork.random(widths, activation=activation, beta=self.beta, seed=seed)
         fixed = {"trainable": False}
         self.points = self.add_weight(inputs.shape, name="inputs", **fixed)
         self.ridge = self.add_weight((), name="ridge", **fixed)
@@ -99,15 +95,8 @@ class RepresentationNetwork(keras.Model):
         """A model that starts at the representations of a `DenseNetwork` or a Keras chain of Dense
         on `inputs`."""
         network = network if isinstance(network, DenseNetwork) else DenseNetwork.from_model(network)
-        model = cls(
-            inputs,
-            network.hidden,
-            network.widths[-1],
-            lam,
-            activation=network.activation,
-            beta=network.beta,
-            **options,
-        )
+        options |= {"activation": network.activation, "beta": network.beta}
+        model = cls(inputs, network.hidden, network.widths[-1], lam, **options)
         model._assign(network)
         return model
 
@@ -117,17 +106,12 @@ class RepresentationNetwork(keras.Model):
         from keras_l2feat.kernels import weights_from_representations
         from keras_l2feat.objectives.loss import activation_function
 
-        weights = weights_from_representations(
-            np.asarray(self.points, np.float64),
-            [np.asarray(z, np.float64) for z in self.representations],
-            activation_function(self.activation),
-            beta=self.beta,
-            ridge=float(self.ridge),
-            relative=True,
+        x, *z = (np.asarray(array, np.float64) for array in (self.points, *self.representations))
+        activation, ridge = activation_function(self.activation), float(self.ridge)
+        found = weights_from_representations(
+            x, z, activation, beta=self.beta, ridge=ridge, relative=True
         )
-        return DenseNetwork(
-            tuple(weight.numpy() for weight in weights), activation=self.activation, beta=self.beta
-        )
+        return DenseNetwork(tuple(weight.numpy() for weight in found), self.activation, self.beta)
 
     def call(self, indices: Tensor) -> Tensor:
         import tensorflow as tf

@@ -116,12 +116,8 @@ class Problem:
     def random(self, hidden: Sequence[int], seed: object = 0) -> DenseNetwork:
         """A network of Gaussian weights with hidden widths `(n_1, …, n_{L-1})`, as
         `DenseNetwork.random`."""
-        return DenseNetwork.random(
-            (self.data.x_train.shape[1], *hidden, self.data.outputs),
-            activation=self.activation,
-            beta=self.beta,
-            seed=seed,
-        )
+        widths = self.data.x_train.shape[1], *hidden, self.data.outputs
+        return DenseNetwork.random(widths, activation=self.activation, beta=self.beta, seed=seed)
 
     def check(self, network: DenseNetwork, what: str = "the network's widths") -> None:
         """Refuse a network that is no candidate.

@@ -82,12 +82,8 @@ def growth(
             trial = measure(network, problem, method="growth", seed=seed, seconds=seconds)
             trials.append(trial.certified(problem, certificate))
             bar.update()
-            bar.set_postfix(
-                width="x".join(map(str, trial.widths)),
-                loss=f"{trial.loss:.5g}",
-                gap=f"{certificate.gap:.3f}",
-                refresh=False,
-            )
+            shown = {"width": "x".join(map(str, trial.widths)), "loss": f"{trial.loss:.5g}"}
+            bar.set_postfix(shown, gap=f"{certificate.gap:.3f}", refresh=False)
             if on_trial is not None:
                 on_trial(trials[-1])
             grown = _grown(network, certificate, gap, width_limit)

@@ -172,9 +172,8 @@ class _Analysis:
 
     def _normalized(self, layer, x):
         ops = _keras().ops
-        along = [
-            -1 if a == layer.axis % len(x.value.shape) else 1 for a in range(len(x.value.shape))
-        ]
+        along = [1] * len(x.value.shape)
+        along[layer.axis] = -1
 
         def wide(weight, default):
             return default if weight is None else ops.reshape(ops.cast(weight, "float64"), along)
@@ -237,13 +236,13 @@ class _Analysis:
     def _several(self, arguments):
         """The arguments of a layer, or of an operation, as a list of `Rounded`."""
         keras = _keras()
-        given = [a for a in keras.tree.flatten(arguments) if a is not None]
-        return [
-            a
-            if isinstance(a, Rounded)
-            else Rounded(np.float64(np.asarray(a)), self.u * np.abs(np.float64(np.asarray(a))))
-            for a in given
-        ]
+        found = []
+        for given in (a for a in keras.tree.flatten(arguments) if a is not None):
+            if not isinstance(given, Rounded):
+                value = np.float64(np.asarray(given))
+                given = Rounded(value, self.u * np.abs(value))
+            found.append(given)
+        return found
 
     def _sum(self, layer, *arguments):
         ops, tensors = _keras().ops, self._several(arguments)

@@ -228,12 +228,7 @@ def _angles(name, old, new):
 
 
 def _barriers(result):
-    barriers = result.get("barriers") or {}
-    pairs = (
-        barriers.items()
-        if isinstance(barriers, dict)
-        else [(b["name"], b["reason"]) for b in barriers]
-    )
+    pairs = (result.get("barriers") or {}).items()
     rows = "".join(f"<tr><th>{escape(str(n))}</th><td>{escape(str(r))}</td></tr>" for n, r in pairs)
     body = f"<table>{rows}</table>" if rows else "<p>None: every layer was understood.</p>"
     return f"<h2>What was left alone, and why</h2>{body}"

@@ -104,24 +104,15 @@ def square_root(
         if root.min() > -1e-9:
             found = completely_positive.smallest_factorization(root, seed=seed)
         if found is None:
-            raise bad_argument(
-                "y",
-                "such that (Y Yᵀ)^{1/2} is completely positive",
-                completely_positive.recognize(root, seed=seed),
-            )
+            expected = "such that (Y Yᵀ)^{1/2} is completely positive"
+            raise bad_argument("y", expected, completely_positive.recognize(root, seed=seed))
         factor = found.factor
     lower, upper = completely_positive.cp_rank_bounds(root)
     network = DenseNetwork((factor, factor.T @ (left @ right)), beta=0.0)
-    return Construction(
-        name,
-        np.eye(len(y)),
-        y,
-        network,
-        2 * float(singular.sum()) if cost is None else cost,
-        factor.shape[1],
-        lower in (upper, factor.shape[1]),
-        "Jacot et al. 2022, Prop. 14",
-    )
+    cost = 2 * float(singular.sum()) if cost is None else cost
+    plateau, source = factor.shape[1], "Jacot et al. 2022, Prop. 14"
+    exact = lower in (upper, plateau)
+    return Construction(name, np.eye(len(y)), y, network, cost, plateau, exact, source)
 
 
 def bipartite(n: int = 4) -> Construction:
@@ -137,9 +128,8 @@ def one_hot(classes: int = 3, n: int = 9) -> Construction:
     toy = data.load(f"one-hot:classes={classes},n={n}")
     sizes = toy.y_train.sum(axis=0, dtype=np.float64)
     factor = toy.y_train / sizes**0.25
-    return square_root(
-        toy.y_train, factor=factor, name=toy.name, cost=2 * float(np.sqrt(sizes).sum())
-    )
+    cost = 2 * float(np.sqrt(sizes).sum())
+    return square_root(toy.y_train, factor=factor, name=toy.name, cost=cost)
 
 
 def linear(n: int = 8, rank: int = 3, seed: int = 0, depth: int = 3) -> Construction:
@@ -155,17 +145,11 @@ def linear(n: int = 8, rank: int = 3, seed: int = 0, depth: int = 3) -> Construc
     kept = singular > 1e-6 * singular[0]  # targets are stored as float32
     left, singular, right = left[:, kept], singular[kept], right[kept]
     factors = np.diag(singular ** (1 / depth))
-    weights = [left @ factors, *[factors] * (depth - 2), factors @ right]
-    return Construction(
-        toy.name,
-        np.eye(n),
-        (left * singular) @ right,
-        DenseNetwork(tuple(weights), activation="linear", beta=0.0),
-        depth * float(np.sum(singular ** (2 / depth))),
-        int(kept.sum()),
-        True,
-        "deep linear networks, Schatten 2/L",
-    )
+    weights = left @ factors, *[factors] * (depth - 2), factors @ right
+    network = DenseNetwork(weights, activation="linear", beta=0.0)
+    y, cost = (left * singular) @ right, depth * float(np.sum(singular ** (2 / depth)))
+    source = "deep linear networks, Schatten 2/L"
+    return Construction(toy.name, np.eye(n), y, network, cost, int(kept.sum()), True, source)
 
 
 def one_dim(n: int = 10, seed: int = 0) -> Construction:
@@ -180,16 +164,9 @@ def one_dim(n: int = 10, seed: int = 0) -> Construction:
     joined = found.network.to_model(dtype="float64")
     snap(joined, angle=1e-4, negligible=1e-6)
     network = reduce_network(DenseNetwork.from_model(joined), toy.x_train)[0]
-    return Construction(
-        toy.name,
-        toy.x_train.astype(np.float64),
-        toy.y_train.astype(np.float64),
-        network,
-        found.cost,
-        network.hidden[0],
-        False,
-        "Jacot et al. 2022, Prop. 15",
-    )
+    x, y = toy.x_train.astype(np.float64), toy.y_train.astype(np.float64)
+    (plateau,), source = network.hidden, "Jacot et al. 2022, Prop. 15"
+    return Construction(toy.name, x, y, network, found.cost, plateau, False, source)
 
 
 @dataclass(frozen=True)

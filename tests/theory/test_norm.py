@@ -9,6 +9,7 @@ from keras_l2feat import data
 from keras_l2feat.errors import InputError
 from keras_l2feat.network import DenseNetwork
 from keras_l2feat.theory import completely_positive, norm
+from keras_l2feat.theory.programs import ACCURACY
 from keras_l2feat.training.rays import rays
 
 
@@ -68,7 +69,8 @@ def test_the_convex_program_closes_its_own_gap(n, d, beta, seed):
     x, y = generator.uniform(-1, 1, (n, d)), generator.standard_normal((n, 1))
     found = norm.representation_cost(x, y, beta=beta, method="convex")
     assert found.enumerated
-    assert found.residual < 1e-4
+    # the solver's accuracy is relative to the cost, which near points make large
+    assert found.residual < 1e-4 + 10 * ACCURACY * found.cost
     assert abs(found.cost - found.lower_bound) <= 1e-4 * found.cost
 
 

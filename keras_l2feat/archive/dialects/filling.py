@@ -91,12 +91,8 @@ def _fill_layer(layer, path, arrays, changes):
         together.append(waiting[: sum(counts)])
         del waiting[: sum(counts)]
     for order in (apart, together):
-        pairs = [
-            pair
-            for (leaf, way), mine in zip(leaves, order)
-            if (pair := _pairs(leaf, mine, changes.get(way)))
-        ]
-        if len(pairs) == len(leaves):
+        pairs = [_pairs(leaf, mine, changes.get(way)) for (leaf, way), mine in zip(leaves, order)]
+        if all(pairs):
             break
     else:
         raise refused(f"the arrays stored for layer {layer.name!r} do not fit its weights")
