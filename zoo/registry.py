@@ -101,11 +101,11 @@ def entry(name: str) -> Entry:
 def _names_of_today(name):
     """What a model may be called that had this name before."""
     base, _, role = name.rpartition("-")
-    if role == "plateau" or base.endswith("-plateau"):  # but is none by its figures
-        base, role = base.removesuffix("-plateau"), role.replace("plateau", "narrow")
-        yield from (f"{base}-0.1pct-{role}", f"{base}-{role}")
+    if role == "plateau":  # but is none by its figures
+        role = "narrow"
+        yield f"{base}-narrow"
     if role in ("wide", "narrow"):  # from before there were pairs by tolerance
-        yield f"{base}-5pct-{role}"
+        yield from (f"{base}-5pct-{role}", f"{base}-0.1pct-{role}")
 
 
 def entries(family: str | None = None) -> list[Entry]:

@@ -18,7 +18,7 @@ from keras_l2feat.zoo.recipe import recipe
 from keras_l2feat.zoo.registry import FOLDER
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "check_chain.py"
-PAIRS = ["teacher-5", "deep-linear", "one-dim", "bipartite-4", "mnist-60k"]
+PAIRS = ["teacher-5", "deep-linear", "one-dim", "bipartite-4", "mnist-60k-5pct"]
 
 
 def pair(name):
