@@ -12,8 +12,10 @@ widened, split from others and rescaled, all of which has to go. Each run is a p
     command         wall seconds of the whole `l2feat prune FILE -o OUT --certificate FILE`,
                     TensorFlow's start included, and the load of the machine before it
     memory          largest resident size of that process less that of one which only imports
-                    what it uses, over the bytes of the model's weights; `loaded_mb` is what a
-                    process holds that has loaded the model and nothing else, less the same
+                    what it uses, over the bytes of the model's weights; `above_small` is the same
+                    less that of the same command on a network of four units (what TensorFlow and
+                    Keras take besides, whatever the model); `loaded_mb` is what a process holds
+                    that has loaded the model and nothing else, less imports
 """
 
 import argparse
@@ -34,7 +36,7 @@ NAMES = (
 SIZE = 224
 COLUMNS = (
     *("model", "parameters", "removed", "certificate_cpu_s", "prune_cpu_s", "share"),
-    *("command_s", "load", "loaded_mb", "memory_mb", "memory_over_model"),
+    *("command_s", "load", "loaded_mb", "memory_mb", "memory_over_model", "above_small"),
 )
 IDLE = "import keras_l2feat.pruning, keras_l2feat.cli.main, tensorflow"
 
@@ -95,7 +97,26 @@ def run(command):
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def measured(path, idle, folder):
+def command(path, folder):
+    """Wall seconds and peak resident MB of the whole command."""
+    out = [str(folder / "out.keras"), "--certificate", str(folder / "out.json")]
+    found = run([sys.executable, "-m", "keras_l2feat.cli.main", "prune", path, "-o", *out])
+    for made in (folder / "out.keras", folder / "out.json"):
+        made.unlink()
+    return found
+
+
+def small(folder):
+    """The file of a network of four units."""
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "relu")])
+    model.add(keras.layers.Dense(2))
+    model.save(folder / "small.keras")
+    return folder / "small.keras"
+
+
+def measured(path, idle, least, folder):
     """One row of the table."""
     code = f"import sys, json; sys.path[:0] = [{str(Path(__file__).parent)!r}]; import certificate;"
     code += f"print(json.dumps(certificate.shares({str(path)!r})))"
@@ -103,14 +124,11 @@ def measured(path, idle, folder):
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     parameters, removed, spent, rest, stored, loaded = json.loads(answer.stdout.splitlines()[-1])
-    out = [str(folder / "out.keras"), "--certificate", str(folder / "out.json")]
     load = os.getloadavg()[0]
-    seconds, peak = run([sys.executable, "-m", "keras_l2feat.cli.main", "prune", path, "-o", *out])
-    for made in (folder / "out.keras", folder / "out.json"):
-        made.unlink()
-    memory = peak - idle
-    figures = (spent, rest, spent / rest, seconds, load, loaded - idle, memory)
-    figures += (memory * 2**20 / stored,)
+    seconds, peak = command(path, folder)
+    stored /= 2**20
+    figures = (spent, rest, spent / rest, seconds, load, loaded - idle, peak - idle)
+    figures += ((peak - idle) / stored, (peak - least) / stored)
     return [path.stem, parameters, removed, *(round(figure, 2) for figure in figures)]
 
 
@@ -118,6 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME")
     parser.add_argument("-o", "--output", type=Path, help="a folder for the table as CSV")
+    parser.add_argument("--planted", action="store_true", help="with planted channels alone")
     parser.add_argument("--models", type=Path, help="where the models' files are, or are put")
     options = parser.parse_args()
     from keras_l2feat.version import __version__
@@ -126,8 +145,9 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         models = options.models or folder
-        idle = run([sys.executable, "-c", IDLE])[1]
-        print(f"{'':24s}certificate / rest, CPU s   command, load      memory / model")
+        idle, least = run([sys.executable, "-c", IDLE])[1], command(small(folder), folder)[1]
+        print(f"imports {idle:.0f} MB, a small network {least - idle:.0f} MB more")
+        print(f"{'':24s}certificate / rest, CPU s   command, load      memory / model, above small")
         for name in options.names:
             paths = [models / f"{name}.keras", models / f"{name}-planted.keras"]
             if not all(path.exists() for path in paths):
@@ -135,12 +155,12 @@ def main():
                 code += "import certificate; from pathlib import Path;"
                 code += f"certificate.make({name!r}, Path({str(models)!r}))"
                 subprocess.run([sys.executable, "-c", code], check=True)
-            for path in paths:
-                rows.append(measured(path, idle, folder))
-                model, _, _, spent, rest, share, seconds, load, *_, over = rows[-1]
+            for path in paths[options.planted :]:
+                rows.append(measured(path, idle, least, folder))
+                model, _, _, spent, rest, share, seconds, load, *_, over, above = rows[-1]
                 print(
                     f"{model:24s}{spent:6.1f} / {rest:5.1f} = {share:5.1%}     "
-                    f"{seconds:5.1f} s, {load:4.1f}        {over:4.1f}",
+                    f"{seconds:5.1f} s, {load:4.1f}        {over:4.1f}, {above:4.1f}",
                     flush=True,
                 )
     if options.output:

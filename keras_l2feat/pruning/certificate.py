@@ -52,7 +52,7 @@ SCHEMA = {
 
 COUNT = 16  # random inputs of each kind, FEW at least: as many as BUDGET operations allow
 FEW = 1
-BUDGET = 5 * 10**8
+BUDGET = 10**8
 PLACES = 96  # along each axis of random inputs, at most, where a proof is there and layers take it
 NAMED = 8  # units or layers that a line names
 # A witness disagrees if the two models' outputs differ by more than this part of the largest one:

@@ -101,6 +101,8 @@ class Values(Readings, Semantics[Forms]):
         """Atoms, scales and constants of what a map makes of the channels that are constant."""
         atoms = np.full(len(still), ONE)
         scales, constants = np.zeros((2, len(still)))
+        if not still.any():
+            return atoms, scales, constants
         if op.function is not None:
             constants[still] = op.function(values[still])
             return atoms, scales, constants
