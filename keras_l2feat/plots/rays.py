@@ -119,10 +119,11 @@ def _draw_layer(axes, name, before, after, lost):
             )
         shown = np.array([grey if k < 0 else colours[k] for k in ray]).reshape(-1, 3)
         for chosen, look in (
-            (rings, {"facecolors": "white", "edgecolors": shown[rings], "linewidths": 1.1}),
-            (~rings, {"c": shown[~rings], "edgecolors": "black", "linewidths": 0.6}),
+            # the wider ones: copies of a neuron that stays are seen around it
+            (rings, {"s": 75, "facecolors": "white", "edgecolors": shown[rings]}),
+            (~rings, {"s": 26, "c": shown[~rings], "edgecolors": "black", "linewidths": 0.6}),
         ):
-            panel.scatter(*vectors[chosen].T, s=26, zorder=2, **look)
+            panel.scatter(*vectors[chosen].T, zorder=2, **look)
         panel.plot(0, 0, "+", color="black", markersize=8)
         removed = f", {rings.sum()} to go (rings)" if rings.any() else ""
         panel.set(
