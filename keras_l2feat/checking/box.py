@@ -135,8 +135,14 @@ class _Bounds(Semantics):
                 parts = np.sort([scale * low, scale * high], axis=0)
                 return self.outward(parts + shift, np.abs(parts) + terms, 4)
 
-        box, places = moved(x.low, x.high), None if x.places is None else moved(*x.places)
-        return box if places is None else replace(box, places=(places.low, places.high))
+        box = moved(x.low, x.high)
+        if x.places is None:
+            return box
+        by_place, (low, high) = moved(*x.places), x.places
+        point = low == high  # of an input: no weight of it that is kept may be off
+        value = scale * low + shift
+        ends = (np.where(point, value, end) for end in (by_place.low, by_place.high))
+        return replace(box, places=tuple(ends))
 
     def map(self, op, *inputs):
         both = slopes(op)

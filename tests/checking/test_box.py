@@ -91,6 +91,7 @@ BOXES = {
     "a border of zeros": (picture, border(0.0)),
     "a border of ones": (picture, border(1.0)),
     "a border of zeros, rescaled": (lambda: picture(layers.Rescaling(1 / 255)), border(0.0)),
+    "a border of ones, moved": (lambda: picture(layers.Rescaling(1 / 3, -2.0)), border(1.0)),
 }
 
 
@@ -105,7 +106,7 @@ def of_constants(name):
     kernel[~still, 1], kernel[~still, 2] = kernel[~still, 0], 0.0
     value = np.tile(low.ravel(), len(model.inputs))
     if isinstance(model.layers[1], layers.Rescaling):
-        value = value / 255
+        value = value * model.layers[1].scale + model.layers[1].offset
     bias[1] = bias[0]
     nth = np.flatnonzero(still)  # other weights of the constants, the same sum
     if value[still].any():
