@@ -154,7 +154,8 @@ def _checked(row):
 @outputs.json_option
 @options.quiet_option
 def build(name, output, compare, ship, quiet):
-    """Follow the recipe that makes NAME, from data to card."""
+    """Follow the recipe that makes NAME, from data to card. What was interrupted goes on after the
+    last step that was done, if it is called with the same folder."""
     from keras_l2feat import files
     from keras_l2feat.zoo import build as builder
     from keras_l2feat.zoo.recipe import recipe
