@@ -298,7 +298,8 @@ def _measure(model, pruned, certificate, seed, *, latency):
     from keras_l2feat.pruning.measure import file_bytes, latencies
 
     sizes = [file_bytes(m) for m in ((model,) if pruned is model else (model, pruned))]
-    certificate.costs.update(bytes_before=sizes[0], bytes_after=sizes[-1])
+    if None not in sizes:
+        certificate.costs.update(bytes_before=sizes[0], bytes_after=sizes[-1])
     if latency:
         models = (model,) if pruned is model else (model, pruned)
         times = latencies(models, read(model), seed=seed)

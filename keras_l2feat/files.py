@@ -4,6 +4,7 @@ import contextlib
 import contextvars
 import hashlib
 import json
+import math
 import os
 import platform
 import secrets
@@ -36,6 +37,7 @@ __all__ = [
     "write_text",
 ]
 
+HEADER = 2048  # bytes of what HDF5 writes beside each array
 # Temporary files are named after the machine and the process that they belong to, so that what a
 # killed process left can be told from what another one is writing.
 OURS = f".l2feat-{zlib.crc32(platform.node().encode()):08x}-"
@@ -172,6 +174,7 @@ def save_model(model: Model, path: str | Path) -> None:
     if Path(path).suffix != ".keras":
         raise InputError(f"Cannot write {str(path)!r}: the name of a model file ends in '.keras'.")
     with atomic_path(path) as temporary:
+        _ask_for_room(temporary, model)
         # Keras writes an archive's weights into memory first, a folder's to the disk at once.
         name, place = f"{temporary.stem}-", temporary.parent
         with tempfile.TemporaryDirectory(prefix=name, dir=place) as folder:
@@ -180,6 +183,18 @@ def save_model(model: Model, path: str | Path) -> None:
                 for part in sorted(Path(folder).rglob("*")):
                     if part.is_file():
                         archive.write(part, part.relative_to(folder).as_posix())
+
+
+def _ask_for_room(path, model) -> None:
+    """Raise `OSError` where a disk is too full for a model: HDF5, which writes it, would crash."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
+    sizes = (math.prod(v.shape) * (8 if "64" in str(v.dtype) else 4) for v in variables)
+    with open(path, "wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, sum(sizes) + HEADER * (1 + len(variables)))
+        stream.truncate(0)
 
 
 def is_stream(path: str | Path) -> bool:

@@ -1,5 +1,6 @@
 """What a model costs: parameters, bytes of its file, floating point operations, seconds."""
 
+import contextlib
 import statistics
 import tempfile
 import time
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_l2feat import files
+from keras_l2feat.errors import InputError
 from keras_l2feat.pruning.channels.graph import Graph
 from keras_l2feat.pruning.channels.read import read
 from keras_l2feat.pruning.evaluate import arranged, batches, random_inputs
@@ -23,13 +25,14 @@ def costs(model: Model, graph: Graph | None = None) -> dict:
     return {"parameters": int(model.count_params()), "flops": (graph or read(model)).flops()}
 
 
-def file_bytes(model: Model) -> int:
-    """Size of the model's `.keras` file."""
-    with tempfile.TemporaryDirectory() as folder:
+def file_bytes(model: Model) -> int | None:
+    """Size of the model's `.keras` file; `None` where the disk has no room to make one."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
         path = Path(folder, "model.keras")
         with files.separately():
             files.save_model(model, path)
         return path.stat().st_size
+    return None
 
 
 def latencies(
