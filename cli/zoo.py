@@ -34,10 +34,11 @@ def list_models(family):
     if not found:
         raise InputError(f"No zoo model is of the family {family!r}.")
     keys = ("widths", "lam", "parameters", "metrics.train_loss", "metrics.test_accuracy")
-    rows = [("name", "widths", "λ", "params", "loss", "test%", "kB")]
+    rows = [("name", "widths", "λ", "params", "loss", "acc%", "kB")]
     for one in found:
         values = [fact(one.facts, key) for key in keys]
-        values[-1] = values[-1] and 100 * values[-1]
+        values[-2] = values[-2] and float(f"{values[-2]:.3g}")
+        values[-1] = values[-1] and round(100 * values[-1], 1)
         cells = ["–" if value is None else _brief(value) for value in values]
         rows.append((one.name, *cells, f"{one.size / 1000:.0f}"))
     outputs.tell([one.as_row() for one in found], *columns(rows, left=(0, 1)))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 __all__ = ["WIDTH", "columns", "printable"]
 
 WIDTH = 80  # columns of a terminal, into which tables fit
-NAME = 30  # columns of a name in a table, as many as the zoo needs; longer ones lose their middle
+NAME = 31  # columns of a name in a table, as many as the zoo needs; longer ones lose their middle
 MOST_FOLDED = 16  # a column is not folded to less
 
 
