@@ -45,13 +45,13 @@ def list_models(family):
 
 
 def _brief(value) -> str:
-    """A fact as short as a table wants it: widths with dashes, four digits of a number, or three
+    """A fact as short as a table wants it: widths with dashes, four digits of a number, or two
     and a power where that is shorter, as in 1e-4."""
     if isinstance(value, list | tuple):
         return "-".join(map(str, value))
     if isinstance(value, int):
         return str(value)
-    power = f"{value:.2e}".replace("e-0", "e-").replace(".00e", "e")
+    power = f"{value:.1e}".replace("e-0", "e-").replace(".0e", "e")
     return min(f"{value:.4g}", power, key=len)
 
 
