@@ -24,6 +24,7 @@ from keras_l2feat.pruning.rewrite import rewrite, sliced
 from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
+from keras_l2feat.pruning.takeover.threads import one_core_each, side_by_side
 from keras_l2feat.pruning.takeover.walk import argument, held, walk
 
 __all__ = ["Step", "Takeover"]
@@ -80,6 +81,7 @@ class Takeover:
 
     # ---- what is read
 
+    @one_core_each
     def _measure(self):
         """One pass, batch by batch: what is held is one batch, a matrix for each view, and what
         each reader computes of the rows that are looked at."""
@@ -148,6 +150,7 @@ class Takeover:
             found.append(Problem(seen, kernel, columns, RIDGE, weight))
         return found
 
+    @one_core_each
     def order(self, harm: Callable, price: np.ndarray) -> list[Step]:
         """All steps, cheapest first. Where even a trial on one point for each site would take too
         long, sites are compared by the share of what their readers compute that is lost.
@@ -161,8 +164,8 @@ class Takeover:
         trials = 2 * len(DEPTHS) * max(len(self.sites), 1) * max(self.graph.flops(), 1)
         probe = [[x[: TRIALS // trials] for x in self.batches[0]]]
         before = self._tried({}, probe) if len(probe[0][0]) else None
-        for number, site in enumerate(self.sites):
-            indices, costs = removal_order(self.problems(site))
+        orders = side_by_side(lambda site: removal_order(self.problems(site)), self.sites)
+        for number, (site, (indices, costs)) in enumerate(zip(self.sites, orders)):
             harms = np.cumsum(costs)
             if before is not None:
                 change = lambda after: harm(before, after)  # noqa: E731
@@ -216,6 +219,7 @@ class Takeover:
 
     # ---- the handover
 
+    @one_core_each
     def hand_over(self, gone: np.ndarray) -> tuple[dict, np.ndarray]:
         """Take units away and let all readers take over, front to back.
 
@@ -262,8 +266,7 @@ class Takeover:
             wanted = ~gone[written.units]
         halves = [Sums(int(kept.sum()), int(wanted.sum())) for _ in range(2)]
         for both in given:
-            for half, rows in zip(halves, both):
-                half.add(rows, next(targets)[:, wanted])
+            side_by_side(Sums.add, halves, both, [next(targets)[:, wanted] for _ in halves])
         start = kernel[np.ix_(kept, wanted)]
         ridge = best_ridge(halves, start) if self.points > 1 else RIDGE
         total = halves[0] + halves[1]
