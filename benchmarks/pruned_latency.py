@@ -62,7 +62,7 @@ def main():
             wide = gauge(expand(make(), factor=factor, seed=arguments.seed), seed=arguments.seed)
             small, _ = prune(wide, certificate=False)
             flops = [read(model).flops() for model in (wide, small)]
-            seconds = latencies((wide, small), read(wide), seed=arguments.seed)
+            _, seconds = latencies((wide, small), read(wide), seed=arguments.seed)
             print(
                 f"{make.__name__:14s} {factor:7d}x {flops[0]:11.3g} -> {flops[1]:9.3g} "
                 f"{flops[0] / flops[1]:6.2f} {1e3 * seconds[0]:8.2f} -> {1e3 * seconds[1]:6.2f} "

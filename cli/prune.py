@@ -302,5 +302,9 @@ def _measure(model, pruned, certificate, seed, *, latency):
         certificate.costs.update(bytes_before=sizes[0], bytes_after=sizes[-1])
     if latency:
         models = (model,) if pruned is model else (model, pruned)
-        times = latencies(models, read(model), seed=seed)
-        certificate.costs.update(latency_seconds_before=times[0], latency_seconds_after=times[-1])
+        count, times = latencies(models, read(model), seed=seed)
+        certificate.costs.update(
+            latency_inputs=count,
+            latency_seconds_before=times[0],
+            latency_seconds_after=times[-1],
+        )

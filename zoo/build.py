@@ -106,7 +106,7 @@ def _costs(*models) -> list:
     from keras_l2feat.pruning.measure import costs, latencies
 
     graphs = [read(model) for model in models]
-    times = latencies(models, graphs[0])
+    _, times = latencies(models, graphs[0])
     return [
         costs(model, graph) | {"latency_ms": round(1e3 * seconds, 4)}
         for model, graph, seconds in zip(models, graphs, times)

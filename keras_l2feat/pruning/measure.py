@@ -37,9 +37,9 @@ def file_bytes(model: Model) -> int | None:
 
 def latencies(
     models: Sequence[Model], graph: Graph, *, seconds: float = 0.5, repeats: int = 30, seed: int = 0
-) -> list:
-    """Median seconds of a compiled forward pass on one batch of `BATCH` inputs (or of the size that
-    the models were built for), for each of several equivalent models.
+) -> tuple[int, list]:
+    """Of a compiled forward pass of each of several equivalent models: on how many inputs, `BATCH`
+    unless they are large or the models were built for another number, and the median seconds.
 
     Models take turns, so whatever else the machine does meets them alike; `graph` is that of any of
     them.
@@ -57,4 +57,4 @@ def latencies(
             before = time.perf_counter()
             model.predict_on_batch(given)
             taken.append(time.perf_counter() - before)
-    return [statistics.median(taken) for taken in times]
+    return len(part[0]), [statistics.median(taken) for taken in times]

@@ -13,7 +13,11 @@ COSTS = (  # key, label, form
     ("parameters", "parameters", "{:,}".format),
     ("bytes", "file bytes", "{:,}".format),
     ("flops", "FLOPs per input", "{:,}".format),
-    ("latency_seconds", "latency of 32 inputs", lambda seconds: f"{1e3 * seconds:.2f} ms"),
+    (
+        "latency_seconds",
+        "latency of {latency_inputs} inputs",
+        lambda seconds: f"{1e3 * seconds:.2f} ms",
+    ),
 )
 
 
@@ -54,7 +58,7 @@ def _costs(costs):
         before, after = (costs.get(f"{key}_{when}") for when in ("before", "after"))
         if before is not None:
             ratio = f"{before / after:.2f} times less" if after and before > LESS * after else ""
-            rows.append((label, form(before), form(after), ratio))
+            rows.append((label.format(**costs), form(before), form(after), ratio))
     return columns(rows)
 
 

@@ -41,7 +41,7 @@ class Cut(Cuts):
 
         def fast(counts):
             trial = rewrite(self.engine.graph, self.engine.removals(self.gone(counts)))
-            whole, part = latencies([original.model, trial], original, seed=seed)
+            _, (whole, part) = latencies([original.model, trial], original, seed=seed)
             return part <= most * whole
 
         return self.fewest(fast)
