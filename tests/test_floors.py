@@ -13,6 +13,7 @@ FLOORS = (  # lowest first
         "backend",
         "progress",
         "workers",
+        "threads",
         "text",
         "archive",
         "loading",

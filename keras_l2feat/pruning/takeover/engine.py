@@ -24,8 +24,8 @@ from keras_l2feat.pruning.rewrite import rewrite, sliced
 from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
-from keras_l2feat.pruning.takeover.threads import one_core_each, side_by_side
 from keras_l2feat.pruning.takeover.walk import argument, held, walk
+from keras_l2feat.threads import one_core_each, side_by_side
 
 __all__ = ["Step", "Takeover"]
 

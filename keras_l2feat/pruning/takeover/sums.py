@@ -18,7 +18,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from keras_l2feat.pruning.takeover.removal import fitted, fitted_rows, mirrored
-from keras_l2feat.pruning.takeover.threads import side_by_side
+from keras_l2feat.threads import side_by_side
 
 __all__ = ["Sums", "best_ridge"]
 
