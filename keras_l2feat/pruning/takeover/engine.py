@@ -164,7 +164,8 @@ class Takeover:
         trials = 2 * len(DEPTHS) * max(len(self.sites), 1) * max(self.graph.flops(), 1)
         probe = [[x[: TRIALS // trials] for x in self.batches[0]]]
         before = self._tried({}, probe) if len(probe[0][0]) else None
-        orders = side_by_side(lambda site: removal_order(self.problems(site)), self.sites)
+        # Problems are made here, not in the threads: sites may share what a reader sees.
+        orders = side_by_side(removal_order, map(self.problems, self.sites))
         for number, (site, (indices, costs)) in enumerate(zip(self.sites, orders)):
             harms = np.cumsum(costs)
             if before is not None:
