@@ -46,11 +46,13 @@ def list_models(family):
 
 def _brief(value) -> str:
     """A fact as short as a table wants it: widths with dashes, four digits of a number, or two
-    and a power where that is shorter, as in 1e-4."""
+    and a power where it is small and that is shorter, as in 1e-4."""
     if isinstance(value, list | tuple):
         return "-".join(map(str, value))
     if isinstance(value, int):
         return str(value)
+    if value >= 0.01:
+        return f"{value:.4g}"
     power = f"{value:.1e}".replace("e-0", "e-").replace(".0e", "e")
     return min(f"{value:.4g}", power, key=len)
 
