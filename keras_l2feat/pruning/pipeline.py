@@ -24,7 +24,7 @@ from keras_l2feat.pruning.options import options_of
 from keras_l2feat.pruning.plan import Account, Plan
 from keras_l2feat.pruning.rewrite import rewrite
 from keras_l2feat.pruning.trace import trace
-from keras_l2feat.threads import one_core_each
+from keras_l2feat.threads import blas_on_one_core
 from keras_l2feat.types import Model
 
 __all__ = ["GUARANTEES", "named_inputs", "prune"]
@@ -45,7 +45,7 @@ GUARANTEES = {
 GAUSSIAN = 8192  # inputs that stand for data
 
 
-@one_core_each
+@blas_on_one_core
 def prune(
     model: Model,
     guarantee: str = "exact",

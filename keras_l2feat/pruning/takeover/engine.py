@@ -25,7 +25,7 @@ from keras_l2feat.pruning.takeover.readings import readings, sites
 from keras_l2feat.pruning.takeover.removal import Problem, removal_order
 from keras_l2feat.pruning.takeover.sums import Sums, best_ridge
 from keras_l2feat.pruning.takeover.walk import argument, held, walk
-from keras_l2feat.threads import one_core_each, side_by_side
+from keras_l2feat.threads import blas_on_one_core
 
 __all__ = ["Step", "Takeover"]
 
@@ -81,7 +81,7 @@ class Takeover:
 
     # ---- what is read
 
-    @one_core_each
+    @blas_on_one_core
     def _measure(self):
         """One pass, batch by batch: what is held is one batch, a matrix for each view, and what
         each reader computes of the rows that are looked at."""
@@ -150,7 +150,7 @@ class Takeover:
             found.append(Problem(seen, kernel, columns, RIDGE, weight))
         return found
 
-    @one_core_each
+    @blas_on_one_core
     def order(self, harm: Callable, price: np.ndarray) -> list[Step]:
         """All steps, cheapest first. Where even a trial on one point for each site would take too
         long, sites are compared by the share of what their readers compute that is lost.
@@ -164,9 +164,8 @@ class Takeover:
         trials = 2 * len(DEPTHS) * max(len(self.sites), 1) * max(self.graph.flops(), 1)
         probe = [[x[: TRIALS // trials] for x in self.batches[0]]]
         before = self._tried({}, probe) if len(probe[0][0]) else None
-        # Problems are made here, not in the threads: sites may share what a reader sees.
-        orders = side_by_side(removal_order, map(self.problems, self.sites))
-        for number, (site, (indices, costs)) in enumerate(zip(self.sites, orders)):
+        for number, site in enumerate(self.sites):
+            indices, costs = removal_order(self.problems(site))
             harms = np.cumsum(costs)
             if before is not None:
                 change = lambda after: harm(before, after)  # noqa: E731
@@ -220,7 +219,7 @@ class Takeover:
 
     # ---- the handover
 
-    @one_core_each
+    @blas_on_one_core
     def hand_over(self, gone: np.ndarray) -> tuple[dict, np.ndarray]:
         """Take units away and let all readers take over, front to back.
 
@@ -267,7 +266,8 @@ class Takeover:
             wanted = ~gone[written.units]
         halves = [Sums(int(kept.sum()), int(wanted.sum())) for _ in range(2)]
         for both in given:
-            side_by_side(Sums.add, halves, both, [next(targets)[:, wanted] for _ in halves])
+            for half, rows in zip(halves, both):
+                half.add(rows, next(targets)[:, wanted])
         start = kernel[np.ix_(kept, wanted)]
         ridge = best_ridge(halves, start) if self.points > 1 else RIDGE
         total = halves[0] + halves[1]

@@ -11,14 +11,12 @@ could not be told from what they explain wholly. In float64 that part is 1e-8.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.linalg import blas
 
 from keras_l2feat.pruning.takeover.removal import fitted, fitted_rows, mirrored
-from keras_l2feat.threads import side_by_side
 
 __all__ = ["Sums", "best_ridge"]
 
@@ -140,12 +138,8 @@ def best_ridge(halves: Sequence[Sums], start: np.ndarray) -> float:
     halves, start = [half.of(some) for half in halves], start[:, some]
     best = np.inf
     for chosen, ridge in enumerate(RIDGES):
-        error = sum(side_by_side(partial(_judged, start, ridge), halves, halves[::-1]))
+        error = sum(b.error(a.fit(start, ridge)) for a, b in (halves, halves[::-1]))
         if not error < best:
             return RIDGES[chosen - 1] if chosen else ridge
         best = error
     return RIDGES[-1]
-
-
-def _judged(start, ridge, fitting, judging):
-    return judging.error(fitting.fit(start, ridge))
