@@ -2,7 +2,7 @@
 
 BLAS would use all cores for each product and keep its threads spinning in between, while
 TensorFlow's wait for a core: `exact` took up to twice as long, taking over 1.6 times. (Threads of
-our own bring nothing either: SciPy's BLAS and LAPACK hold Python's lock.)
+our own bring little: SciPy's BLAS and LAPACK hold Python's lock.)
 """
 
 from collections.abc import Callable
