@@ -66,8 +66,8 @@ def require_counts(**given: object) -> None:
         InputError: one is not; the message names it.
     """
     for name, value in given.items():
-        if value is not None and not (isinstance(value, Integral) and int(value) >= 1):
-            raise bad_argument(name, "a whole number of at least 1", value)
+        holds = value is None or (isinstance(value, Integral) and int(value) >= 1)
+        require(holds, name, "a whole number of at least 1", value)
 
 
 def bad_argument(name: str, expected: str, received: object) -> InputError:

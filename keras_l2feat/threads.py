@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from scipy.linalg import blas  # noqa: F401  (loaded, so that its threads are known below)
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["blas_on_one_core"]
 
 F = TypeVar("F", bound=Callable)
+LIBRARIES = ThreadpoolController()  # looked for once
 
 
 def blas_on_one_core(function: F) -> F:
     """The same function, with BLAS on one core as long as it runs."""
-    return threadpool_limits.wrap(limits=1, user_api="blas")(function)
+    return LIBRARIES.wrap(limits=1, user_api="blas")(function)

@@ -30,11 +30,11 @@ def differing_calls(model: Model, other: Model, pairs: list, top: bool = True) -
         return
     if _inputs(ours, top) != _inputs(theirs, top):
         yield model.name, "takes other inputs"
-    first, second = ([*_nodes(m)] for m in (ours, theirs))
+    (first, ends), (second, others) = map(_calls, (ours, theirs))
     if [n[1:] for n in first] != [n[1:] for n in second]:
         yield model.name, "its layers are called differently"
         return
-    if _ends(ours) != _ends(theirs):
+    if ends != others:
         yield model.name, "its inputs or outputs are others"
         return
     known: dict = {}
@@ -61,11 +61,13 @@ def _inputs(model, top):
     return (dtypes, shapes, names) if top else dtypes
 
 
-def _nodes(model):
-    """(operation, its number, where its inputs come from, arguments) by depth."""
-    numbers, tensors, count = {}, {}, 0
-    for nth, tensor in enumerate(model.inputs):
-        tensors[id(tensor)] = ("input", nth)
+def _calls(model):
+    """(operation, its number, where its inputs come from, arguments) of each call, by depth; and
+    which calls the model's outputs come from, and how inputs and outputs are nested."""
+    import keras
+
+    numbers, calls, count = {}, [], 0
+    tensors = {id(tensor): ("input", nth) for nth, tensor in enumerate(model.inputs)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             number = numbers.setdefault(id(node.operation), len(numbers))
@@ -75,7 +77,9 @@ def _nodes(model):
             if node.is_input:
                 continue
             read = tuple(tensors.get(id(t)) for t in node.input_tensors)
-            yield node.operation, number, read, _arguments(node)
+            calls.append((node.operation, number, read, _arguments(node)))
+    nested = keras.tree.map_structure(lambda _: 0, (model.input, model.output))
+    return calls, ([tensors.get(id(t)) for t in model.outputs], repr(nested))
 
 
 def _arguments(node):
@@ -99,17 +103,3 @@ def leaf(value: Any) -> str:
         array = np.asarray(value)
         return f"{array.dtype} {array.shape} {array.tobytes().hex()}"
     return repr(value)
-
-
-def _ends(model):
-    """Which calls the model's outputs come from, and how inputs and outputs are nested."""
-    import keras
-
-    tensors, count = {id(t): ("input", n) for n, t in enumerate(model.inputs)}, 0
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            for nth, tensor in enumerate(node.outputs):
-                tensors.setdefault(id(tensor), (count, nth))
-            count += 1
-    nested = keras.tree.map_structure(lambda _: 0, (model.input, model.output))
-    return [tensors.get(id(t)) for t in model.outputs], repr(nested)

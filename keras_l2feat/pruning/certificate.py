@@ -428,17 +428,17 @@ def compare(
 def _at_random(graph, claim, seed, compared):
     """Evaluations on random inputs; of fewer places than a model was built for, where a proof is
     there besides, all layers take them, and the two agree on them."""
-    shapes = input_shapes(graph.model)
+    whole = input_shapes(graph.model)
     fewer = [
         tuple(n if axis == tensor.axis else min(n, PLACES) for axis, n in enumerate(shape, 1))
-        for tensor, shape in zip(graph.inputs, shapes)
+        for tensor, shape in zip(graph.inputs, whole)
     ]
-    if claim.proved and fewer != shapes:
+    if claim.proved and fewer != whole:
         with contextlib.suppress(Exception):  # layers raise whatever they like
-            found = compared(_random_sets(graph, seed, claim.input_range, fewer))
+            found = compared(_random_sets(graph, seed, claim.input_range, fewer, whole))
             if all(e.passed and not e.overflowed for e in found):
                 return found
-    return compared(_random_sets(graph, seed, claim.input_range, shapes))
+    return compared(_random_sets(graph, seed, claim.input_range, whole, whole))
 
 
 def _share(graph, claim):
@@ -450,9 +450,9 @@ def _share(graph, claim):
     return max(SHARE, 64 * unit) if claim.proved else max(SHARE_OF_DATA, 64 * unit, DEVIATION)
 
 
-def _random_sets(graph, seed, box, shapes):
-    """Sources, labels and inputs of such shapes: fewer where a model takes long."""
-    whole = input_shapes(graph.model)
+def _random_sets(graph, seed, box, shapes, whole):
+    """Sources, labels and inputs of such shapes, of the whole or fewer places: fewer inputs where a
+    model takes long."""
     share = min(np.prod(fewer) / np.prod(shape) for fewer, shape in zip(shapes, whole))
     count = int(np.clip(BUDGET / max(graph.flops() * share, 1), FEW, COUNT))
     place = "" if shapes == whole else f", size {PLACES}"
